@@ -1,0 +1,180 @@
+"""Every name in a run directory. Other modules ask here and spell none themselves; no disk is touched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePaths:
+    """The files of one engine start: one slot of one attempt. The engine process alone writes them."""
+
+    attempt: Path
+    slot: int
+    start: int
+
+    def _file(self, name: str) -> Path:
+        return self.attempt / f"{self.slot}.{self.start}.{name}"
+
+    @property
+    def engine_json(self) -> Path:
+        """Settings as run, versions, device."""
+        return self._file("engine.json")
+
+    @property
+    def results(self) -> Path:
+        """Result lines."""
+        return self._file("results.jsonl")
+
+    @property
+    def commits(self) -> Path:
+        """Commit lines: which items are durable and where."""
+        return self._file("commits.jsonl")
+
+    @property
+    def log(self) -> Path:
+        """Everything the engine process and its children print."""
+        return self._file("log")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPaths:
+    """tasks/<S>/<T>/<attempt>/: one life of a task. The supervisor writes the files named here."""
+
+    root: Path
+
+    @property
+    def attempt_json(self) -> Path:
+        """Host, pid, job ids, restart count, GPUs, start time."""
+        return self.root / "attempt.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened, a line each, with time."""
+        return self.root / "events.jsonl"
+
+    @property
+    def gpu(self) -> Path:
+        """NVML samples, a line each."""
+        return self.root / "gpu.jsonl"
+
+    @property
+    def heartbeat(self) -> Path:
+        """Its modification time says that the supervisor lives."""
+        return self.root / "heartbeat"
+
+    @property
+    def ended(self) -> Path:
+        """Written last: exit code, reason, counts, GPU summary."""
+        return self.root / "ended.json"
+
+    def engine(self, slot: int, start: int) -> EnginePaths:
+        """The files of the engine that `slot` started for the `start`-th time (from 0)."""
+        return EnginePaths(self.root, slot, start)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionPaths:
+    """submissions/<S>/: one sending of a run's missing items."""
+
+    root: Path
+
+    @property
+    def submission_yaml(self) -> Path:
+        """The configuration as sent, the arrays, the shards."""
+        return self.root / "submission.yaml"
+
+    @property
+    def chunks(self) -> Path:
+        """A chunk a line."""
+        return self.root / "chunks.jsonl"
+
+    @property
+    def jobs(self) -> Path:
+        """A line before sbatch and one after."""
+        return self.root / "jobs.jsonl"
+
+    @property
+    def squeue(self) -> Path:
+        """The scheduler's last answer, shared by all for 30 s."""
+        return self.root / "squeue.json"
+
+    @property
+    def claims(self) -> Path:
+        """The directory of claims."""
+        return self.root / "claims"
+
+    def claim(self, chunk: int, number: int) -> Path:
+        """The `number`-th claim (from 1) on a chunk; the highest holds."""
+        return self.claims / f"{chunk}.{number}"
+
+    def done(self, chunk: int) -> Path:
+        """The mark that all items of a chunk are settled and durable."""
+        return self.claims / f"{chunk}.done"
+
+    def sbatch(self, name: str) -> Path:
+        """The text of one job: `tasks-<k>` or `merge`."""
+        return self.root / f"{name}.sbatch"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """outputs/runs/<run_id>/: a run and all it knows."""
+
+    root: Path
+
+    @property
+    def run_yaml(self) -> Path:
+        """Identity and versions; written once."""
+        return self.root / "run.yaml"
+
+    @property
+    def templates(self) -> Path:
+        """The prompt files as used."""
+        return self.root / "templates"
+
+    @property
+    def users(self) -> Path:
+        """A user a line, input order: raw record, first item number, item digests."""
+        return self.root / "plan" / "users.jsonl"
+
+    @property
+    def history(self) -> Path:
+        """A user a line: what train.json holds of them, cut to the prompt budget."""
+        return self.root / "plan" / "history.jsonl"
+
+    @property
+    def index(self) -> Path:
+        """A user a line, no text: byte spans, keys, digests, estimates."""
+        return self.root / "plan" / "index.jsonl"
+
+    @property
+    def plan_json(self) -> Path:
+        """Counts and digests of the plan; written last, so its presence says that the plan is whole."""
+        return self.root / "plan" / "plan.json"
+
+    @property
+    def submissions(self) -> Path:
+        """The directory of submissions, numbered from 1."""
+        return self.root / "submissions"
+
+    @property
+    def tasks(self) -> Path:
+        """The directory of attempts: <S>/<T>/<attempt>/."""
+        return self.root / "tasks"
+
+    @property
+    def merge(self) -> Path:
+        """Where merge keeps its claim and its scratch files."""
+        return self.root / "merge"
+
+    def submission(self, submission: int) -> SubmissionPaths:
+        """The `submission`-th sending, from 1."""
+        return SubmissionPaths(self.submissions / str(submission))
+
+    def task(self, submission: int, task: int) -> Path:
+        """The directory of the attempts of one task."""
+        return self.tasks / str(submission) / str(task)
+
+    def attempt(self, submission: int, task: int, attempt: int) -> AttemptPaths:
+        """The `attempt`-th life of a task, from 0."""
+        return AttemptPaths(self.task(submission, task) / str(attempt))

@@ -1,0 +1,70 @@
+"""What of a run is settled: from commits and the tails behind them, without opening a result that is committed."""
+
+from dataclasses import dataclass
+
+from launch.rundir.attempts import EngineStart, list_engine_starts
+from launch.rundir.identity import settings_digest
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import KeyIndex, load_counts
+from launch.rundir.records import load_run
+from launch.rundir.results import Committed, recover
+
+MISSING, FAILED, DONE = 0, 1, 2
+
+
+@dataclass(slots=True)
+class Settled:
+    """The state of every item by number, and the tokens of the settled ones."""
+
+    states: bytearray
+    num_prompt_tokens: int = 0
+    num_output_tokens: int = 0
+
+    @property
+    def num_items(self) -> int:
+        """Items of the run."""
+        return len(self.states)
+
+    @property
+    def num_done(self) -> int:
+        """Items with samples."""
+        return self.states.count(DONE)
+
+    @property
+    def num_failed(self) -> int:
+        """Items that failed for good."""
+        return self.states.count(FAILED)
+
+    @property
+    def num_missing(self) -> int:
+        """Items neither done nor failed."""
+        return self.states.count(MISSING)
+
+    def add(self, item: Committed) -> None:
+        """Takes a settled item; done beats failed, the first of two alike counts."""
+        state = FAILED if item.failed else DONE
+        if state > self.states[item.number]:
+            if self.states[item.number] == MISSING:
+                self.num_prompt_tokens += item.num_prompt_tokens
+            self.num_output_tokens += item.num_output_tokens
+            self.states[item.number] = state
+
+    def missing(self, *, retry_failed: bool = False) -> list[int]:
+        """Numbers of the items that a next submission generates."""
+        limit = FAILED if retry_failed else MISSING
+        return [number for number, state in enumerate(self.states) if state <= limit]
+
+
+def survey_settled(run: RunPaths) -> Settled:
+    """Reads every commit of a run."""
+    settled = Settled(bytearray(load_counts(run).num_items))
+    settings, keys = settings_digest(load_run(run)), KeyIndex(run)
+    for start in list_engine_starts(run):
+        for item in recover(run, start, keys, settings):
+            settled.add(item)
+    return settled
+
+
+def settled_by(run: RunPaths, starts: list[EngineStart], keys: KeyIndex, settings: str) -> set[int]:
+    """Numbers of the items that these engine starts settled."""
+    return {item.number for start in starts for item in recover(run, start, keys, settings)}

@@ -1,0 +1,100 @@
+"""Every chunk has one living holder at a time, and none is lost when a holder dies."""
+
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.chunks import ChunkLine, ChunkUser
+from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.layout import SubmissionPaths
+
+
+def owner(task: int, attempt: int = 0) -> Owner:
+    return Owner(task=task, attempt=attempt, slot=0, start=0, job="7", host="here", pid=1)
+
+
+def chunks(shards: int, per_shard: int) -> list[ChunkLine]:
+    return [
+        ChunkLine(number, number // per_shard, 10.0 - number % per_shard, (ChunkUser((0, 1), None, (number,)),))
+        for number in range(shards * per_shard)
+    ]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SubmissionPaths:
+    found = SubmissionPaths(tmp_path / "1")
+    found.claims.mkdir(parents=True)
+    return found
+
+
+def numbers(book: ClaimBook) -> list[int]:
+    taken = []
+    while (held := book.claim_next()) is not None:
+        taken.append(held.chunk.number)
+    return taken
+
+
+def test_the_owner_takes_from_the_front_and_helpers_from_the_back(paths: SubmissionPaths) -> None:
+    book = ClaimBook(paths, chunks(2, 3), owner(0), lambda _: True)
+    assert numbers(book) == [0, 1, 2, 5, 4, 3]
+
+
+def test_a_helper_goes_where_most_work_is_left(paths: SubmissionPaths) -> None:
+    plan = chunks(3, 3)
+    first = ClaimBook(paths, plan, owner(1), lambda _: True)
+    first.claim_next()
+    helper = ClaimBook(paths, plan, owner(0), lambda _: True)
+    assert numbers(helper)[3:] == [8, 7, 5, 6, 4]
+
+
+def test_what_the_living_hold_is_left_alone(paths: SubmissionPaths) -> None:
+    plan = chunks(1, 4)
+    first = ClaimBook(paths, plan, owner(0), lambda _: True)
+    first.claim_next()
+    first.claim_next()
+    assert numbers(ClaimBook(paths, plan, owner(1), lambda _: True)) == [3, 2]
+
+
+def test_a_dead_holders_claim_is_broken_by_the_next_number_and_named(paths: SubmissionPaths) -> None:
+    plan = chunks(1, 1)
+    ClaimBook(paths, plan, owner(0), lambda _: True).claim_next()
+    held = ClaimBook(paths, plan, owner(0, attempt=1), lambda holder: holder.attempt != 0).claim_next()
+    assert held is not None
+    assert held.earlier == (owner(0),)
+    assert sorted(os.listdir(paths.claims)) == ["0.1", "0.2"]
+
+
+def test_a_done_chunk_is_never_taken(paths: SubmissionPaths) -> None:
+    book = ClaimBook(paths, chunks(1, 2), owner(0), lambda _: False)
+    book.mark_done(0)
+    assert numbers(book) == [1]
+    assert survey_claims(paths).done == {0}
+
+
+def test_an_empty_claim_is_somebodys_for_a_minute_and_then_nobodys(paths: SubmissionPaths) -> None:
+    plan = chunks(1, 1)
+    paths.claim(0, 1).touch()
+    assert ClaimBook(paths, plan, owner(0), lambda _: True).claim_next() is None
+    old = paths.claim(0, 1).stat().st_mtime - 90
+    os.utime(paths.claim(0, 1), (old, old))
+    held = ClaimBook(paths, plan, owner(0), lambda _: True).claim_next()
+    assert held is not None
+    assert held.earlier == ()
+
+
+def test_racing_tasks_take_every_chunk_once(paths: SubmissionPaths) -> None:
+    plan = chunks(8, 16)
+    taken: list[list[int]] = [[] for _ in range(8)]
+
+    def run(task: int) -> None:
+        taken[task] = numbers(ClaimBook(paths, plan, owner(task), lambda _: True))
+
+    threads = [threading.Thread(target=run, args=(task,)) for task in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(number for part in taken for number in part) == Counter(range(128))

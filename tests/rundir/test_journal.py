@@ -1,0 +1,75 @@
+"""Files and journals stay whole whatever cuts the writing."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.errors import StorageError
+from launch.rundir.journal import Journal, read_journal, read_json, storage_errors, write_bytes, write_json
+
+
+def test_a_replaced_file_is_whole_and_leaves_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"text": "鞦韆 \u2028 \"'"})
+    write_json(path, {"text": "second"})
+    assert read_json(path) == {"text": "second"}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_leftover_temporary_does_not_block_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.with_name(f".a.json.{os.getpid()}.tmp").write_bytes(b"left by a kill, longer than what comes")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the quota is used up"), (errno.EROFS, "read-only")],
+)
+def test_a_disk_that_refuses_is_one_line_that_names_the_path(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(StorageError, match=words) as caught, storage_errors(tmp_path / "x"):
+        raise OSError(number, "no")
+    assert str(tmp_path / "x") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_told_from_a_real_one() -> None:
+    with pytest.raises(StorageError, match="disk is full"):
+        journal = Journal(Path("/dev/full"))
+        journal.append({"a": 1})
+
+
+def test_another_error_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_bytes(tmp_path / "absent" / "x", b"")
+
+
+@given(st.lists(st.dictionaries(st.text(), st.integers(-(2**40), 2**40) | st.text()), min_size=1), st.data())
+def test_a_journal_cut_anywhere_keeps_every_whole_line(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("j") / "j.jsonl"
+    journal = Journal(path)
+    ends = []
+    for row in rows:
+        journal.append(row)
+        ends.append(path.stat().st_size)
+    journal.close()
+    cut = data.draw(st.integers(0, ends[-1]))
+    os.truncate(path, cut)
+    assert list(read_journal(path)) == rows[: sum(end <= cut for end in ends)]
+    whole = sum(end - 1 <= cut for end in ends)  # a line cut before its newline is whole once one follows
+    again = Journal(path)
+    again.append({"after": "the cut"})
+    again.close()
+    assert list(read_journal(path)) == [*rows[:whole], {"after": "the cut"}]
+
+
+def test_no_file_is_an_empty_journal(tmp_path: Path) -> None:
+    assert list(read_journal(tmp_path / "none")) == []
+    assert read_json(tmp_path / "none") is None
