@@ -1,0 +1,57 @@
+"""What a submission is expected to take, for the plan table; from assumed or measured rates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from math import fsum
+
+from launch.planning.rates import TaskRate
+from launch.planning.shards import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Times in seconds; costs in token equivalents.
+
+    `makespan_s` runs from the start of the first task to the end of the last, start-ups included, waiting in
+    the queue not. `balance` is the costliest shard over the mean one: 1.0 is even.
+    """
+
+    num_tasks: int
+    num_items: int
+    total_cost: float
+    largest_cost: float
+    balance: float
+    longest_task_s: float
+    makespan_s: float
+    gpu_hours: float
+
+
+def forecast(
+    shards: Sequence[Shard], rate: TaskRate, *, gpus_per_task: int, max_concurrent: int | None = None
+) -> Forecast:
+    """The forecast of `shards` run in order of task, at most `max_concurrent` at a time."""
+    costs = [shard.cost for shard in shards]
+    task_s = [rate.startup_s + cost / rate.tokens_per_s for cost in costs]
+    total, largest = fsum(costs), max(costs, default=0.0)
+    return Forecast(
+        num_tasks=len(shards),
+        num_items=sum(len(user.items) for shard in shards for user in shard.users),
+        total_cost=total,
+        largest_cost=largest,
+        balance=largest * len(costs) / total if total > 0 else 1.0,
+        longest_task_s=max(task_s, default=0.0),
+        makespan_s=_makespan(task_s, max_concurrent),
+        gpu_hours=fsum(task_s) * gpus_per_task / 3600,
+    )
+
+
+def _makespan(task_s: Sequence[float], max_concurrent: int | None) -> float:
+    """When the last task ends if each starts as soon as one of `max_concurrent` places is free."""
+    if not task_s:
+        return 0.0
+    ends = [0.0] * min(len(task_s), max_concurrent or len(task_s))
+    heapify(ends)
+    for seconds in task_s:
+        heapreplace(ends, ends[0] + seconds)
+    return max(ends)

@@ -1,0 +1,87 @@
+"""How many array tasks, and how many arrays they need."""
+
+from dataclasses import dataclass
+from math import ceil, floor
+
+from launch.planning.chunks import MAX_CHUNKS
+from launch.planning.rates import TaskRate
+
+# Our choice: rates are assumed, so a task is planned to need half of its time limit at most.
+TIME_LIMIT_SHARE = 0.5
+# Our choice: shorter tasks start sooner in a busy queue and lose less when they are cut.
+TARGET_WORK_S = 3600.0
+# Our choice: tasks are added to use what may run at once only while start-up stays under a fifth of a task.
+MIN_WORK_PER_STARTUP = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """What bounds the number of tasks; None where nothing does.
+
+    `time_limit_s` of a task; `max_submit` tasks queued at once; `max_concurrent` tasks running at once.
+    """
+
+    time_limit_s: float | None = None
+    max_submit: int | None = None
+    max_concurrent: int | None = None
+
+
+def choose_num_tasks(
+    total_cost: float, num_items: int, rate: TaskRate, limits: TaskLimits, asked: int | None = None
+) -> tuple[int, str]:
+    """The number of tasks (at least 1) and a sentence that says why.
+
+    `asked` wins, but there are never more tasks than items or chunks. Else as many as keep a task within half
+    its time limit and an hour of work, or as many as may run at once if start-up stays small beside the work;
+    never more than may be submitted (what a task does not finish, its next attempt continues).
+    """
+    if num_items < 1:
+        raise ValueError("there are no items to plan tasks for")
+    ceiling = min(num_items, MAX_CHUNKS)
+    if asked is not None:
+        if asked > ceiling:
+            what = "item" if ceiling == num_items else "chunk"
+            return ceiling, f"{_tasks(ceiling)}: {asked} asked for, but no more than one per {what}"
+        return asked, f"{_tasks(asked)}, as asked for"
+    work_s = total_cost / rate.tokens_per_s
+    needed = ceil(work_s / _work_per_task_s(rate, limits))
+    useful = floor(work_s / (MIN_WORK_PER_STARTUP * rate.startup_s)) if rate.startup_s > 0 else ceiling
+    wanted = max(1, needed, min(limits.max_concurrent or 1, useful))
+    chosen = min(wanted, ceiling, limits.max_submit or ceiling)
+    speed = f"{rate.tokens_per_s:,.0f} tokens/s ({rate.source})"
+    about = f"about {_duration(work_s)} of work for one task at {speed}"
+    if chosen < wanted:
+        bound = "max_submit" if chosen == limits.max_submit else "the number of items"
+        return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {chosen}"
+    return chosen, f"{_tasks(chosen)}: {about}"
+
+
+def split_arrays(num_tasks: int, max_array_size: int) -> tuple[tuple[int, int], ...]:
+    """(offset, size) of each array, for tasks 0 to num_tasks - 1; indices of an array run from 0 to size - 1.
+
+    Slurm's MaxArraySize is one more than the highest index (slurm.conf), so a size may be equal to it.
+    """
+    if num_tasks < 1 or max_array_size < 1:
+        raise ValueError(f"cannot split {num_tasks} tasks into arrays of at most {max_array_size}")
+    offsets = range(0, num_tasks, max_array_size)
+    return tuple((offset, min(max_array_size, num_tasks - offset)) for offset in offsets)
+
+
+def _work_per_task_s(rate: TaskRate, limits: TaskLimits) -> float:
+    """Seconds of generation that one task is given; at least as long as its start-up, at least a minute."""
+    if limits.time_limit_s is None:
+        return TARGET_WORK_S
+    within = TIME_LIMIT_SHARE * limits.time_limit_s - rate.startup_s
+    floor_s = max(60.0, min(rate.startup_s, TIME_LIMIT_SHARE * limits.time_limit_s))
+    return min(TARGET_WORK_S, max(within, floor_s))
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count:,} tasks"
+
+
+def _duration(seconds: float) -> str:
+    """For people: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
