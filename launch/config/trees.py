@@ -1,0 +1,32 @@
+"""Trees of settings: nested mappings with string keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, `above` winning; mappings merge, anything else replaces. Associative where shapes agree."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            merged[key] = merge(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all values that are not mappings with something in them."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """The tree with one value, at a dotted key."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return dict(value)

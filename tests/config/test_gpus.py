@@ -1,0 +1,41 @@
+"""Measured engine settings are found by the name of the device."""
+
+import pytest
+
+from launch.config import gpus
+from launch.config.gpus import gpu_row
+from launch.config.load import load_yaml
+from launch.config.shipped import shipped
+
+from .conftest import Write
+
+
+@pytest.mark.parametrize(
+    ("device", "row"),
+    [
+        ("NVIDIA H200", {"fuse_allreduce_rms": False}),
+        ("nvidia h200", {"fuse_allreduce_rms": False}),
+        ("NVIDIA H100 80GB HBM3", {}),
+        ("NVIDIA GH200 480GB", None),
+        ("NVIDIA H2000", None),
+        ("NVIDIA A100-SXM4-80GB", None),
+        ("", None),
+    ],
+)
+def test_rows_by_device_name(device: str, row: dict[str, object] | None) -> None:
+    assert gpu_row(device) == row
+
+
+def test_every_row_has_its_evidence() -> None:
+    rows = load_yaml(shipped("configs", "gpus.yaml")).values["gpus"]
+    assert rows and all("vLLM" in row["evidence"] or "H100" in row["evidence"] for row in rows.values())
+
+
+def test_the_longest_row_counts(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write(
+        "gpus.yaml",
+        "gpus:\n  X: {engine: {max_num_seqs: 1}, evidence: e}\n  X Large: {engine: {max_num_seqs: 2},"
+        " evidence: e}\n",
+    )
+    monkeypatch.setattr(gpus, "shipped", lambda *parts: table)
+    assert gpu_row("x large 80GB") == {"max_num_seqs": 2} and gpu_row("X 40GB") == {"max_num_seqs": 1}
