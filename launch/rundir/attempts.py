@@ -83,6 +83,16 @@ def is_attempt_alive(run: RunPaths, submission: int, task: int, attempt: int) ->
     return filesystem_now(run.root) - beat < HEARTBEAT_DEAD_S
 
 
+def list_alive_attempts(run: RunPaths, submission: int) -> list[tuple[int, int]]:
+    """(task, attempt) of every attempt of a submission that may still be working."""
+    alive = []
+    for task in _numbers(run.tasks / str(submission)):
+        attempts = list_attempts(run, submission, task)
+        if attempts and is_attempt_alive(run, submission, task, attempts[-1]):
+            alive.append((task, attempts[-1]))
+    return sorted(alive)
+
+
 def filesystem_now(directory: Path) -> float:
     """Seconds since the epoch as the file system of `directory` has it."""
     probe = directory / f".now.{os.getpid()}.{time.monotonic_ns()}"

@@ -99,6 +99,11 @@ class SubmissionPaths:
         return self.root / "squeue.json"
 
     @property
+    def driver(self) -> Path:
+        """Host and process of the submit that runs the tasks itself (cluster none)."""
+        return self.root / "driver.json"
+
+    @property
     def claims(self) -> Path:
         """The directory of claims."""
         return self.root / "claims"

@@ -70,7 +70,9 @@ class RunRecord(Section):
     templates_digest: str
     subset: Subset | None = None
     versions: dict[str, str] = Field(default_factory=dict)
-    notes: tuple[str, ...] = Field(default=(), strict=False, description="What was resolved and is to be said.")
+    notes: tuple[str, ...] = Field(
+        default=(), strict=False, description="What was resolved and is to be said."
+    )
 
 
 class ArrayRecord(Section):
@@ -113,6 +115,11 @@ def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
         resources=submission.resources,
         publish=submission.publish,
     )
+
+
+def checkpoint_dir(run: RunRecord) -> Path:
+    """The checkpoint directory of a run."""
+    return Path(run.checkpoint.path)
 
 
 def save_record(path: Path, record: Section) -> None:

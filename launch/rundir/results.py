@@ -85,7 +85,10 @@ def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) ->
     end = 0
     for line in read_journal(paths.commits):
         for row in line["items"]:
-            yield Committed(*row[:6], failed=bool(row[6]), time=line["time"])
+            number, offset, length, crc32, prompt_tokens, output_tokens, failed = row
+            yield Committed(
+                number, offset, length, crc32, prompt_tokens, output_tokens, bool(failed), line["time"]
+            )
             end = max(end, row[1] + row[2])
     yield from _recover_tail(paths, end, keys, settings)
 

@@ -1,0 +1,84 @@
+"""`vllm-launch`: the commands by name; each is imported when it is called."""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+import launch
+from launch.cli.options import normalise
+from launch.errors import ExitCode, LaunchError
+
+COMMANDS = {
+    "submit": "Plan a run and generate it: on Slurm, or on this machine.",
+    "resume": "Send a run's missing items again.",
+    "status": "Where a run stands.",
+    "cancel": "Cancel a run's jobs, the merge job included.",
+    "merge": "Check a run's results and publish them.",
+    "verify": "Check a published directory against its manifest.",
+    "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
+    "presets": "List the presets, clusters and datasets.",
+}
+
+
+class CommandGroup(click.Group):
+    """Finds a command in launch/cli/<name>.py, so that no command pays for another's imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order they are met."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"launch.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=CommandGroup, help=launch.__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(launch.__version__, prog_name="vllm-launch")
+def vllm_launch() -> None:
+    """The group; see COMMANDS."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its code; a user's error is one line on stderr."""
+    words = normalise(sys.argv[1:] if argv is None else argv)
+    try:
+        code = vllm_launch.main(words, prog_name="vllm-launch", standalone_mode=False)
+        status = code if isinstance(code, int) else ExitCode.OK
+    except LaunchError as error:
+        print(f"vllm-launch: {one_line(str(error))}", file=sys.stderr)
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = ExitCode.USER
+    except (KeyboardInterrupt, click.Abort):
+        print("vllm-launch: interrupted", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = ExitCode.OK
+    except Exception:  # noqa: BLE001  the last stop: a bug is shown whole
+        traceback.print_exc()
+        status = ExitCode.BUG
+    sys.exit(int(status))
+
+
+def one_line(text: str) -> str:
+    """A message in one line: a path may hold a line break, which is then shown as it is written in Python."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+if __name__ == "__main__":
+    main()

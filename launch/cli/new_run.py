@@ -1,0 +1,47 @@
+"""A new run: preset + cluster + flags -> configuration -> run -> plan -> jobs, or tasks on this machine."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launch.cli.options import collect_flags
+from launch.cli.sending import Sending, open_and_show, send
+from launch.config.datasets import with_dataset
+from launch.config.layers import Layers, Resolved, resolve
+from launch.config.present import present
+from launch.errors import ExitCode
+from launch.rundir.create import RunRequest, create_run
+
+CLUSTER_VARIABLE = "VLLM_LAUNCH_CLUSTER"
+SLURM_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
+
+
+def submit(flags: dict[str, Any]) -> int:
+    """Makes a run of the flags of `vllm-launch submit` and sends it; the exit code."""
+    resolved = _resolve(flags)
+    if flags["print_config"]:
+        click.echo(present(resolved), nl=False)
+        return ExitCode.OK
+    for warning in resolved.warnings:
+        click.echo(f"note: {warning}", err=True)
+    config = with_dataset(resolved.config, flags["data_root"])
+    request = RunRequest(
+        config, resolved.preset, flags["runs_dir"].absolute(), flags["name"], resolved.warnings
+    )
+    run = create_run(request)
+    sending = Sending(dry_run=flags["dry_run"], foreground=flags["foreground"])
+    return send(run, open_and_show(run, config, sending), sending)
+
+
+def _resolve(flags: dict[str, Any]) -> Resolved:
+    cluster = flags["cluster"] or os.environ.get(CLUSTER_VARIABLE) or _find_cluster()
+    return resolve(Layers(flags["preset"], cluster, collect_flags(flags), flags["sets"]))
+
+
+def _find_cluster() -> str:
+    """slurm where sbatch and a configuration are, else none."""
+    configured = os.environ.get("SLURM_CONF") or any(Path(path).exists() for path in SLURM_CONFIGURATIONS)
+    return "slurm" if configured and shutil.which("sbatch") else "none"

@@ -1,0 +1,91 @@
+"""Flags for every setting, made from the schema: one place says what a setting is called and means.
+
+A flag is the field's name with hyphens (underscores work too); its value is read as YAML reads it and
+validated with all the rest. Names that two sections share (such as merge.partition) have no flag of their
+own: `--set resources.merge.partition=cpu` reaches everything.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import yaml
+from pydantic import BaseModel
+
+from launch.config.schema import RunConfig
+from launch.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ALIASES = {"model.checkpoint": ["--checkpoint-dir"]}
+_TEXT_FIELDS = frozenset(
+    {
+        "model.checkpoint",
+        "data.dataset",
+        "data.scenario_path",
+        "prompt.system_prompt",
+        "prompt.reasoning_end",
+        "publish.output_dir",
+        "resources.partition",
+        "resources.account",
+        "resources.qos",
+        "resources.constraint",
+        "resources.time",
+        "resources.gpu_type",
+        "resources.mem",
+        "resources.scratch_dir",
+        "resources.python",
+    }
+)
+
+
+def setting_fields() -> Iterator[tuple[str, str, str]]:
+    """(dotted key, field name, meaning) of every setting that has a flag, in the order of the schema."""
+    for section, field in RunConfig.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        for name, setting in model.model_fields.items():
+            if name != "merge":
+                yield f"{section}.{name}", name, setting.description or ""
+
+
+def setting_options(command: Command) -> Command:
+    """Decorates a click command with a flag for every setting; `collect_flags` reads what was given."""
+    for key, name, meaning in reversed(list(setting_fields())):
+        flag = "--" + name.replace("_", "-")
+        names = [*_ALIASES.get(key, []), flag, _parameter(key)]
+        command = click.option(*names, help=f"{meaning} [{key}]", metavar="VALUE")(command)
+    return command
+
+
+def collect_flags(values: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The settings given as flags: dotted key to (flag as shown, value as YAML reads it)."""
+    given = {}
+    for key, name, _ in setting_fields():
+        text = values[_parameter(key)]
+        if text is not None:
+            flag = "--" + name.replace("_", "-")
+            given[key] = (flag, _value(flag, key, text))
+    return given
+
+
+def _parameter(key: str) -> str:
+    return key.replace(".", "__")
+
+
+def _value(flag: str, key: str, text: str) -> Any:
+    if key in _TEXT_FIELDS:
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{flag}: cannot read {text!r} as a value. Quote it as YAML wants it.") from None
+
+
+def normalise(argv: Sequence[str]) -> list[str]:
+    """Writes the underscores of flag names as hyphens, so that --num_samples and --num-samples both work."""
+    words = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
+    return words

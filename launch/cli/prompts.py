@@ -1,0 +1,82 @@
+"""`vllm-launch prompts --show N`: what the model would be given, before anything is spent."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launch.cli.options import collect_flags, setting_options
+from launch.config.datasets import with_dataset
+from launch.config.layers import Layers, resolve
+from launch.config.schema import Language, RunConfig
+from launch.config.shipped import shipped
+from launch.errors import ExitCode, InputError
+from launch.model.chat_template import ChatTemplateError
+from launch.model.checkpoint import inspect_checkpoint
+from launch.model.tokenizer import open_light_tokenizer
+from launch.rundir.create import checkpoint_path, scenario_file
+from launch.scenarios.chat import probe_chat_form
+from launch.scenarios.fit import PromptMaker, open_prompt_maker
+from launch.scenarios.history import find_history, stream_history
+from launch.scenarios.preview import PromptPreview, preview
+from launch.scenarios.stream import stream_users
+
+
+@click.command("prompts", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--preset", required=True, metavar="NAME", help="What to run: a name or a YAML file.")
+@click.option("--show", type=click.IntRange(1), default=3, show_default=True, help="How many prompts.")
+@click.option("--item-type", "item_types", multiple=True, metavar="TYPE", help="Only items of this type.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Directory that holds the datasets.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting.")
+@setting_options
+def command(**flags: Any) -> int:
+    """Show rendered prompts with token counts and cuts."""
+    layers = Layers(flags["preset"], None, collect_flags(flags), flags["sets"])
+    config = with_dataset(resolve(layers).config, flags["data_root"])
+    maker = _open_maker(config)
+    assert config.data.scenario_path is not None
+    path = find_history(config.data.scenario_path, config.prompt.ablation_config)
+    prompt = config.prompt
+    history = {}
+    if path is not None:
+        history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn))
+    wanted = set(flags["item_types"])
+    prompts = preview(maker, stream_users(scenario_file(config)), history)
+    chosen = (shown for shown in prompts if not wanted or shown.item_type.value in wanted)
+    try:
+        for number, shown in enumerate(islice(chosen, flags["show"])):
+            _show(number, shown, maker)
+    except ChatTemplateError as error:
+        raise InputError(
+            f"chat template: {error}. Give the checkpoint another, or change the prompt."
+        ) from None
+    return ExitCode.OK
+
+
+def _open_maker(config: RunConfig) -> PromptMaker:
+    checkpoint = inspect_checkpoint(checkpoint_path(config), needs_weights=False)
+    tokenizer = open_light_tokenizer(checkpoint.path)
+    form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
+    return open_prompt_maker(config, shipped("templates", "prompts"), Language.ENGLISH, tokenizer, form)
+
+
+def _show(number: int, shown: PromptPreview, maker: PromptMaker) -> None:
+    cuts = shown.cuts
+    facts = [
+        f"{shown.num_tokens} of {maker.max_prompt_tokens} tokens",
+        f"chat form {maker.form}",
+        f"left out: {cuts.history} history entries, {cuts.context} turns; clipped: {cuts.clipped_turns} turns",
+    ]
+    if shown.num_test_items_left_out:
+        facts.append(f"{shown.num_test_items_left_out} history entries are test items and stay out")
+    if not shown.fits:
+        facts.append("DOES NOT FIT: the item would fail")
+    click.echo(f"=== {number + 1}. {shown.key} ({shown.item_type}): {'; '.join(facts)}")
+    click.echo(_printable(shown.text))
+    click.echo()
+
+
+def _printable(text: str) -> str:
+    """Text from data, safe for a terminal: control characters are shown, not obeyed."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)

@@ -1,0 +1,56 @@
+"""Finds the run a command names, and the output directory of a run."""
+
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+from launch.config.schema import PublishConfig
+from launch.errors import RunError
+from launch.rundir.layout import RunPaths
+
+RUNS_DIR = Path("outputs/runs")
+
+
+def find_run(name: str) -> RunPaths:
+    """The run of a directory, or of an id below outputs/runs; RunError names what was looked at."""
+    places = [Path(name), RUNS_DIR / name]
+    for place in places:
+        if (place / "run.yaml").is_file():
+            return RunPaths(place.resolve())
+    raise RunError(
+        f"{name}: no run here; looked for run.yaml in {' and '.join(str(place) for place in places)}. Give a run"
+        " directory or a run id."
+    )
+
+
+def output_dir(run: RunPaths, publish: PublishConfig) -> Path:
+    """Where a run is published: as set, else leaderboards/<run id> beside runs/."""
+    if publish.output_dir is not None:
+        return publish.output_dir.expanduser().absolute()
+    return run.root.resolve().parent.parent / "leaderboards" / run.root.name
+
+
+def logs_dir(run: RunPaths) -> Path:
+    """slurm_logs/<run id> beside outputs/ for a run in outputs/runs/, else in the directory above the run."""
+    runs = run.root.resolve().parent
+    base = runs.parent.parent if (runs.name, runs.parent.name) == ("runs", "outputs") else runs
+    return base / "slurm_logs" / run.root.name
+
+
+def describe_process() -> dict[str, str | int | float]:
+    """Host, pid and start time of this process: enough to find it again and not another of its number."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def find_process(described: dict[str, object] | None) -> psutil.Process | None:
+    """The process described, if it lives on this machine."""
+    if not described or described.get("host") != socket.gethostname():
+        return None
+    try:
+        process = psutil.Process(int(str(described["pid"])))
+        same = abs(process.create_time() - float(str(described["started"]))) < 1.0
+    except (KeyError, psutil.NoSuchProcess):
+        return None
+    return process if same else None

@@ -1,0 +1,148 @@
+"""What submit and resume share: open a submission, show its plan, send it to Slurm or drive it here."""
+
+import time
+from dataclasses import dataclass
+
+import click
+
+from launch.cli.progress import TaskProgress, task_message
+from launch.cli.publishing import merge_and_tell
+from launch.cli.runs import describe_process, logs_dir, output_dir
+from launch.collect.publish import check_output_dir
+from launch.config.schema import RunConfig, Scheduler
+from launch.errors import ExitCode
+from launch.rundir.journal import write_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_run, load_submission, run_config
+from launch.rundir.submissions import Opened, open_submission
+from launch.slurm.commands import max_array_size
+from launch.slurm.submission import command_arguments, open_rows, queue_of, send_submission, write_jobs
+from launch.worker.driver import LocalTasks, drive, visible_gpus
+
+UNLIMITED_ARRAY = 1_000_000
+FOLLOW_PERIOD_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How to send: `dry_run` starts nothing; `foreground` waits for Slurm."""
+
+    dry_run: bool = False
+    foreground: bool = False
+    retry_failed: bool = False
+
+
+def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
+    """Opens a submission of what is missing and prints its plan."""
+    record = load_run(run)
+    published = output_dir(run, config.publish)
+    check_output_dir(published, record.run_id)
+    publish = config.publish.model_copy(update={"output_dir": published})
+    resources = config.resources
+    on_slurm = resources.scheduler is Scheduler.SLURM
+    gpus = [] if on_slurm else visible_gpus()
+    concurrent = resources.max_concurrent if on_slurm else _places(config, len(gpus))
+    opened = open_submission(
+        run,
+        config.model_copy(update={"publish": publish}),
+        max_array_size=(resources.max_array_size or max_array_size()) if on_slurm else UNLIMITED_ARRAY,
+        max_concurrent=concurrent,
+        gpus_per_task=config.gpus_per_task if on_slurm or gpus else 0,
+        retry_failed=sending.retry_failed,
+    )
+    _show_plan(run, opened)
+    return opened
+
+
+def _places(config: RunConfig, num_gpus: int) -> int:
+    """Tasks at a time on this machine: as many as have GPUs of their own, one on a CPU."""
+    if config.resources.max_concurrent is not None:
+        return config.resources.max_concurrent
+    return max(1, num_gpus // max(1, config.gpus_per_task)) if num_gpus else 1
+
+
+def _show_plan(run: RunPaths, opened: Opened) -> None:
+    record, sent = load_run(run), load_submission(run, opened.submission)
+    for note in record.notes:
+        click.echo(f"note: {note}", err=True)
+    if record.subset is not None:
+        subset = record.subset
+        click.echo(
+            f"note: limited to {subset.num_items} of {subset.of_items} items"
+            f" ({subset.num_users} of {subset.of_users} users)",
+            err=True,
+        )
+    expected = opened.forecast
+    rows = [
+        ("run", str(run.root)),
+        ("submission", f"{opened.submission}: {sent.num_items:,} items in {opened.num_chunks} chunks"),
+        ("tasks", opened.why),
+        ("balance", f"largest shard / mean {expected.balance:.2f}"),
+        (
+            "forecast",
+            f"{expected.makespan_s / 60:.0f} min from the first start, {expected.gpu_hours:.2f} GPU hours",
+        ),
+        ("results in", str(sent.publish.output_dir)),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<12}{value}")
+
+
+def send(run: RunPaths, opened: Opened, sending: Sending) -> int:
+    """Sends an opened submission; with Slurm it returns at once unless in the foreground."""
+    sent = load_submission(run, opened.submission)
+    if sent.resources.scheduler is Scheduler.SLURM:
+        return _send_to_slurm(run, opened.submission, sending)
+    if sending.dry_run:
+        click.echo("dry run: nothing was started")
+        return ExitCode.OK
+    return _drive(run, opened.submission)
+
+
+def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
+    logs = logs_dir(run)
+    if sending.dry_run:
+        for job in write_jobs(run, submission):
+            words = " ".join(["sbatch", *command_arguments(job, logs, run, [] if job.size else ["<arrays>"])])
+            click.echo(f"\n--- {job.name}.sbatch, sent by: {words}\n{job.text}")
+        click.echo("dry run: nothing was sent")
+        return ExitCode.OK
+    for sent in send_submission(run, submission, logs):
+        what = f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
+        click.echo(f"{'job':<12}{sent.job_id}: {what}")
+    click.echo(f"{'logs':<12}{logs}")
+    click.echo(f"next: vllm-launch status {run.root}")
+    return _follow(run, submission) if sending.foreground else ExitCode.OK
+
+
+def _follow(run: RunPaths, submission: int) -> int:
+    """Waits until no job of the submission is left; the exit code says whether it was published."""
+    while open_rows(queue_of(run, submission)[1]):
+        time.sleep(FOLLOW_PERIOD_S)
+    return merge_and_tell(run)
+
+
+def _drive(run: RunPaths, submission: int) -> int:
+    """Runs the tasks here, shows how far they are, then merges; the exit code says what is missing."""
+    sent = load_submission(run, submission)
+    config = run_config(load_run(run), sent)
+    gpus = tuple(visible_gpus())
+    tasks = LocalTasks(
+        run=run,
+        submission=submission,
+        num_tasks=sent.num_tasks,
+        log_dir=logs_dir(run),
+        gpus=gpus,
+        gpus_per_task=config.gpus_per_task if gpus else 0,
+        max_concurrent=sent.resources.max_concurrent,
+    )
+    write_json(run.submission(submission).driver, describe_process())
+    with TaskProgress(run, submission, sent.num_items) as progress:
+        codes = drive(tasks, progress.update)
+    for task, code in enumerate(codes):
+        if code != ExitCode.OK:
+            click.echo(
+                f"task {task} ended with {code}: {task_message(run, submission, task, tasks.log_dir)}",
+                err=True,
+            )
+    return merge_and_tell(run)

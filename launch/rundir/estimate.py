@@ -1,0 +1,99 @@
+"""Expected prompt tokens of items from character counts: what the limits leave, times rates per script.
+
+Exact counts are the node's business; these only move work.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from launch.config.schema import PromptConfig, RunConfig
+from launch.model.checkpoint import Checkpoint
+from launch.model.tokens import TokenRates
+from launch.rundir.plan import HistoryEntries
+from launch.scenarios.fit import PromptMaker, fit_prompt
+from launch.scenarios.records import Item, ItemType, JsonObject, User
+
+CALIBRATION_USERS = 256
+CALIBRATION_CHARS = 4000
+
+
+class PromptEstimate:
+    """Estimates prompts of one run; `overhead` is what prompt file and chat template add, in tokens."""
+
+    def __init__(self, rates: TokenRates, prompt: PromptConfig, budget: int, overhead: float = 0.0) -> None:
+        self._rates = rates
+        self._prompt = prompt
+        self._budget = budget
+        self.overhead = overhead
+
+    def __call__(self, user: User, items: Sequence[Item], history: HistoryEntries) -> list[float]:
+        """Expected tokens of each item's prompt, at most the budget."""
+        ablation = self._prompt.ablation_config
+        shared = self.overhead
+        if ablation.uses_profile:
+            shared += self._rates.estimate(" ".join(texts(user.record.get("user"))))
+        if ablation.uses_history:
+            shared += self._rates.estimate(" ".join(self._clip(text) for text in texts(history)))
+        return [min(shared + self._context(item.data), self._budget) for item in items]
+
+    def _context(self, data: JsonObject) -> float:
+        if not self._prompt.ablation_config.uses_context:
+            return 0.0
+        limit = self._prompt.max_context_turns
+        turns = list(data.get("context") or [])[-limit:] if limit else []
+        return self._rates.estimate(" ".join(self._clip(str(turn.get("content", ""))) for turn in turns))
+
+    def _clip(self, text: str) -> str:
+        return text[: self._prompt.max_chars_per_turn]
+
+
+def texts(value: object) -> Iterable[str]:
+    """Every key and value below `value` as text, in order."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield str(key)
+            yield from texts(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from texts(below)
+    elif value is not None:
+        yield str(value)
+
+
+def calibrate_estimate(
+    maker: PromptMaker, config: RunConfig, checkpoint: Checkpoint, users: Iterable[User]
+) -> PromptEstimate:
+    """The estimate of a run: rates from the words of 256 users, overhead from a few rendered prompts.
+
+    Rendering also tries the prompt files on real items before anything is planned.
+    """
+    sample = list(islice(users, CALIBRATION_USERS))
+    words = [" ".join(texts(user.record))[:CALIBRATION_CHARS] for user in sample]
+    tokenizer_json = checkpoint.path / "tokenizer.json" if checkpoint.has_tokenizer_json else None
+    estimate = PromptEstimate(
+        TokenRates.calibrate(tokenizer_json, words), config.prompt, config.max_prompt_tokens
+    )
+    rendered = list(_render_some(maker, sample))
+    if tokenizer_json is not None:
+        estimate.overhead = _overhead(maker, estimate, rendered)
+    return estimate
+
+
+def _render_some(maker: PromptMaker, users: Iterable[User]) -> Iterator[tuple[User, Item]]:
+    """The first item of each type that the sample holds, rendered once."""
+    seen: set[ItemType] = set()
+    for user in users:
+        for item in user.items:
+            if item.item_type not in seen:
+                seen.add(item.item_type)
+                maker.writer.conversation(user.record, item, (), history_entries=0, context_turns=1)
+                yield user, item
+
+
+def _overhead(maker: PromptMaker, estimate: PromptEstimate, rendered: Sequence[tuple[User, Item]]) -> float:
+    """Mean of exact minus estimated tokens, never below 0."""
+    gaps = []
+    for user, item in rendered:
+        exact = len(fit_prompt(maker, user.record, item, ()).token_ids)
+        gaps.append(exact - estimate(user, [item], [])[0])
+    return max(0.0, sum(gaps) / len(gaps)) if gaps else 0.0

@@ -1,0 +1,131 @@
+"""Opens a submission: the missing items of a run, shared over tasks, cut into chunks, with new claims."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from launch.config.slurm_values import time_limit_s
+from launch.config.schema import RunConfig
+from launch.errors import RunError
+from launch.planning.chunks import plan_chunks
+from launch.planning.cost import UserCost, cost_user, expected_output_tokens
+from launch.planning.forecast import Forecast, forecast
+from launch.planning.limits import TaskLimits, choose_num_tasks, split_arrays
+from launch.planning.rates import assume_rate
+from launch.planning.shards import plan_shards
+from launch.rundir.chunks import write_chunks
+from launch.rundir.identity import code_version
+from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.plan import IndexEntry, read_index
+from launch.rundir.progress import survey_settled
+from launch.rundir.records import (
+    ArrayRecord,
+    SubmissionRecord,
+    list_submissions,
+    load_run,
+    now,
+    save_record,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A submission that is written and not sent: its number, how it is shared, what it is expected to take."""
+
+    submission: int
+    forecast: Forecast
+    why: str
+    num_chunks: int
+
+
+def open_submission(
+    run: RunPaths,
+    config: RunConfig,
+    *,
+    max_array_size: int,
+    max_concurrent: int | None,
+    gpus_per_task: int,
+    retry_failed: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Opened:
+    """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing.
+
+    `max_concurrent` is how many tasks may run at once, where that is known; `gpus_per_task` 0 on a CPU.
+    """
+    record = load_run(run)
+    missing = set(survey_settled(run).missing(retry_failed=retry_failed))
+    if not missing:
+        raise RunError(
+            f"{run.root}: every item is settled; nothing is left to generate. Run `vllm-launch merge`."
+        )
+    index = list(read_index(run))
+    users = _costs(index, missing, config)
+    rate = assume_rate(
+        gpus_per_task=gpus_per_task,
+        tensor_parallel_size=config.engine.tensor_parallel_size,
+        engines_per_node=config.engine.engines_per_node,
+    )
+    limits = TaskLimits(time_limit_s(config.resources.time), config.resources.max_submit, max_concurrent)
+    total = sum(user.cost for user in users)
+    num_tasks, why = choose_num_tasks(total, len(missing), rate, limits, config.resources.num_tasks)
+    shards = plan_shards(users, num_tasks)
+    chunks = plan_chunks(shards)
+    number = max(list_submissions(run), default=0) + 1
+    submission = SubmissionRecord(
+        run_id=record.run_id,
+        submission=number,
+        created=now(),
+        engine=config.engine,
+        resources=config.resources,
+        publish=config.publish,
+        code=code_version(),
+        num_tasks=len(shards),
+        num_chunks=len(chunks),
+        num_items=len(missing),
+        arrays=tuple(
+            ArrayRecord(offset=offset, size=size)
+            for offset, size in split_arrays(len(shards), max_array_size)
+        ),
+        notes=notes,
+    )
+
+    def fill(paths: SubmissionPaths) -> None:
+        paths.claims.mkdir()
+        write_chunks(paths, chunks, index)
+        save_record(paths.submission_yaml, submission)
+
+    _write_whole(run, number, fill)
+    expected = forecast(shards, rate, gpus_per_task=gpus_per_task, max_concurrent=max_concurrent)
+    return Opened(number, expected, why, len(chunks))
+
+
+def _costs(index: list[IndexEntry], missing: set[int], config: RunConfig) -> list[UserCost]:
+    output = expected_output_tokens(config.sampling.samples_per_item, config.sampling.max_tokens)
+    users = []
+    for entry in index:
+        places = [place for place in range(entry.num_items) if entry.first_item + place in missing]
+        numbers = [entry.first_item + place for place in places]
+        tokens = [entry.prompt_tokens[place] for place in places]
+        users.append(cost_user(entry.position, entry.user_hash, numbers, tokens, output))
+    return users
+
+
+def _write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], None]) -> None:
+    """Fills a directory beside its place and renames it; a submission of that number that is there wins."""
+    final = run.submission(number)
+    partial = SubmissionPaths(final.root.with_name(f".{number}.{os.getpid()}"))
+    with storage_errors(final.root):
+        final.root.parent.mkdir(exist_ok=True)
+        partial.root.mkdir()
+        try:
+            fill(partial)
+            partial.root.rename(final.root)
+        except FileExistsError:
+            raise RunError(
+                f"{final.root}: another resume has just opened it. Look at `vllm-launch status`."
+            ) from None
+        finally:
+            shutil.rmtree(partial.root, ignore_errors=True)
+        fsync_directory(final.root.parent)
