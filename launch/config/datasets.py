@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from launch.config.load import Document, load_yaml
-from launch.config.schema import AsLanguage, Language, Section
+from launch.config.schema import AsLanguage, Language, RunConfig, Section
 from launch.config.shipped import shipped
 from launch.config.tables import refuse_other_keys, rows
 from launch.config.wording import found, nearest
@@ -67,6 +67,24 @@ def find_dataset(name: str, root: Path | None = None) -> Dataset:
             return Dataset(own_name, row.language, place, row.aliases)
     looked = ", ".join(str(place) for place in places)
     raise InputError(f"dataset {own_name}: no directory for it; looked for {looked}. Check the data root.")
+
+
+def with_dataset(config: RunConfig, data_root: Path | None) -> RunConfig:
+    """The configuration with scenario path and language filled in from the dataset's name."""
+    path, language, name = config.data.scenario_path, config.prompt.language, config.data.dataset
+    if name is not None and path is None:
+        dataset = find_dataset(name, data_root)
+        name, path, language = dataset.name, dataset.scenario_path, language or dataset.language
+    elif name is not None:
+        language = language or dataset_language(name)
+    if path is None:
+        raise ConfigError(
+            "--dataset: not set; expected a dataset's name, or --scenario-path with a directory that holds"
+            " test_leaderboard.json. Give one."
+        )
+    data = config.data.model_copy(update={"dataset": name, "scenario_path": path})
+    prompt = config.prompt.model_copy(update={"language": language or Language.ENGLISH})
+    return config.model_copy(update={"data": data, "prompt": prompt})
 
 
 def dataset_name(name: str) -> str:

@@ -105,6 +105,7 @@ def render_chat_template(
 
 def template_variables(source: str) -> frozenset[str]:
     """The variables that a template reads; a setting for any other would be ignored."""
+    _compile(source)  # a template that is no Jinja is an error of the checkpoint here too
     return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
 
 

@@ -20,12 +20,9 @@ from launch.model.chat_template import (
     frozen_strftime,
     read_chat_template,
     read_special_tokens,
-    read_tokenizer_config,
     render_chat_template,
 )
 from launch.model.literal import LiteralText
-
-ENDS = ("bos_token", "eos_token")
 
 
 class ChatTokenizer(Protocol):
@@ -52,7 +49,8 @@ class ChatTokenizer(Protocol):
 def open_light_tokenizer(checkpoint: Path) -> ChatTokenizer:
     """A tokenizer from tokenizer.json and the chat template.
 
-    Renders without tokenizer.json, and raises CheckpointError only when ids are asked for.
+    Renders without tokenizer.json, and raises CheckpointError only when ids are asked for. As transformers 5
+    does, it takes from tokenizer.json alone what is added to plain text, whatever add_bos_token says.
     """
     return _LightTokenizer(checkpoint)
 
@@ -67,7 +65,6 @@ class _LightTokenizer:
         self._checkpoint = checkpoint
         self._template = read_chat_template(checkpoint)
         self._special_tokens = read_special_tokens(checkpoint)
-        self._config = read_tokenizer_config(checkpoint)
         self._loaded: Tokenizer | None = None
         self._guard: LiteralText | None = None
 
@@ -88,16 +85,7 @@ class _LightTokenizer:
         return self._guard.encode(messages, lambda safe: self.render_chat(safe, **kwargs), self._encode)
 
     def encode_text(self, text: str) -> list[int]:
-        adds = [self._config.get(f"add_{name}") for name in ENDS]
-        if adds == [None, None]:
-            return self._encode(text, literal=True, special=True)
-        begin, end = (self._special_ids(name) if add else [] for name, add in zip(ENDS, adds, strict=True))
-        return [*begin, *self._encode(text, literal=True), *end]
-
-    def _special_ids(self, name: str) -> list[int]:
-        token = self._special_tokens.get(name)
-        number = None if token is None else self._tokenizer().token_to_id(token)
-        return [] if number is None else [number]
+        return self._encode(text, literal=True, special=True)
 
     def _encode(self, text: str, *, literal: bool, special: bool = False) -> list[int]:
         tokenizer = self._tokenizer()

@@ -1,0 +1,45 @@
+"""Shows prompts before anything is spent: `vllm-launch prompts --show N`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from launch.scenarios.chat import render_prompt
+from launch.scenarios.fit import PromptMaker, fit_prompt
+from launch.scenarios.history import HistoryEntry, leave_out_test_items
+from launch.scenarios.records import Cuts, ItemType, User
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPreview:
+    """A prompt as the model would get it. `fits` is False where the item would fail as too long.
+
+    `num_test_items_left_out`: history entries that are test items of this user, and were not shown to the
+    model.
+    """
+
+    key: str
+    item_type: ItemType
+    text: str
+    num_tokens: int
+    cuts: Cuts
+    fits: bool
+    num_test_items_left_out: int
+
+
+def preview(
+    maker: PromptMaker, users: Iterable[User], history: Mapping[str, Sequence[HistoryEntry]]
+) -> Iterator[PromptPreview]:
+    """The prompts of all items of the users, in input order, lazily: take as many as are to be shown.
+
+    Raises ChatTemplateError for a conversation that the chat template refuses.
+    """
+    for user in users:
+        entries, left_out = leave_out_test_items(history.get(user.user_hash, ()), user.record)
+        for item in user.items:
+            fitted = fit_prompt(maker, user.record, item, entries)
+            text = render_prompt(
+                maker.tokenizer, fitted.conversation.messages, maker.form, maker.chat_template_kwargs
+            )
+            num_tokens = len(fitted.token_ids)
+            fits = num_tokens <= maker.max_prompt_tokens
+            yield PromptPreview(item.key, item.item_type, text, num_tokens, fitted.cuts, fits, left_out)
