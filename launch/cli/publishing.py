@@ -1,15 +1,37 @@
 """Merges a run and says what came of it."""
 
+from typing import Any
 
 import click
 
 from launch.collect.merge import merge
+from launch.collect.published_files import SUMMARY_FILE
 from launch.errors import ExitCode
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 
 
 def merge_and_tell(run: RunPaths) -> int:
-    """Merges and publishes; IncompleteError when items are missing."""
+    """Merges and publishes; IncompleteError when items are missing and nothing was published."""
     published = merge(run)
-    click.echo(f"published {published.output_dir}")
+    manifest = published.manifest
+    if not published.is_new:
+        click.echo(f"nothing new since {manifest.published}")
+    what = f"{manifest.num_done:,} of {manifest.num_items:,} items done"
+    if not manifest.complete:
+        what += f", {manifest.num_failed} failed, {manifest.num_missing} missing: marked in every file"
+    click.echo(f"{'published':<12}{published.output_dir}: {what}")
+    click.echo(f"{'figures':<12}{_figures(read_json(published.output_dir / SUMMARY_FILE) or {})}")
     return ExitCode.OK
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    """The key figures of a summary in one line."""
+    seconds = summary["inference_time_seconds"]
+    rate = summary["throughput_samples_per_sec"]
+    parts = [
+        f"{summary['total_samples']:,} samples in {seconds:.1f} s of generation",
+        f"{rate * 60:,.0f} samples/min" if rate else "no rate",
+        f"engine {summary['engine']}",
+    ]
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Finds the run a command names, and the output directory of a run."""
+"""Finds the run a command names, its logs, and the process that drives it."""
 
 import os
 import socket
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psutil
 
-from launch.config.schema import PublishConfig
 from launch.errors import RunError
 from launch.rundir.layout import RunPaths
 
@@ -23,13 +22,6 @@ def find_run(name: str) -> RunPaths:
         f"{name}: no run here; looked for run.yaml in {' and '.join(str(place) for place in places)}. Give a run"
         " directory or a run id."
     )
-
-
-def output_dir(run: RunPaths, publish: PublishConfig) -> Path:
-    """Where a run is published: as set, else leaderboards/<run id> beside runs/."""
-    if publish.output_dir is not None:
-        return publish.output_dir.expanduser().absolute()
-    return run.root.resolve().parent.parent / "leaderboards" / run.root.name
 
 
 def logs_dir(run: RunPaths) -> Path:

@@ -7,7 +7,8 @@ import click
 
 from launch.cli.progress import TaskProgress, task_message
 from launch.cli.publishing import merge_and_tell
-from launch.cli.runs import describe_process, logs_dir, output_dir
+from launch.cli.runs import describe_process, logs_dir
+from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir
 from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode
@@ -35,7 +36,7 @@ class Sending:
 def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
     """Opens a submission of what is missing and prints its plan."""
     record = load_run(run)
-    published = output_dir(run, config.publish)
+    published = output_dir_of(run, config.publish)
     check_output_dir(published, record.run_id)
     publish = config.publish.model_copy(update={"output_dir": published})
     resources = config.resources

@@ -1,0 +1,94 @@
+"""Cuts the result lines of all engine starts into buckets by item number, unparsed, in one sequential pass.
+
+A bucket is a scratch file that fits in memory: about 64 MiB of lines of a range of item numbers. So a run of
+any size is merged in bounded memory and two readings.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from launch.rundir.attempts import EngineStart
+from launch.rundir.journal import storage_errors
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import KeyIndex
+from launch.rundir.results import Committed, recover
+
+BUCKET_BYTES = 64 << 20
+MAX_BUCKETS = 512
+_HEAD = struct.Struct("<IIQIIBd")
+"""Item number, index of the engine start, offset, length, crc32, failed, time (0: from a tail)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A result line as it lies on disk: `data` is shorter than what was committed when the file was cut."""
+
+    number: int
+    source: int
+    offset: int
+    crc32: int
+    failed: bool
+    time: float | None
+    data: bytes
+
+    @property
+    def rank(self) -> tuple[int, bool, int, int]:
+        """Sorts lines of one item: done before failed, then the lowest engine start and offset."""
+        return self.number, self.failed, self.source, self.offset
+
+
+class Buckets:
+    """The scratch files of one merge, in a directory of its own that holds nothing else."""
+
+    def __init__(self, directory: Path, num_items: int, num_bytes: int) -> None:
+        num_buckets = min(max(1, -(-num_bytes // BUCKET_BYTES)), MAX_BUCKETS, max(1, num_items))
+        self._items_per_bucket = -(-num_items // num_buckets) or 1
+        self._paths = [directory / f"{number}.bucket" for number in range(num_buckets)]
+
+    def fill(
+        self, run: RunPaths, starts: Sequence[EngineStart], keys: KeyIndex, settings: str
+    ) -> Iterator[Committed]:
+        """Writes every settled item's line to its bucket; yields each, as it passes."""
+        with storage_errors(self._paths[0].parent):
+            files = [path.open("wb", buffering=1 << 17) for path in self._paths]
+            try:
+                for index, start in enumerate(starts):
+                    with start.paths(run).results.open("rb", buffering=1 << 20) as results:
+                        for item in recover(run, start, keys, settings):
+                            self._write(files, index, item, _read(results, item))
+                            yield item
+            finally:
+                for file in files:
+                    file.close()
+
+    def _write(self, files: list[BinaryIO], source: int, item: Committed, data: bytes) -> None:
+        head = _HEAD.pack(
+            item.number, source, item.offset, len(data), item.crc32, item.failed, item.time or 0.0
+        )
+        file = files[min(item.number // self._items_per_bucket, len(files) - 1)]
+        file.write(head)
+        file.write(data)
+
+    def read(self) -> Iterator[Line]:
+        """Every line in order of item number and rank; one bucket in memory at a time."""
+        for path in self._paths:
+            yield from sorted(_unpack(path.read_bytes()), key=lambda line: line.rank)
+
+
+def _read(results: BinaryIO, item: Committed) -> bytes:
+    if results.tell() != item.offset:
+        results.seek(item.offset)
+    return results.read(item.length)
+
+
+def _unpack(content: bytes) -> Iterator[Line]:
+    position = 0
+    while position < len(content):
+        number, source, offset, length, crc32, failed, time = _HEAD.unpack_from(content, position)
+        position += _HEAD.size
+        data = content[position : position + length]
+        yield Line(number, source, offset, crc32, bool(failed), time or None, data)
+        position += length

@@ -1,0 +1,76 @@
+"""Decides whether a run may be published, and says in one line what is missing and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from launch.collect.tally import Tally
+from launch.config.schema import PublishConfig
+from launch.config.wording import printable
+from launch.errors import ExitCode, IncompleteError
+from launch.rundir.attempts import list_attempts
+from launch.rundir.chunks import read_chunks
+from launch.rundir.journal import read_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import list_submissions
+
+MAX_NAMED = 10
+MAX_TASKS = 3
+NOT_FAILED = (None, ExitCode.OK, ExitCode.CONTINUE)
+MAX_KEY = 80
+
+
+def check_complete(run: RunPaths, publish: PublishConfig, tally: Tally) -> None:
+    """Returns when what is there may be published; IncompleteError names what is not there."""
+    missing = bool(tally.missing) and not publish.allow_missing
+    failed = len(tally.failed) > publish.max_failed_items
+    if not missing and not failed:
+        return
+    parts, ways = [], []
+    if tally.missing:
+        parts.append(
+            f"{len(tally.missing)} of {tally.num_items} items are missing ({_first(tally.missing_keys)})"
+            + _tasks_of(run, tally.missing)
+        )
+        ways.append(f"`vllm-launch resume {run.root}` generates what is missing")
+    if tally.failed:
+        keys = [f"{item.key} {item.failure_class}" for item in tally.failed]
+        parts.append(f"{len(tally.failed)} failed ({_first(keys)})")
+        ways.append("resume --retry-failed tries failed ones again; publish.max_failed_items allows some")
+    raise IncompleteError(f"{run.root}: {', '.join(parts)}; nothing was published. {'; '.join(ways)}.")
+
+
+def _first(keys: Sequence[str]) -> str:
+    named = [printable(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...") for key in keys[:MAX_NAMED]]
+    return ", ".join([*named, "..."] if len(keys) > MAX_NAMED else named)
+
+
+def _tasks_of(run: RunPaths, missing: Sequence[int]) -> str:
+    """The tasks that the newest submission gave them to, failed ones first, and what they said."""
+    submission = list_submissions(run)[-1]
+    wanted = set(missing)
+    chunks = read_chunks(run.submission(submission))
+    tasks = sorted({chunk.shard for chunk in chunks if not wanted.isdisjoint(chunk.items)})
+    if not tasks:
+        return ""
+    endings = sorted((_ended(run, submission, task).get("code") in NOT_FAILED, task) for task in tasks)
+    said = [f"task {task} {_said(run, submission, task)}" for _, task in endings[:MAX_TASKS]]
+    if len(tasks) > MAX_TASKS:
+        said.append(f"and {len(tasks) - MAX_TASKS} more tasks")
+    return f" of submission {submission}: {'; '.join(said)}"
+
+
+def _ended(run: RunPaths, submission: int, task: int) -> dict[str, Any]:
+    attempts = list_attempts(run, submission, task)
+    if not attempts:
+        return {}
+    return read_json(run.attempt(submission, task, attempts[-1]).ended) or {}
+
+
+def _said(run: RunPaths, submission: int, task: int) -> str:
+    ended = _ended(run, submission, task)
+    if not ended:
+        started = list_attempts(run, submission, task)
+        return "has not said how it ended" if started else "has not started"
+    failure = ended.get("failure") or {}
+    message = printable(str(failure.get("message") or "")).rstrip(".")
+    return f"{ended['reason']}: {message}" if message else f"ended: {ended['reason']}"

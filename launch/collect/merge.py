@@ -1,0 +1,144 @@
+"""Merges a run: every item exactly once, checked, published whole, or a sentence that says what is missing.
+
+It decides from files alone, so it may be run at any time, by hand or as the last job of a submission.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from launch.collect.damage import write_damage
+from launch.collect.incomplete import check_complete
+from launch.collect.manifest import MANIFEST, Manifest, read_published
+from launch.collect.merge_claim import MergeClaim
+from launch.collect.publish import (
+    check_output_dir,
+    complete_cut_publication,
+    open_partial,
+    put_in_place,
+)
+from launch.collect.published_files import SUMMARY_FILE, PublishedFiles, write_value
+from launch.collect.results import Results, open_results
+from launch.collect.summary import Sources, read_sources, summarise
+from launch.config.schema import PublishConfig
+from launch.rundir.identity import settings_digest
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import PlanReader
+from launch.rundir.records import now
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published run: where, what its manifest says, and whether this merge had anything new to publish."""
+
+    output_dir: Path
+    manifest: Manifest
+    is_new: bool
+
+
+def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
+    """Where a run is published: as set, else leaderboards/<run id> beside runs/; symbolic links followed."""
+    if publish.output_dir is not None:
+        return publish.output_dir.expanduser().absolute().resolve()
+    return run.root.resolve().parent.parent / "leaderboards" / run.root.name
+
+
+def merge(run: RunPaths) -> Published:
+    """Checks every result of a run and publishes it as its newest submission asks.
+
+    IncompleteError when items are missing or failed beyond what is allowed: nothing is published then, and
+    what was published before stays. RunError when another merge is at work or the directory is not ours.
+    """
+    sources = read_sources(run)
+    publish = sources.submissions[-1].publish
+    output_dir, run_id = output_dir_of(run, publish), sources.record.run_id
+    with MergeClaim(run) as claim:
+        complete_cut_publication(output_dir, run_id)
+        check_output_dir(output_dir, run_id)
+        digest = sources_digest(sources, publish)
+        earlier = read_published(output_dir)
+        if earlier is not None and earlier.sources_digest == digest and _is_in_place(output_dir, earlier):
+            return Published(output_dir, earlier, is_new=False)
+        with open_results(sources, claim) as results:
+            check_complete(run, publish, results.tally_by_commits())
+            partial = open_partial(output_dir, run_id)
+            try:
+                manifest = _write(partial, results, output_dir, digest)
+                write_damage(run, sources.starts, results.findings)
+                check_complete(run, publish, results.tally)
+                claim.check()
+                put_in_place(output_dir, run_id)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return Published(output_dir, manifest, is_new=True)
+
+
+def _is_in_place(output_dir: Path, manifest: Manifest) -> bool:
+    """Whether every published file is there with its size; `vllm-launch verify` reads them too."""
+    try:
+        return all((output_dir / name).stat().st_size == file.bytes for name, file in manifest.files.items())
+    except FileNotFoundError:
+        return False
+
+
+def sources_digest(sources: Sources, publish: PublishConfig) -> str:
+    """Changes when a result was added or another way of publishing was asked for."""
+    rows = [
+        [start.submission, start.task, start.attempt, start.slot, start.start, *_sizes(sources, index)]
+        for index, start in enumerate(sources.starts)
+    ]
+    asked = publish.model_dump(mode="json", exclude={"output_dir"})
+    text = orjson.dumps([rows, asked, sources.record.run_id], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
+
+
+def _sizes(sources: Sources, index: int) -> list[int]:
+    paths = sources.starts[index].paths(sources.run)
+    return [path.stat().st_size if path.exists() else 0 for path in (paths.results, paths.commits)]
+
+
+def _write(partial: Path, results: Results, output_dir: Path, digest: str) -> Manifest:
+    """Writes every file, the manifest last."""
+    sources = results.sources
+    user_files = sources.submissions[-1].publish.user_files
+    reader = PlanReader(sources.run)
+    try:
+        with PublishedFiles(partial, sources, user_files=user_files) as files:
+            for entry, outcomes in results.users():
+                files.add_user(entry.user_hash, reader.user(entry.span).record, outcomes)
+    finally:
+        reader.close()
+    summary = summarise(sources, results.tally, results.findings, output_dir)
+    files.files[SUMMARY_FILE] = write_value(partial, SUMMARY_FILE, summary)
+    manifest = _manifest(results, files, digest)
+    write_value(partial, MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def _manifest(results: Results, files: PublishedFiles, digest: str) -> Manifest:
+    record, tally = results.sources.record, results.tally
+    return Manifest(
+        run_id=record.run_id,
+        published=now(),
+        complete=tally.num_done == tally.num_items,
+        engine=record.model.engine.value,
+        stub=record.model.engine.value == "stub",
+        subset=record.subset,
+        identity_digest=record.identity_digest,
+        settings_digest=settings_digest(record),
+        checkpoint_digest=record.checkpoint.digest,
+        scenario_digest=record.scenario_digest,
+        code=results.sources.submissions[-1].code,
+        sources_digest=digest,
+        num_users=tally.num_users,
+        num_items=tally.num_items,
+        num_done=tally.num_done,
+        num_failed=len(tally.failed),
+        num_missing=len(tally.missing),
+        failed_items=tuple(tally.failed),
+        missing_items=tuple(tally.missing_keys),
+        files=dict(sorted(files.files.items())),
+    )

@@ -1,0 +1,144 @@
+"""What became of every item: the line that counts, after every check, and what was wrong on the way."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from launch.collect.buckets import Buckets, Line
+from launch.collect.verify import LineCheck
+from launch.rundir.attempts import EngineStart
+from launch.rundir.plan import IndexEntry
+
+MAX_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One item: its line and the parsed line, or neither when it is missing."""
+
+    number: int
+    key: str
+    place: tuple[int, int]
+    line: Line | None = None
+    row: dict[str, Any] | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether no line that stands the checks was found."""
+        return self.row is None
+
+    @property
+    def failure(self) -> dict[str, str] | None:
+        """Class and message when the item failed for good."""
+        return None if self.row is None else self.row.get("failure")
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """The samples; none for an item that failed or is missing."""
+        return [] if self.row is None else self.row.get("samples", [])
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was wrong or double: counts, and sentences for the first of each kind."""
+
+    num_damaged: int = 0
+    num_duplicates: int = 0
+    num_differing: int = 0
+    num_superseded: int = 0
+    num_unused_bytes: int = 0
+    damaged: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    damaged_lines: list[Line] = field(default_factory=list)
+
+    def add_damaged(self, line: Line, where: str, why: str) -> None:
+        """A committed line that does not stand its checks."""
+        self.num_damaged += 1
+        self.damaged_lines.append(line)
+        _name(self.damaged, f"{where}: {why}")
+
+    def add_duplicate(self, key: str, kept: Line, other: Line, where: str) -> None:
+        """A second whole line of an item; the first one counts."""
+        if other.failed and not kept.failed:
+            self.num_superseded += 1
+            return
+        self.num_duplicates += 1
+        if other.data != kept.data:
+            self.num_differing += 1
+            _name(self.differing, f"{where}: another text for {key!r}")
+
+    def add_unused(self, num_bytes: int) -> None:
+        """Bytes of a results file that are no line of this run: torn by a kill, or foreign."""
+        self.num_unused_bytes += num_bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """As the summary holds it."""
+        return {
+            "damaged_lines": self.num_damaged,
+            "duplicate_lines": self.num_duplicates,
+            "duplicates_with_other_text": self.num_differing,
+            "failures_superseded": self.num_superseded,
+            "unused_bytes": self.num_unused_bytes,
+            "first_damaged": list(self.damaged),
+            "first_with_other_text": list(self.differing),
+        }
+
+
+def _name(sentences: list[str], sentence: str) -> None:
+    if len(sentences) < MAX_NAMED:
+        sentences.append(sentence)
+
+
+def read_outcomes(
+    index: Iterator[IndexEntry],
+    buckets: Buckets,
+    starts: Sequence[EngineStart],
+    check: LineCheck,
+    findings: Findings,
+) -> Iterator[tuple[IndexEntry, list[Outcome]]]:
+    """Every user of a run in input order with the outcomes of its items; `findings` grows on the way."""
+    by_number = groupby(buckets.read(), key=lambda line: line.number)
+    number, lines = next(by_number, (None, iter(())))
+    for entry in index:
+        outcomes = []
+        for place, (key, digest) in enumerate(zip(entry.keys, entry.digests, strict=True)):
+            outcome = Outcome(entry.first_item + place, key, entry.places[place])
+            if number == outcome.number:
+                outcome = _choose(outcome, digest, list(lines), starts, check, findings)
+                number, lines = next(by_number, (None, iter(())))
+            outcomes.append(outcome)
+        yield entry, outcomes
+
+
+def _choose(
+    outcome: Outcome,
+    digest: str,
+    lines: list[Line],
+    starts: Sequence[EngineStart],
+    check: LineCheck,
+    findings: Findings,
+) -> Outcome:
+    """The first line by rank that stands the checks; each line is parsed at most once."""
+    chosen = outcome
+    for line in lines:
+        where = f"{describe_start(starts[line.source])}, offset {line.offset}"
+        if chosen.line is not None and chosen.line.data == line.data:
+            findings.add_duplicate(outcome.key, chosen.line, line, where)
+            continue
+        row = check.check(line, outcome.key, digest)
+        if isinstance(row, str):
+            findings.add_damaged(line, where, row)
+        elif chosen.line is not None:
+            findings.add_duplicate(outcome.key, chosen.line, line, where)
+        else:
+            chosen = Outcome(outcome.number, outcome.key, outcome.place, line, row)
+    return chosen
+
+
+def describe_start(start: EngineStart) -> str:
+    """An engine start in words."""
+    return (
+        f"submission {start.submission}, task {start.task}, attempt {start.attempt},"
+        f" slot {start.slot}, start {start.start}"
+    )

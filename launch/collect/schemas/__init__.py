@@ -1,0 +1,16 @@
+"""JSON Schemas of the published files; those of .jsonl files describe one line."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+NAMES = ("test_leaderboard", "user", "generations", "provenance", "inference_summary", "manifest")
+
+
+@cache
+def read_schema(name: str) -> dict[str, Any]:
+    """The schema of a published file by its stem, `user` for those below users/."""
+    schema: dict[str, Any] = orjson.loads(Path(__file__).with_name(f"{name}.schema.json").read_bytes())
+    return schema

@@ -1,0 +1,165 @@
+"""inference_summary.json: what was generated, with what, how fast, and what is not as it should be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from launch.collect.attempt_files import (
+    covered_s,
+    engine_facts,
+    generating_intervals,
+    hosts,
+    read_attempts,
+)
+from launch.collect.gpu_figures import gpu_figures
+from launch.collect.outcomes import Findings
+from launch.collect.tally import Tally
+from launch.errors import RunError
+from launch.rundir.attempts import EngineStart, list_engine_starts
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import (
+    RunRecord,
+    SubmissionRecord,
+    list_submissions,
+    load_run,
+    load_submission,
+    now,
+)
+
+TIME_MEANS = (
+    "Seconds in which at least one engine generated: the union, over all engine starts of the run, of the"
+    " time from the end of loading to the last finished item. Queueing, loading and merging are not in it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a merge reads of a run beside its results; starts in the order that decides who wins."""
+
+    run: RunPaths
+    record: RunRecord
+    submissions: Sequence[SubmissionRecord]
+    starts: Sequence[EngineStart]
+    facts: Sequence[dict[str, Any]]
+    hosts: Sequence[str | None]
+
+
+def read_sources(run: RunPaths) -> Sources:
+    """Reads them; RunError for a run that was never submitted."""
+    record = load_run(run)
+    submissions = [load_submission(run, number) for number in list_submissions(run)]
+    if not submissions:
+        raise RunError(
+            f"{run.root}: was never submitted; there is nothing to merge. Remove it and submit anew."
+        )
+    starts = list_engine_starts(run)
+    return Sources(run, record, submissions, starts, engine_facts(run, starts), hosts(run, starts))
+
+
+def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Path) -> dict[str, Any]:
+    """The summary in the order of its keys; those of the benchmark's own tools come first."""
+    record, submissions, facts = sources.record, sources.submissions, sources.facts
+    seconds = covered_s(generating_intervals(sources.run, sources.starts))
+    engine = submissions[-1].engine
+    return {
+        "checkpoint": record.checkpoint.path,
+        "scenario": str(record.data.scenario_path),
+        "dataset": record.data.dataset,
+        "ablation_config": record.prompt.ablation_config.value,
+        "num_data_items_filled": tally.num_done,
+        "num_samples_per_item": record.sampling.samples_per_item,
+        "total_samples": tally.num_samples,
+        "inference_time_seconds": round(seconds, 3),
+        "throughput_samples_per_sec": _rate(tally.num_samples, seconds),
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "sampling_params": record.sampling.model_dump(mode="json", exclude={"num_samples"}),
+        "output_file": str(output_dir / "test_leaderboard.json"),
+        "timestamp": now(),
+        "engine": record.model.engine.value,
+        **marks(record),
+        "complete": tally.num_done == tally.num_items,
+        "run_id": record.run_id,
+        "preset": record.preset,
+        "num_users": tally.num_users,
+        "num_items": tally.num_items,
+        "num_failed_items": len(tally.failed),
+        "num_missing_items": len(tally.missing),
+        "failed_items": [item.model_dump() for item in tally.failed],
+        "missing_items": tally.missing_keys,
+        "finish_reasons": dict(sorted(tally.finish_reasons.items())),
+        "num_empty_samples": tally.num_empty_samples,
+        "num_items_cut": dict(sorted(tally.cuts.items())),
+        "num_prompt_tokens": tally.num_prompt_tokens,
+        "num_output_tokens": tally.num_output_tokens,
+        "throughput_output_tokens_per_sec": _rate(tally.num_output_tokens, seconds),
+        "inference_time_means": TIME_MEANS,
+        "prompt": record.prompt.model_dump(mode="json"),
+        "model": record.model.model_dump(mode="json"),
+        "chat_form": record.chat_form,
+        "checkpoint_digest": record.checkpoint.digest,
+        "identity_digest": record.identity_digest,
+        "code": record.code.model_dump(),
+        "versions": record.versions,
+        "engines": _engines(facts),
+        "gpu": gpu_figures(list(read_attempts(sources.run))),
+        "submissions": [_submission(each) for each in submissions],
+        "results": findings.as_json(),
+        "notes": _notes(record, submissions, facts),
+    }
+
+
+def marks(record: RunRecord) -> dict[str, Any]:
+    """`stub` and `subset`, present whether they apply or not."""
+    subset = None if record.subset is None else record.subset.model_dump()
+    return {"stub": record.model.engine.value == "stub", "subset": subset}
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return round(count / seconds, 3) if seconds > 0 else None
+
+
+def _engines(facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The engines as they ran, alike ones together with their number; mean seconds to start."""
+    groups: dict[bytes, list[dict[str, Any]]] = {}
+    for each in facts:
+        if each:
+            same = {name: value for name, value in each.items() if name not in ("start_s", "phases_s")}
+            groups.setdefault(orjson.dumps(same, option=orjson.OPT_SORT_KEYS), []).append(each)
+    described = []
+    for key in sorted(groups):
+        seconds = [each["start_s"] for each in groups[key] if each.get("start_s") is not None]
+        mean_start_s = round(sum(seconds) / len(seconds), 2) if seconds else None
+        described.append({"num_starts": len(groups[key]), "mean_start_s": mean_start_s, **orjson.loads(key)})
+    return described
+
+
+def _submission(record: SubmissionRecord) -> dict[str, Any]:
+    return {
+        "submission": record.submission,
+        "created": record.created,
+        "num_tasks": record.num_tasks,
+        "num_items": record.num_items,
+        "engine": record.engine.model_dump(mode="json"),
+        "code": record.code.model_dump(),
+    }
+
+
+def _notes(
+    record: RunRecord, submissions: Sequence[SubmissionRecord], facts: Sequence[dict[str, Any]]
+) -> list[str]:
+    """What was resolved, fell back or is mixed, each once, in the order it was said."""
+    notes = [*record.notes]
+    for each in submissions:
+        notes += each.notes
+    for fact in facts:
+        notes += fact.get("notes", ())
+    for name in ("version", "device"):
+        found = sorted({str(fact[name]) for fact in facts if fact})
+        if len(found) > 1:
+            notes.append(f"mixed: engines of several {name}s generated this run: {', '.join(found)}")
+    if len({each.code.digest for each in submissions}) > 1:
+        notes.append("mixed: vllm-launch changed between submissions")
+    return list(dict.fromkeys(notes))

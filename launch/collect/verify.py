@@ -1,0 +1,109 @@
+"""The checks of result lines and of published directories; each says in words what is wrong, or nothing."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from launch.collect.buckets import Line
+from launch.collect.manifest import MANIFEST, FileDigest, Manifest, read_published
+from launch.errors import RunError
+from launch.rundir.identity import settings_digest
+from launch.rundir.records import RunRecord
+from launch.scenarios.records import item_seed
+
+FINISHED = ("stop", "length")
+
+
+@dataclass(frozen=True, slots=True)
+class LineCheck:
+    """What every result line of a run must agree with."""
+
+    settings: str
+    run_seed: int
+    num_samples: int
+
+    def check(self, line: Line, key: str, digest: str) -> dict[str, Any] | str:
+        """The parsed line of the item with this key and digest, or what is wrong with it."""
+        if zlib.crc32(line.data) != line.crc32:
+            return "its bytes are not those that were committed (crc32)"
+        try:
+            row = orjson.loads(line.data)
+        except orjson.JSONDecodeError:
+            return "it is no JSON"
+        wrong = self._wrong(row, key, digest)
+        return wrong or row
+
+    def _wrong(self, row: Any, key: str, digest: str) -> str | None:
+        if not isinstance(row, dict) or ("samples" in row) == ("failure" in row):
+            return "it is no result"
+        expected = {"key": key, "digest": digest, "settings": self.settings}
+        for name, value in {**expected, "seed": item_seed(self.run_seed, key)}.items():
+            if row.get(name) != value:
+                return f"its {name} is another item's or another run's"
+        return None if "failure" in row else self._wrong_samples(row["samples"])
+
+    def _wrong_samples(self, samples: Any) -> str | None:
+        if len(samples) != self.num_samples:
+            return f"it has {len(samples)} samples, not {self.num_samples}"
+        for sample in samples:
+            if sample.get("finish_reason") not in FINISHED or not isinstance(sample.get("text"), str):
+                return "a sample did not end by stop or length"
+        return None
+
+
+def line_check(run: RunRecord) -> LineCheck:
+    """The check of the lines of a run."""
+    return LineCheck(settings_digest(run), run.sampling.seed, run.sampling.samples_per_item)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedReport:
+    """What `verify_published` found: the manifest, and a sentence for every file that differs from it."""
+
+    output_dir: Path
+    manifest: Manifest
+    problems: tuple[str, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file is as it was published."""
+        return not self.problems
+
+
+def verify_published(output_dir: Path) -> PublishedReport:
+    """Reads every file of a published directory and compares it with manifest.json.
+
+    RunError when the directory holds no manifest of ours.
+    """
+    manifest = read_published(output_dir)
+    if manifest is None:
+        raise RunError(
+            f"{output_dir}: no {MANIFEST} of vllm-launch here. Give a published directory or a run."
+        )
+    problems = []
+    for name, expected in manifest.files.items():
+        if problem := _compare(output_dir / name, expected):
+            problems.append(f"{name}: {problem}")
+    for name in sorted(_names_below(output_dir) - set(manifest.files) - {MANIFEST}):
+        problems.append(f"{name}: is not in {MANIFEST}")
+    return PublishedReport(output_dir, manifest, tuple(problems))
+
+
+def _names_below(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def _compare(path: Path, expected: FileDigest) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "is missing"
+    size = path.stat().st_size
+    if size != expected.bytes:
+        return f"has {size} bytes, published were {expected.bytes}"
+    return None if found == expected.sha256 else "has other bytes than were published (sha256)"

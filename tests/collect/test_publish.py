@@ -1,0 +1,201 @@
+"""A published directory is whole or absent, whatever ends a merge, and never another's files are touched."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.collect.manifest import read_published
+from launch.collect.merge import merge
+from launch.collect.publish import check_output_dir
+from launch.collect.verify import verify_published
+from launch.errors import RunError, StorageError
+from launch.rundir.layout import RunPaths
+from tests.collect.builders import (
+    change_publish,
+    copy_run,
+    make_generations,
+    make_users,
+    plan_run,
+    published,
+    same_bytes,
+    write_results,
+)
+
+STEPS = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> RunPaths:
+    """One user with two items, so that there are few steps to be killed at."""
+    return plan_run(tmp_path_factory.mktemp("small"), checkpoint, make_users(1, 2), num_tasks=1)
+
+
+def merge_killed_at(run: RunPaths, step: int) -> bool:
+    """Merges in a process that SIGKILLs itself before its `step`-th change on disk; whether it did."""
+    child = os.fork()
+    if not child:
+        try:
+            _kill_at(step)
+            merge(run)
+        finally:
+            os._exit(0)
+    _, waited = os.waitpid(child, 0)
+    return os.WIFSIGNALED(waited) and os.WTERMSIG(waited) == signal.SIGKILL
+
+
+def _kill_at(step: int) -> None:
+    done = 0
+
+    def counted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal done
+            done += 1
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def assert_tidy(run: RunPaths) -> None:
+    """Only the published directory is left, and no scratch."""
+    assert [path.name for path in published(run).parent.iterdir()] == ["run"]
+    assert not list(run.merge.glob("*.scratch"))
+
+
+def test_killed_at_any_step_the_first_publication_is_completed(small: RunPaths, tmp_path: Path) -> None:
+    step, killed = 0, True
+    while killed:
+        step += 1
+        run = copy_run(small, tmp_path / str(step))
+        everything = make_generations(run)
+        write_results(run, everything)
+        killed = merge_killed_at(run, step)
+        if published(run).exists():
+            assert verify_published(published(run)).is_whole
+        assert merge(run).manifest.complete
+        assert verify_published(published(run)).is_whole
+        assert_tidy(run)
+        shutil.rmtree(tmp_path / str(step))
+    assert step > 12
+
+
+def test_killed_at_any_step_a_replacement_is_completed(small: RunPaths, tmp_path: Path) -> None:
+    step, killed, absent = 0, True, 0
+    while killed:
+        step += 1
+        run = copy_run(small, tmp_path / str(step))
+        everything = make_generations(run)
+        write_results(run, everything[:-1])
+        change_publish(run, allow_missing=True)
+        merge(run)
+        write_results(run, everything[-1:])
+        killed = merge_killed_at(run, step)
+        absent += not published(run).exists()
+        if published(run).exists():
+            assert verify_published(published(run)).is_whole
+        assert merge(run).manifest.complete
+        assert verify_published(published(run)).is_whole
+        assert len(same_bytes(published(run))) == 3
+        assert_tidy(run)
+        shutil.rmtree(tmp_path / str(step))
+    assert step > 20
+    assert absent == 2  # before the fsync that follows the first rename, and before the second rename
+
+
+def test_a_cut_between_the_renames_without_a_whole_new_directory_brings_the_old_one_back(
+    run: RunPaths,
+) -> None:
+    write_results(run, make_generations(run))
+    directory = merge(run).output_dir
+    before = same_bytes(directory)
+    directory.rename(directory.with_name("run.old-run"))
+    directory.with_name("run.partial-run").mkdir()
+    result = merge(run)
+    assert not result.is_new
+    assert same_bytes(directory) == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(run, make_generations(run))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        merge(run)
+    monkeypatch.undo()
+    assert not list(published(run).parent.iterdir())
+    assert merge(run).manifest.complete
+
+
+def test_a_directory_of_another_run_is_not_touched(planned: RunPaths, tmp_path: Path) -> None:
+    run = copy_run(planned, tmp_path)
+    write_results(run, make_generations(run))
+    directory = merge(run).output_dir
+    before = same_bytes(directory)
+    with pytest.raises(RunError, match="holds the results of run run; nothing was touched"):
+        check_output_dir(directory, "another")
+    check_output_dir(directory, "run")
+    assert same_bytes(directory) == before
+
+
+def test_a_foreign_directory_is_not_touched(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    published(run).mkdir(parents=True)
+    (published(run) / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds files that vllm-launch did not publish"):
+        merge(run)
+    assert (published(run) / "thesis.tex").read_text() == "years of work"
+    assert_tidy(run)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"run_id": "run"}'])
+def test_a_manifest_that_is_not_ours_is_an_error(run: RunPaths, text: str) -> None:
+    published(run).mkdir(parents=True)
+    (published(run) / "manifest.json").write_text(text)
+    with pytest.raises(RunError, match="Move the directory away"):
+        check_output_dir(published(run), "run")
+
+
+def test_an_empty_directory_is_taken(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    published(run).mkdir(parents=True)
+    assert merge(run).is_new
+    assert_tidy(run)
+
+
+def test_files_in_the_way_are_errors(run: RunPaths) -> None:
+    published(run).parent.write_text("a file")
+    with pytest.raises(RunError, match="is not a directory"):
+        check_output_dir(published(run), "run")
+    with pytest.raises(RunError, match="is not a directory"):
+        check_output_dir(published(run).parent, "run")
+
+
+def test_a_place_that_cannot_be_written_is_an_error(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StorageError, match="writing is not allowed"):
+        check_output_dir(published(run), "run")
+
+
+def test_a_link_to_a_directory_is_followed(run: RunPaths, tmp_path: Path) -> None:
+    write_results(run, make_generations(run))
+    disk = tmp_path / "big_disk"
+    disk.mkdir()
+    published(run).parent.mkdir()
+    published(run).symlink_to(disk)
+    merge(run)
+    assert (tmp_path / "published" / "run").is_symlink()
+    manifest = read_published(disk)
+    assert manifest is not None
+    assert manifest.complete

@@ -1,0 +1,160 @@
+"""Where a run stands: from files, with the scheduler's word where it was asked."""
+
+import io
+import json
+import os
+import time
+from typing import Any
+
+from rich.console import Console
+
+from launch.collect.merge import merge
+from launch.collect.status import RunStatus, status
+from launch.collect.status_view import as_json, next_step, render
+from launch.collect.task_status import TaskState, TaskStatus
+from launch.config.schema import Scheduler
+from launch.rundir.journal import Journal, write_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission, save_record
+from launch.slurm.commands import QueueRow
+from tests.collect.builders import (
+    change_publish,
+    make_generations,
+    published,
+    write_events,
+    write_results,
+)
+
+
+def tasks(run: RunPaths, rows: list[QueueRow] | None = None) -> tuple[TaskStatus, ...]:
+    return status(run, rows).submissions[-1].tasks
+
+
+def end(run: RunPaths, task: int, attempt: int, code: int, reason: str, message: str | None = None) -> None:
+    failure = None if message is None else {"class": "engine_lost", "message": message}
+    value = {"code": code, "reason": reason, "failure": failure}
+    write_json(run.attempt(1, task, attempt).ended, value)
+
+
+def send_to_slurm(run: RunPaths) -> None:
+    """Makes submission 1 one of Slurm: an array 77 of two tasks and a merge job 78."""
+    record = load_submission(run, 1)
+    resources = record.resources.model_copy(update={"scheduler": Scheduler.SLURM})
+    save_record(run.submission(1).submission_yaml, record.model_copy(update={"resources": resources}))
+    journal = Journal(run.submission(1).jobs)
+    for name, job_id, size in (("tasks-0", "77", 2), ("merge", "78", 0)):
+        row: dict[str, Any] = {"name": name, "job_name": f"run-{name}", "offset": 0, "size": size}
+        journal.append(row)
+        journal.append({**row, "job_id": job_id})
+    journal.close()
+
+
+def row(task: int | None, state: str, reason: str = "None") -> QueueRow:
+    return QueueRow("78" if task is None else "77", task, "name", state, reason, "")
+
+
+def shown(value: RunStatus) -> str:
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(render(value))
+    return console.export_text()
+
+
+def test_a_run_that_has_not_begun(run: RunPaths) -> None:
+    found = status(run)
+    assert (found.num_items, found.num_done, found.num_missing, found.published) == (12, 0, 12, None)
+    assert [task.state for task in tasks(run)] == [TaskState.WAITING] * 2
+    assert next_step(found) == "Not published: tasks are running or waiting."
+
+
+def test_states_of_tasks(run: RunPaths) -> None:
+    everything = make_generations(run, failed=[3])
+    running, ended = write_results(run, everything[:4]), write_results(run, everything[4:7], task=1)
+    write_events(run, running, [(1.0, "phase", {"slot": 0, "start": 0, "phase": "generating"})])
+    run.attempt(1, 0, 0).heartbeat.touch()
+    end(run, 1, ended.attempt, 1, "failed", "slot 0: the engine process exited with 1")
+    first, second = tasks(run)
+    assert (first.state, first.message, first.num_settled, first.host) == (
+        TaskState.RUNNING,
+        "generating",
+        4,
+        "node0",
+    )
+    assert first.heartbeat_age_s is not None
+    assert first.heartbeat_age_s < 60
+    assert (second.state, second.message) == (TaskState.FAILED, "slot 0: the engine process exited with 1")
+    found = status(run)
+    assert (found.num_done, found.num_failed, found.num_missing) == (6, 1, 5)
+    end(run, 1, ended.attempt, 75, "drained")
+    assert tasks(run)[1].state is TaskState.DRAINED
+    end(run, 1, ended.attempt, 0, "empty")
+    assert tasks(run)[1].state is TaskState.ENDED
+    long_ago = time.time() - 16 * 60
+    os.utime(run.attempt(1, 0, 0).heartbeat, (long_ago, long_ago))
+    dead = tasks(run)[0]
+    assert (dead.state, dead.message) == (TaskState.DEAD, "ended without a word: no sign of life")
+    assert next_step(status(run)) == (
+        f"Not published: `vllm-launch resume {run.root}` generates what is missing."
+    )
+
+
+def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
+    send_to_slurm(run)
+    first, second = tasks(run, [row(0, "PENDING", "Resources"), row(None, "PENDING", "Dependency")])
+    assert (first.state, first.message) == (TaskState.WAITING, "PENDING (Resources)")
+    assert (second.state, second.message) == (TaskState.DEAD, "not in the queue, and never started")
+    found = status(run, [row(0, "RUNNING"), row(1, "CANCELLED"), row(None, "PENDING", "Dependency")])
+    assert [task.state for task in found.submissions[0].tasks] == [TaskState.WAITING, TaskState.DEAD]
+    assert found.submissions[0].merge_job == "PENDING (Dependency)"
+    write_results(run, make_generations(run)[:1])
+    run.attempt(1, 0, 0).heartbeat.touch()
+    assert tasks(run, [row(0, "RUNNING")])[0].state is TaskState.RUNNING
+    killed = tasks(run, [row(0, "NODE_FAIL")])[0]
+    assert (killed.state, killed.message) == (TaskState.DEAD, "ended without a word: NODE_FAIL")
+    end(run, 0, 0, 75, "drained")
+    assert tasks(run, [row(0, "REQUEUED", "BeginTime")])[0].state is TaskState.WAITING
+
+
+def test_published_and_what_is_not_ours(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    assert next_step(status(run)) == f"Not published: `vllm-launch merge {run.root}` checks and publishes."
+    merge(run)
+    found = status(run)
+    assert found.published is not None
+    assert found.published.complete
+    assert next_step(found) == f"Published, complete: {published(run)}"
+    manifest = published(run) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"run_id": "run"', '"run_id": "other"'))
+    found = status(run)
+    assert found.published is None
+    assert found.trouble == f"{published(run)}: holds the results of run other."
+
+
+def test_results_that_came_after_publishing_are_said(run: RunPaths) -> None:
+    everything = make_generations(run)
+    write_results(run, everything[:-1])
+    change_publish(run, allow_missing=True)
+    merge(run)
+    assert next_step(status(run)).startswith("Published, incomplete, as allowed: ")
+    write_results(run, everything[-1:], task=1)
+    assert next_step(status(run)).startswith("Not published: `vllm-launch merge")
+
+
+def test_shown_in_80_columns(run: RunPaths) -> None:
+    start = write_results(run, make_generations(run)[:5])
+    end(run, 0, start.attempt, 1, "failed", "a long story " * 12)
+    text = shown(status(run))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "5 of 12 done (41.6 %)" in text
+    assert "stub (made-up texts, for tests only)" in text
+    assert "a long story" in text
+    assert "tasks: 1 waiting, 1 failed" in text
+
+
+def test_as_json_is_json(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    merge(run)
+    value = json.loads(json.dumps(as_json(status(run))))
+    assert value["num_done"] == 12
+    assert value["submissions"][0]["tasks"][0]["state"] == "running"
+    assert value["published"]["output_dir"] == str(published(run))
+    assert value["next"].startswith("Published")

@@ -1,0 +1,124 @@
+"""Every figure of inference_summary.json is counted or measured, and says so where it is not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.collect.attempt_files import covered_s, generating_intervals, read_attempts
+from launch.collect.gpu_figures import gpu_figures
+from launch.collect.merge import merge
+from launch.rundir.attempts import EngineStart
+from launch.rundir.journal import Journal, json_line, write_json
+from launch.rundir.layout import RunPaths
+from tests.collect.builders import FACTS, make_generations, published, read_value, write_events, write_results
+
+Event = tuple[float, str, dict[str, Any]]
+
+
+def phase(time: float, name: str, slot: int = 0) -> Event:
+    return time, "phase", {"slot": slot, "start": 0, "phase": name}
+
+
+def set_commit_times(run: RunPaths, start: EngineStart, *times: float) -> None:
+    """Leaves commit lines that settle nothing more, at these times."""
+    start.paths(run).commits.write_bytes(b"".join(json_line({"time": time, "items": []}) for time in times))
+
+
+def test_counts_and_rates(run: RunPaths) -> None:
+    everything = make_generations(run)
+    first, second = write_results(run, everything[:6]), write_results(run, everything[6:], task=1)
+    write_events(run, first, [phase(100, "generating"), phase(110, "draining"), phase(111, "ended")])
+    write_events(run, second, [phase(105, "generating"), phase(112, "draining")])
+    merge(run)
+    summary = read_value(published(run) / "inference_summary.json")
+    assert summary["inference_time_seconds"] == 12
+    assert summary["throughput_samples_per_sec"] == 2
+    assert summary["throughput_output_tokens_per_sec"] == 6
+    assert summary["total_samples"] == 24
+    assert summary["num_data_items_filled"] == summary["num_items"] == 12
+    assert summary["finish_reasons"] == {"stop": 24}
+    assert (summary["num_prompt_tokens"], summary["num_output_tokens"]) == (132, 72)
+    assert summary["num_items_cut"] == {"history": 6}
+    assert summary["engine"] == "stub"
+    assert summary["stub"] is True
+    assert summary["sampling_params"]["temperature"] == 1.0
+    assert summary["output_file"] == str(published(run) / "test_leaderboard.json")
+    (engine,) = summary["engines"]
+    assert (engine["num_starts"], engine["mean_start_s"], engine["kind"]) == (2, 0.5, "stub")
+
+
+def test_engines_that_differ_are_told_apart_and_noted(run: RunPaths) -> None:
+    everything = make_generations(run)
+    write_results(run, everything[:6])
+    other = write_results(run, everything[6:], task=1)
+    write_json(other.paths(run).engine_json, {**FACTS, "version": "2", "notes": ["fell back to eager"]})
+    merge(run)
+    summary = read_value(published(run) / "inference_summary.json")
+    assert sorted(engine["version"] for engine in summary["engines"]) == ["1", "2"]
+    assert "fell back to eager" in summary["notes"]
+    assert "mixed: engines of several versions generated this run: 1, 2" in summary["notes"]
+
+
+@pytest.mark.parametrize(
+    ("events", "commits", "expected"),
+    [
+        ([phase(10, "loading"), phase(20, "generating"), phase(30, "draining")], [25, 29], (20, 30)),
+        ([phase(20, "generating"), (35, "engine_end", {"slot": 0, "start": 0})], [25], (20, 35)),
+        ([phase(20, "generating"), (35, "engine_end", {"slot": 1, "start": 0})], [25, 29], (20, 29)),
+        ([phase(20, "generating"), (50, "counts", {"done": 3})], [25], (20, 50)),
+        ([phase(20, "generating", slot=1)], [25, 29], (25, 29)),
+        ([], [25, 29], (25, 29)),
+        ([phase(20, "loading")], [], None),
+    ],
+)
+def test_when_an_engine_generated(
+    run: RunPaths, events: list[Event], commits: list[float], expected: tuple[float, float] | None
+) -> None:
+    start = write_results(run, [])
+    write_events(run, start, events)
+    set_commit_times(run, start, *commits)
+    assert generating_intervals(run, [start]) == ([] if expected is None else [expected])
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=12))
+def test_the_union_counts_every_second_once(spans: list[tuple[int, int]]) -> None:
+    intervals = [(float(begin), float(begin + length)) for begin, length in spans]
+    seconds = {second for begin, length in spans for second in range(begin, begin + length)}
+    assert covered_s(intervals) == len(seconds)
+
+
+def sample_gpu(run: RunPaths, start: EngineStart, *readings: tuple[float, float, float, float]) -> None:
+    """gpu.jsonl of one GPU: (time, utilisation, memory, power)."""
+    journal = Journal(run.attempt(start.submission, start.task, start.attempt).gpu)
+    journal.append({"time": 0.0, "devices": [{"id": "0", "name": "NVIDIA H200"}]})
+    for time, utilization, memory, power in readings:
+        reading = {"utilization_percent": utilization, "memory_used_mib": memory, "power_w": power}
+        journal.append({"time": time, "gpus": [{**reading, "energy_j": None, "temperature_c": 50.0}]})
+    journal.close()
+
+
+def test_gpu_figures_are_weighted_by_samples_and_energy_is_summed(run: RunPaths) -> None:
+    first, second = write_results(run, []), write_results(run, [], task=1)
+    sample_gpu(run, first, (0, 90, 1000, 500), (1, 90, 3000, 500), (2, 90, 1000, 500))
+    sample_gpu(run, second, (0, 10, 2000, 100))
+    figures = gpu_figures(list(read_attempts(run)))
+    assert figures["devices"] == ["NVIDIA H200"]
+    assert figures["mean_utilization_percent"] == 70
+    assert figures["peak_memory_used_mib"] == 3000
+    assert figures["mean_power_w"] == 400
+    assert figures["energy_j"] == 1000
+    assert (figures["num_measured_attempts"], figures["no_gpu"]) == (2, None)
+    assert [row["host"] for row in figures["attempts"]] == ["node0", "node1"]
+
+
+def test_without_a_gpu_the_reason_stands_in_place_of_zeros(run: RunPaths) -> None:
+    start = write_results(run, [])
+    journal = Journal(run.attempt(1, 0, start.attempt).gpu)
+    journal.append({"time": 1.0, "no_gpu": "no GPU is visible to this task"})
+    journal.close()
+    figures = gpu_figures(list(read_attempts(run)))
+    assert figures["no_gpu"] == "no GPU is visible to this task"
+    assert figures["energy_j"] is figures["mean_utilization_percent"] is None
+    assert gpu_figures([])["no_gpu"] == "no attempt was sampled"
