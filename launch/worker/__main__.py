@@ -1,0 +1,36 @@
+"""`python -m launch.worker RUN --submission S --task T`: one attempt of one task, on its node."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.errors import ExitCode, LaunchError
+from launch.rundir.layout import RunPaths
+from launch.worker.processes import tie_to_parent
+from launch.worker.supervisor import supervise
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the attempt; its exit code. A user's error is one line on stderr."""
+    parser = argparse.ArgumentParser(prog="launch.worker", description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--submission", type=int, required=True, help="number of the submission, from 1")
+    parser.add_argument("--task", type=int, required=True, help="number of the task, from 0")
+    parser.add_argument("--tied", type=int, metavar="PID", help="end when this parent process ends")
+    values = parser.parse_args(argv)
+    if values.tied is not None and not tie_to_parent(values.tied):
+        return ExitCode.CONTINUE
+    try:
+        return supervise(RunPaths(values.run.absolute()), values.submission, values.task)
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing to wait for: a sampler that hangs in a driver is a daemon thread

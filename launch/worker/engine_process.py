@@ -1,0 +1,257 @@
+"""One engine on its GPUs: claim and tokenise (a thread), step (this one), write (a thread).
+
+`python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started by
+the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.errors import ExitCode, LaunchError
+from launch.rundir.attempts import EngineStart, is_attempt_alive
+from launch.rundir.chunks import read_chunks
+from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.identity import settings_digest
+from launch.rundir.journal import write_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import checkpoint_dir, load_run, load_submission, run_config
+from launch.scenarios.records import Failure, Generation, Request
+from launch.worker.channel import Channel, tether
+from launch.worker.engines.protocol import Engine, EngineSetup, RequestRefused
+from launch.worker.engines.select import open_engine
+from launch.worker.reader import Reader
+from launch.worker.requests import open_request_maker
+from launch.worker.writer import ResultWriter
+
+REPORT_PERIOD_S = 1.0
+FLUSH_RESERVE_S = 3.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an engine process has done so far and holds now."""
+
+    done: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    samples: int = 0
+
+
+class Generator:
+    """The loop: fill the engine's window, step, hand generations to the writer, until there is no work."""
+
+    def __init__(self, engine: Engine, reader: Reader, writer: ResultWriter, channel: Channel) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._writer = writer
+        self._channel = channel
+        self._reported = 0.0
+        self.counts = Counts()
+
+    def run(self, first: Request) -> None:
+        """Works until all is generated, or until a drain's deadline is near."""
+        self._add(first)
+        while not self._is_past_deadline():
+            if not self._channel.drain_asked.is_set():
+                self._fill()
+            if self._engine.num_unfinished:
+                for generation in self._engine.step():
+                    self._take(generation)
+            elif self._channel.drain_asked.is_set():
+                break
+            else:
+                request = self._reader.take(wait=True)
+                if request is None:
+                    break
+                self._add(request)
+            self._report()
+        self._report(always=True)
+
+    def _is_past_deadline(self) -> bool:
+        deadline = self._channel.drain_deadline
+        if deadline is None:
+            return False
+        self._reader.stop()
+        return time.time() > deadline - FLUSH_RESERVE_S
+
+    def _fill(self) -> None:
+        while self._engine.num_unfinished < self._engine.window:
+            request = self._reader.take(wait=False)
+            if request is None:
+                return
+            self._add(request)
+
+    def _add(self, request: Request) -> None:
+        try:
+            self._engine.add(request)
+        except RequestRefused as refused:
+            self._take(failed(request, refused.failure_class, refused.message))
+
+    def _take(self, generation: Generation) -> None:
+        self._writer.put(generation)
+        self.counts.prompt_tokens += generation.num_prompt_tokens
+        self.counts.output_tokens += generation.num_output_tokens
+        self.counts.samples += len(generation.samples)
+
+    def _report(self, *, always: bool = False) -> None:
+        now = time.monotonic()
+        if always or now - self._reported >= REPORT_PERIOD_S:
+            self._reported = now
+            self._writer.check()
+            self.refresh_counts()
+            self._channel.send(counts=asdict(self.counts))
+
+    def refresh_counts(self) -> None:
+        """Brings the counts of what is durable and what is held up to date."""
+        self.counts.done = self._writer.num_done
+        self.counts.failed = self._writer.num_failed
+        self.counts.in_flight = self._engine.num_unfinished
+        self.counts.waiting = self._reader.num_ready
+
+
+def failed(request: Request, failure_class: str, message: str) -> Generation:
+    """The result of an item that the engine would not take."""
+    return Generation(
+        number=request.number,
+        key=request.key,
+        digest=request.digest,
+        seed=request.seed,
+        num_prompt_tokens=len(request.token_ids),
+        cuts=request.cuts,
+        failure=Failure(failure_class, message),
+    )
+
+
+def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Counts]:
+    """Generates until nothing is left to claim or a drain is over."""
+    record, submission = load_run(run), load_submission(run, at.submission)
+    config = run_config(record, submission)
+    settings, paths = settings_digest(record), at.paths(run)
+    book = _open_book(run, at)
+    writer = ResultWriter(paths, settings, book.mark_done)
+    reader = Reader(run, record, at.submission, book, writer, lambda: open_request_maker(run, record, config))
+    first = reader.take(wait=True)
+    if first is None:
+        writer.close()
+        return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
+    channel.send(phase="loading")
+    setup = EngineSetup(
+        checkpoint=checkpoint_dir(record),
+        model=config.model,
+        engine=config.engine,
+        sampling=config.sampling,
+        reasoning_end=config.prompt.reasoning_end,
+        eos_token_ids=record.checkpoint.eos_token_ids,
+        max_prompt_tokens=config.max_prompt_tokens,
+    )
+
+    def on_dead(message: str) -> None:
+        traceback.print_stack()
+        _end_dead(channel, writer, message)
+
+    started = time.monotonic()
+    engine = open_engine(setup, on_dead)
+    write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
+    channel.send(phase="generating")
+    generator = Generator(engine, reader, writer, channel)
+    generator.run(first)
+    channel.send(phase="draining")
+    reader.stop()
+    writer.close()
+    generator.refresh_counts()
+    return _outcome(run, at, channel), generator.counts
+
+
+def _outcome(run: RunPaths, at: EngineStart, channel: Channel) -> ExitCode:
+    if not channel.drain_asked.is_set():
+        return ExitCode.OK
+    paths = run.submission(at.submission)
+    left = len(read_chunks(paths)) - len(survey_claims(paths).done)
+    return ExitCode.CONTINUE if left else ExitCode.OK
+
+
+def _open_book(run: RunPaths, at: EngineStart) -> ClaimBook:
+    paths = run.submission(at.submission)
+    owner = Owner(
+        task=at.task,
+        attempt=at.attempt,
+        slot=at.slot,
+        start=at.start,
+        job=os.environ.get("SLURM_JOB_ID"),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+    def is_alive(holder: Owner) -> bool:
+        if (holder.task, holder.attempt, holder.slot) == (at.task, at.attempt, at.slot):
+            return False
+        return is_attempt_alive(run, at.submission, holder.task, holder.attempt)
+
+    return ClaimBook(paths, read_chunks(paths), owner, is_alive)
+
+
+def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
+    """The engine's core died under us: saves what is generated, says so, and ends at once."""
+    try:
+        writer.close()
+    finally:
+        channel.send(ended="failed", failure={"class": "engine_dead", "message": message})
+        os._exit(ExitCode.BUG)
+
+
+def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart]:
+    parser = argparse.ArgumentParser(prog="launch.worker.engine_process")
+    parser.add_argument("run", type=Path)
+    for name in ("submission", "task", "attempt", "slot", "start"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    values = parser.parse_args(argv)
+    at = EngineStart(values.submission, values.task, values.attempt, values.slot, values.start)
+    return RunPaths(values.run), at
+
+
+def main(argv: Sequence[str]) -> ExitCode:
+    """Runs one engine start to its end and reports it on the pipe; the exit code says the same."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # Slurm signals every process of a job; the supervisor drains
+    run, at = _parse(argv)
+    channel = Channel()
+    tether()
+    channel.listen()
+    channel.send(phase="starting")
+    counts: dict[str, Any] | None = None
+    failure: dict[str, str] | None = None
+    try:
+        code, numbers = work(run, at, channel)
+        counts = asdict(numbers)
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        code, failure = ExitCode.USER, {"class": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        code, failure = ExitCode.BUG, {"class": type(error).__name__, "message": _one_line(error)}
+    ended = {ExitCode.OK: "empty", ExitCode.CONTINUE: "drained"}.get(code, "failed")
+    channel.send(ended=ended, failure=failure, counts=counts)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # no exit handlers: vLLM's wait for children that the supervisor is about to kill

@@ -1,0 +1,162 @@
+"""Mean and peak figures and energy out of the lines of gpu.jsonl, in constant memory.
+
+A figure that no sample held is None, never 0. Energy is the difference of the device's own counter where it
+has one (NVML counts it since Volta), else the integral of power over time by trapezoids; `energy_from` says
+which.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+READINGS = ("utilization_percent", "memory_used_mib", "power_w", "energy_j", "temperature_c")
+_FIGURES = ("utilization_percent", "memory_used_mib", "power_w", "temperature_c")
+
+
+@dataclass(slots=True)
+class _Figure:
+    """Mean and peak of one reading."""
+
+    count: int = 0
+    total: float = 0.0
+    peak: float | None = None
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self.count += 1
+            self.total += value
+            self.peak = value if self.peak is None else max(self.peak, value)
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+
+@dataclass(slots=True)
+class _Energy:
+    """Joules by counter and by integral; the counter counts until it ever runs backwards."""
+
+    by_counter: float | None = None
+    by_power: float | None = None
+    counter_broken: bool = False
+    last_counter: float | None = None
+    last_power: tuple[float, float] | None = None
+
+    def add(self, time: float, counter: float | None, power: float | None) -> None:
+        if counter is not None:
+            if self.last_counter is not None:
+                self.counter_broken |= counter < self.last_counter
+                self.by_counter = (self.by_counter or 0.0) + counter - self.last_counter
+            self.last_counter = counter
+        if power is not None:
+            if self.last_power is not None:
+                then, before = self.last_power
+                self.by_power = (self.by_power or 0.0) + (time - then) * (power + before) / 2
+            self.last_power = (time, power)
+
+    @property
+    def result(self) -> tuple[float | None, str | None]:
+        if self.by_counter is not None and not self.counter_broken:
+            return self.by_counter, "counter"
+        return self.by_power, None if self.by_power is None else "power"
+
+
+@dataclass(slots=True)
+class _Gpu:
+    """One GPU's device line and its figures so far."""
+
+    device: dict[str, Any]
+    figures: dict[str, _Figure] = field(default_factory=lambda: {name: _Figure() for name in _FIGURES})
+    energy: _Energy = field(default_factory=_Energy)
+
+    def add(self, time: float, reading: Mapping[str, float | None]) -> None:
+        for name, figure in self.figures.items():
+            figure.add(reading.get(name))
+        self.energy.add(time, reading.get("energy_j"), reading.get("power_w"))
+
+    def as_json(self) -> dict[str, Any]:
+        row = dict(self.device)
+        for name, figure in self.figures.items():
+            row[f"mean_{name}"] = _rounded(figure.mean)
+            row[f"peak_{name}"] = _rounded(figure.peak)
+        energy, source = self.energy.result
+        return {**row, "energy_j": _rounded(energy), "energy_from": source}
+
+
+class GpuSummary:
+    """Takes the lines of gpu.jsonl one by one, as the sampler writes them or as they are read back."""
+
+    def __init__(self) -> None:
+        self._gpus: list[_Gpu] = []
+        self._num_samples = 0
+        self._first: float | None = None
+        self._last: float | None = None
+        self._power = _Figure()
+        self._memory = _Figure()
+        self._no_gpu: str | None = None
+        self._failed: list[dict[str, Any]] = []
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Takes one line; a line of another form changes nothing."""
+        if "devices" in line:
+            self._gpus = [_Gpu(dict(device)) for device in line["devices"]]
+        elif "gpus" in line:
+            self._add_sample(line["time"], line["gpus"])
+        elif "no_gpu" in line:
+            self._no_gpu = line["no_gpu"]
+        elif "failed" in line:
+            self._failed.append(dict(line["failed"]))
+
+    def _add_sample(self, time: float, readings: list[Mapping[str, float | None]]) -> None:
+        self._num_samples += 1
+        self._first = time if self._first is None else self._first
+        self._last = time
+        for gpu, reading in zip(self._gpus, readings, strict=True):
+            gpu.add(time, reading)
+        self._power.add(_sum([reading.get("power_w") for reading in readings]))
+        self._memory.add(_sum([reading.get("memory_used_mib") for reading in readings]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures per GPU and in total, and why there are none."""
+        gpus = [gpu.as_json() for gpu in self._gpus]
+        sampled_s = None if self._first is None or self._last is None else self._last - self._first
+        return {
+            "num_samples": self._num_samples,
+            "sampled_s": _rounded(sampled_s),
+            "gpus": gpus,
+            "total": self._total(gpus) if self._num_samples else None,
+            "no_gpu": self._no_gpu,
+            "failed": self._failed,
+        }
+
+    def _total(self, gpus: list[dict[str, Any]]) -> dict[str, Any]:
+        """Over all GPUs: utilisation is their mean, power, memory and energy their sum."""
+        utilization = _sum([gpu["mean_utilization_percent"] for gpu in gpus])
+        sources = {gpu["energy_from"] for gpu in gpus}
+        return {
+            "num_gpus": len(gpus),
+            "mean_utilization_percent": None if utilization is None else _rounded(utilization / len(gpus)),
+            "peak_memory_used_mib": _rounded(self._memory.peak),
+            "mean_power_w": _rounded(self._power.mean),
+            "peak_power_w": _rounded(self._power.peak),
+            "energy_j": _rounded(_sum([gpu["energy_j"] for gpu in gpus])),
+            "energy_from": sources.pop() if len(sources) == 1 else "mixed",
+        }
+
+
+def summarise_gpu(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The summary of the lines of a gpu.jsonl, in order."""
+    summary = GpuSummary()
+    for line in lines:
+        summary.add(line)
+    return summary.as_json()
+
+
+def _sum(values: list[float | None]) -> float | None:
+    """None where one is missing: a sum over some GPUs would pass for all of them."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

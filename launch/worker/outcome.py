@@ -1,0 +1,90 @@
+"""How a task ends, decided from how its slots ended and whether its attempts committed anything."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from launch.errors import ExitCode
+from launch.rundir.attempts import EngineStart, list_starts
+from launch.rundir.layout import RunPaths
+from launch.worker.slot_record import SlotEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Exit code of the task, the reason in a word, and what failed, if something did."""
+
+    code: ExitCode
+    reason: str
+    failure: dict[str, str] | None = None
+
+
+def judge(ends: Sequence[SlotEnd]) -> Outcome:
+    """1 when a slot failed, 2 when one was refused, 75 when one has left work, else 0."""
+    outcomes = [_judge_one(end) for end in ends]
+    for code in (ExitCode.BUG, ExitCode.USER, ExitCode.CONTINUE):
+        for outcome in outcomes:
+            if outcome.code is code:
+                return outcome
+    return Outcome(ExitCode.OK, "empty")
+
+
+def _judge_one(end: SlotEnd) -> Outcome:
+    if end.returncode == ExitCode.OK and end.said == "empty":
+        return Outcome(ExitCode.OK, "empty")
+    if end.returncode == ExitCode.CONTINUE and end.said == "drained":
+        return Outcome(ExitCode.CONTINUE, "drained")
+    if end.was_killed and end.was_drained and end.failure is None:
+        return Outcome(ExitCode.CONTINUE, "killed")
+    if end.returncode == ExitCode.USER and end.failure is not None:
+        return Outcome(ExitCode.USER, "refused", end.failure)
+    return Outcome(ExitCode.BUG, "failed", end.failure or _unexplained(end))
+
+
+def _unexplained(end: SlotEnd) -> dict[str, str]:
+    message = f"slot {end.slot}: the engine process {_ended_how(end.returncode)} without a word: {end.log}"
+    return {"class": "engine_lost", "message": message}
+
+
+def _ended_how(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exited with {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"
+
+
+def stop_without_progress(outcome: Outcome, run: RunPaths, at: EngineStart, num_slots: int) -> Outcome:
+    """The outcome, or a stop when this attempt and the one before it ran an engine and committed nothing.
+
+    A task that is told to continue and never gets anywhere would be requeued for ever.
+    """
+    if outcome.code is not ExitCode.CONTINUE or at.attempt == 0:
+        return outcome
+    last_two = (replace(at, attempt=at.attempt - 1), at)
+    if not all(_ran_in_vain(run, one, num_slots) for one in last_two):
+        return outcome
+    message = (
+        f"attempts {at.attempt - 1} and {at.attempt} ended without a committed item: a task has too little"
+        " time for one. Give it more (resources.time), or look at the engine's log"
+    )
+    return Outcome(ExitCode.BUG, "no_progress", {"class": "no_progress", "message": message})
+
+
+def _ran_in_vain(run: RunPaths, at: EngineStart, num_slots: int) -> bool:
+    if not any(replace(at, slot=slot).paths(run).log.exists() for slot in range(num_slots)):
+        return False
+    return not any(
+        _has_lines(start.paths(run).commits)
+        for slot in range(num_slots)
+        for start in list_starts(run, at.submission, at.task, at.attempt, slot)
+    )
+
+
+def _has_lines(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,29 @@
+"""How an engine process turns items into requests: the run's own prompt files, the engine's tokenizer."""
+
+from launch.config.schema import EngineKind, Language, RunConfig
+from launch.model.tokenizer import open_light_tokenizer, open_reference_tokenizer
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import HistoryEntries, PlannedUser
+from launch.rundir.records import RunRecord, checkpoint_dir
+from launch.scenarios.chat import ChatForm
+from launch.scenarios.fit import fit, open_prompt_maker
+from launch.scenarios.records import Generation, Item, Request
+from launch.worker.reader import MakeRequest
+
+
+def open_request_maker(run: RunPaths, record: RunRecord, config: RunConfig) -> MakeRequest:
+    """The function that makes a request of a planned user's item.
+
+    A real engine tokenises with transformers' tokenizer, the stub with the light one; tests hold them equal.
+    """
+    checkpoint = checkpoint_dir(record)
+    if config.model.engine is EngineKind.STUB:
+        tokenizer = open_light_tokenizer(checkpoint)
+    else:
+        tokenizer = open_reference_tokenizer(checkpoint, config.model.trust_remote_code)
+    maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, ChatForm(record.chat_form))
+
+    def make_request(planned: PlannedUser, item: Item, history: HistoryEntries) -> Request | Generation:
+        return fit(maker, planned.record, item, history)
+
+    return make_request

@@ -1,0 +1,50 @@
+"""The environment that a supervisor gives one slot's engine process."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launch.config.schema import RunConfig
+from launch.errors import RunError
+from launch.worker.commands import with_package
+from launch.worker.engines.stub import TASK_VARIABLE
+from launch.worker.environment import EngineEnvironment, engine_environment
+
+
+def slot_environment(
+    config: RunConfig,
+    task: int,
+    gpus: tuple[str, ...] | None,
+    visible: Sequence[str],
+    base: Mapping[str, str] = os.environ,
+) -> EngineEnvironment:
+    """The environment of an engine process with `gpus` of the `visible` ones (None: all of them)."""
+    variables = with_package({**base, TASK_VARIABLE: str(task)})
+    if visible:
+        # nvidia-smi, NVML and Slurm count GPUs by bus id; CUDA by speed unless told.
+        variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return engine_environment(
+        variables,
+        slot_gpus=gpus,
+        scratch=scratch_folder(config.resources.scratch_dir, base),
+        cpu=not visible,
+        tensor_parallel_size=config.engine.tensor_parallel_size,
+        num_cpus=max(1, len(os.sched_getaffinity(0)) // config.engine.engines_per_node),
+    )
+
+
+def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:
+    """The user's own folder in resources.scratch_dir, else $TMPDIR, else /tmp; the node's variables count.
+
+    RunError when scratch_dir names a variable that the node does not set.
+    """
+    if scratch_dir is None:
+        parent = Path(base.get("TMPDIR") or "/tmp")
+    else:
+        parent = Path(os.path.expandvars(scratch_dir)).expanduser()
+        if "$" in str(parent):
+            raise RunError(
+                f"resources.scratch_dir: {scratch_dir} names a variable that is not set on this node. Set it"
+                " in resources.setup, or give a path."
+            )
+    return parent / f"vllm-launch-{os.getuid()}"

@@ -1,0 +1,177 @@
+"""One engine process as its supervisor holds it: started, fed the drain, listened to, ended, reaped."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from launch.errors import EngineError
+from launch.rundir.journal import storage_errors
+from launch.rundir.layout import EnginePaths
+from launch.worker.processes import has_exited, kill_group
+from launch.worker.slot_record import Phases, SlotEnd
+
+# Signals of Slurm and of users reach every process of a job; only the pipe tells an engine process to stop.
+# Blocked signals stay blocked over exec, so there is no moment in which it is exposed.
+SHIELDED = (signal.SIGTERM, signal.SIGUSR2)
+READ_SIZE = 1 << 16
+COUNTED = ("done", "failed", "prompt_tokens", "output_tokens", "samples")
+
+
+class Slot:
+    """One engine start. `gpus` are its own out of the task's, None for all of them."""
+
+    def __init__(self, number: int, start: int, gpus: tuple[str, ...] | None, paths: EnginePaths) -> None:
+        self.number = number
+        self.start = start
+        self.gpus = gpus
+        self.paths = paths
+        self.phases = Phases()
+        self.counts: dict[str, int] = {}
+        self.end: SlotEnd | None = None
+        self.killed_at: float | None = None
+        self._said: dict[str, Any] = {}
+        self._drained = False
+        self._partial = b""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def open(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts the engine process in a session of its own; its output goes to the log.
+
+        EngineError when the command cannot be started: a container command that is not there.
+        """
+        with storage_errors(self.paths.log), self.paths.log.open("ab") as log:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                    bufsize=0,
+                )
+            except OSError as error:
+                raise EngineError(
+                    f"{command[0]}: cannot be started: {error.strerror}. Check resources.container and"
+                    " resources.python."
+                ) from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.set_blocking(self.fileno(), False)
+        self.phases.enter("starting", time.time())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started and has not been closed."""
+        return self._process is not None and self.end is None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; only after `open`."""
+        assert self._process is not None
+        return self._process
+
+    def fileno(self) -> int:
+        """The pipe up, for a selector."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def read(self) -> tuple[list[dict[str, Any]], bool]:
+        """The whole messages that have arrived, and whether more may come."""
+        is_open = True
+        while True:
+            try:
+                data = os.read(self.fileno(), READ_SIZE)
+            except BlockingIOError:
+                break
+            if not data:
+                is_open = False
+                break
+            self._partial += data
+        *lines, self._partial = self._partial.split(b"\n")
+        return [message for line in lines if (message := _parse(line))], is_open
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Keeps what a message says: phase, counts, end."""
+        if "phase" in message:
+            self.phases.enter(message["phase"], message["time"])
+        if message.get("counts"):
+            self.counts = dict(message["counts"])
+        if "ended" in message:
+            self._said = dict(message)
+
+    def drain(self, deadline: float) -> None:
+        """Tells the engine process to finish by `deadline` (seconds since the epoch)."""
+        self._drained = True
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.process.stdin.fileno(), f"drain {deadline:.3f}\n".encode())
+
+    def kill(self) -> None:
+        """Ends it and its group at once; what was not committed is lost."""
+        if self.killed_at is None:
+            self.killed_at = time.monotonic()
+        kill_group(self.process.pid)
+
+    def has_exited(self) -> bool:
+        """Whether the engine process is gone, its children aside."""
+        return has_exited(self.process.pid)
+
+    def close(self) -> SlotEnd:
+        """Kills what is left of the group of a process that has exited, and reaps it."""
+        kill_group(self.process.pid)
+        returncode = self.process.wait()
+        self.end = self._end(returncode, self._said.get("failure"))
+        return self.end
+
+    def abandon(self) -> SlotEnd:
+        """Gives up a process that does not die of SIGKILL: it hangs in the kernel, in some driver."""
+        message = f"slot {self.number}: process {self.process.pid} outlives SIGKILL; the node is ill"
+        self.end = self._end(-signal.SIGKILL, {"class": "stuck", "message": message})
+        return self.end
+
+    def _end(self, returncode: int, failure: dict[str, str] | None) -> SlotEnd:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.phases.enter(None, time.time())
+        return SlotEnd(
+            slot=self.number,
+            start=self.start,
+            returncode=returncode,
+            said=self._said.get("ended"),
+            was_drained=self._drained,
+            was_killed=self.killed_at is not None,
+            failure=failure,
+            log=str(self.paths.log),
+        )
+
+
+def total_counts(slots: Sequence[Slot]) -> dict[str, int]:
+    """What the slots have done together, by their last words."""
+    return {name: sum(slot.counts.get(name, 0) for slot in slots) for name in COUNTED}
+
+
+def longest_phases(slots: Sequence[Slot]) -> dict[str, float]:
+    """Seconds of each phase in the slot that took longest over it."""
+    longest: dict[str, float] = {}
+    for slot in slots:
+        for phase, seconds in slot.phases.spent_s.items():
+            longest[phase] = max(seconds, longest.get(phase, 0.0))
+    return longest
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A message; None for what a library printed before the channel was taken."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and "time" in value else None

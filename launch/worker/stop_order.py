@@ -1,0 +1,48 @@
+"""What signals ask of a task: finish by a deadline, or end at once."""
+
+import signal
+from dataclasses import dataclass
+from enum import Enum
+
+from launch.worker.signals import STOP_SIGNALS
+
+USR2_RESERVE_S = 15.0
+"""Of the lead that Slurm gives with USR2: for the last fsync, the kill, ended.json and the requeue."""
+TERM_TIME_S = 20.0
+"""After TERM Slurm kills in KillWait seconds, 30 unless the site says otherwise; a task cannot ask."""
+SAME_ORDER_S = 3.0
+"""scancel reaches a task twice: from Slurm, and forwarded by the batch shell."""
+
+
+class Asked(Enum):
+    """What a signal asks for, given those before it."""
+
+    NOTHING = "nothing"
+    DRAIN = "drain"
+    KILL = "kill"
+
+
+@dataclass(slots=True)
+class StopOrder:
+    """The orders so far. `deadline` is in seconds since the epoch and only ever comes nearer."""
+
+    signal_lead_s: float
+    deadline: float | None = None
+    _stop_asked_at: float | None = None
+
+    def hear(self, number: signal.Signals, now: float) -> Asked:
+        """Takes a signal that arrived at `now` (seconds since the epoch)."""
+        if number == signal.SIGUSR2:
+            return self._drain_by(now + max(self.signal_lead_s - USR2_RESERVE_S, self.signal_lead_s / 2))
+        if number not in STOP_SIGNALS:
+            return Asked.NOTHING
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+            return self._drain_by(now + TERM_TIME_S)
+        return Asked.NOTHING if now - self._stop_asked_at < SAME_ORDER_S else Asked.KILL
+
+    def _drain_by(self, deadline: float) -> Asked:
+        if self.deadline is not None and self.deadline <= deadline:
+            return Asked.NOTHING
+        self.deadline = deadline
+        return Asked.DRAIN

@@ -1,0 +1,136 @@
+"""One life of a task: checks that nothing changed, runs an engine process per slot, leaves nothing behind.
+
+It never opens plan or results. It writes attempt.json, events.jsonl, gpu.jsonl and heartbeat of an attempt,
+and ended.json when no process of its engines is left.
+"""
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from launch.config.schema import RunConfig
+from launch.errors import ExitCode, LaunchError, RunError
+from launch.rundir.attempts import EngineStart, open_attempt
+from launch.rundir.journal import write_json
+from launch.rundir.layout import AttemptPaths, RunPaths
+from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submission, run_config
+from launch.worker.attempt_record import Events, describe_attempt, write_ended
+from launch.worker.commands import engine_command
+from launch.worker.devices import share_gpus, visible_gpus
+from launch.worker.gpu import GpuSampler
+from launch.worker.outcome import Outcome, judge, stop_without_progress
+from launch.worker.processes import adopt_orphans, end_orphans
+from launch.worker.signals import Signals
+from launch.worker.slot_environment import slot_environment
+from launch.worker.slot_record import SlotEnd
+from launch.worker.slots import Slot
+from launch.worker.stop_order import StopOrder
+from launch.worker.unchanged import ChangedError, check_unchanged
+from launch.worker.watch import SlotWatch
+
+BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
+
+
+def supervise(run: RunPaths, submission: int, task: int) -> ExitCode:
+    """Lives one attempt of a task and says how it ended; in the main thread of a process of its own.
+
+    0: nothing is left to claim; 75: work is left and the task may continue; 1: it stopped; 2: the user's to
+    mend, said in one line on stderr.
+    """
+    record, sent = load_run(run), load_submission(run, submission)
+    if not 0 <= task < sent.num_tasks:
+        raise RunError(f"--task: submission {submission} has tasks 0 to {sent.num_tasks - 1}, got {task}.")
+    with Signals() as signals:
+        adopt_orphans()
+        attempt, paths = open_attempt(run, submission, task)
+        at = EngineStart(submission, task, attempt, 0, 0)
+        return _Attempt(run, record, sent, at, signals).run(paths)
+
+
+class _Attempt:
+    """What is known of the attempt while it lives."""
+
+    def __init__(
+        self, run: RunPaths, record: RunRecord, sent: SubmissionRecord, at: EngineStart, signals: Signals
+    ) -> None:
+        self._run = run
+        self._record = record
+        self._sent = sent
+        self._config: RunConfig = run_config(record, sent)
+        self._at = at
+        self._signals = signals
+        self._slots: list[Slot] = []
+        self._sampler: GpuSampler | None = None
+
+    def run(self, paths: AttemptPaths) -> ExitCode:
+        """Works, and writes ended.json last whatever happened."""
+        started = round(time.time(), 3)
+        paths.heartbeat.touch()
+        events = Events(paths)
+        outcome = BUG
+        try:
+            outcome = self._work(paths, started, events)
+        except LaunchError as error:
+            print(error, file=sys.stderr, flush=True)
+            outcome = _refused(error)
+        finally:
+            self._end_all()
+            gpu = None if self._sampler is None else self._sampler.stop()
+            events.add("ended", code=int(outcome.code), reason=outcome.reason)
+            events.close()
+            write_ended(paths, started, outcome, self._slots, gpu)
+        return outcome.code
+
+    def _work(self, paths: AttemptPaths, started: float, events: Events) -> Outcome:
+        visible = visible_gpus()
+        about = describe_attempt(started, visible, (self._at.submission, self._at.task, self._at.attempt))
+        write_json(paths.attempt_json, about)
+        events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(visible) or "none")
+        check_unchanged(self._run, self._record, self._sent)
+        shares = share_gpus(self._config, visible)
+        self._slots = [Slot(number, 0, gpus, paths.engine(number, 0)) for number, gpus in enumerate(shares)]
+        about["slots"] = [self._open(slot, visible) for slot in self._slots]
+        write_json(paths.attempt_json, about)
+        sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
+        self._sampler = GpuSampler(paths.gpu, sampled)
+        outcome = judge(self._watch(events, paths.heartbeat))
+        outcome = stop_without_progress(outcome, self._run, self._at, len(self._slots))
+        if outcome.failure is not None:
+            print(outcome.failure["message"], file=sys.stderr, flush=True)
+        return outcome
+
+    def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
+        """Starts a slot's engine process; what attempt.json says of it."""
+        environment = slot_environment(self._config, self._at.task, slot.gpus, visible)
+        environment.make_folders()
+        at = replace(self._at, slot=slot.number, start=slot.start)
+        words = engine_command(self._run, at, self._config.resources)
+        slot.open(words, environment.variables)
+        gpus = list(visible if slot.gpus is None else slot.gpus)
+        return {
+            "slot": slot.number,
+            "pid": slot.process.pid,
+            "gpus": gpus,
+            "command": words,
+            "environment": environment.report,
+        }
+
+    def _watch(self, events: Events, heartbeat: Path) -> list[SlotEnd]:
+        order = StopOrder(self._config.resources.signal_lead_s)
+        return SlotWatch(self._slots, self._signals, events, heartbeat, order).run()
+
+    def _end_all(self) -> None:
+        """Leaves no process of an engine, on whatever way out this is."""
+        for slot in self._slots:
+            if slot.is_open:
+                slot.kill()
+                slot.close()
+        end_orphans(())
+
+
+def _refused(error: LaunchError) -> Outcome:
+    failure_class = "changed" if isinstance(error, ChangedError) else type(error).__name__
+    return Outcome(error.exit_code, "refused", {"class": failure_class, "message": str(error)})

@@ -1,0 +1,143 @@
+"""The supervisor's loop: it waits for signals, messages, ends and times, and for nothing else."""
+
+import math
+import selectors
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.rundir.attempts import HEARTBEAT_PERIOD_S
+from launch.worker.attempt_record import Events
+from launch.worker.processes import end_orphans
+from launch.worker.signals import Signals
+from launch.worker.slot_record import SlotEnd
+from launch.worker.slots import Slot, total_counts
+from launch.worker.stop_order import Asked, StopOrder
+
+KILL_AFTER_DEADLINE_S = 3.0
+STUCK_AFTER_S = 10.0
+GENERATING = ("generating", "draining")
+
+
+class SlotWatch:
+    """Follows the slots of an attempt until every one has ended and none of their processes is left."""
+
+    def __init__(
+        self, slots: Sequence[Slot], signals: Signals, events: Events, heartbeat: Path, order: StopOrder
+    ) -> None:
+        self._slots = slots
+        self._signals = signals
+        self._events = events
+        self._heartbeat = heartbeat
+        self._order = order
+        self._selector = selectors.DefaultSelector()
+        self._next_beat = 0.0
+        self._told: dict[str, int] = {}
+
+    def run(self) -> list[SlotEnd]:
+        """How every slot ended, in order."""
+        with self._selector:
+            self._selector.register(self._signals, selectors.EVENT_READ)
+            for slot in self._open_slots():
+                self._selector.register(slot, selectors.EVENT_READ)
+            while self._open_slots():
+                for key, _ in self._selector.select(self._time_left()):
+                    if isinstance(key.fileobj, Slot):
+                        self._listen(key.fileobj)
+                self._hear_signals()
+                self._close_exited()
+                self._keep_time()
+        return [slot.end for slot in self._slots if slot.end is not None]
+
+    def _open_slots(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.is_open]
+
+    def _time_left(self) -> float:
+        """Seconds until the next thing that comes by itself."""
+        due = [self._next_beat - time.monotonic()]
+        for slot in self._open_slots():
+            if slot.killed_at is not None:
+                due.append(slot.killed_at + STUCK_AFTER_S - time.monotonic())
+            elif self._order.deadline is not None:
+                due.append(self._order.deadline + KILL_AFTER_DEADLINE_S - time.time())
+        return max(0.0, math.ceil(min(due) * 1000) / 1000)
+
+    def _listen(self, slot: Slot) -> None:
+        messages, is_open = slot.read()
+        for message in messages:
+            slot.take(message)
+            if "phase" in message:
+                self._events.add("phase", slot=slot.number, start=slot.start, phase=message["phase"])
+        if not is_open:
+            self._selector.unregister(slot)
+
+    def _hear_signals(self) -> None:
+        for number in self._signals.take():
+            if number == signal.SIGCHLD:
+                continue
+            asked = self._order.hear(number, time.time())
+            self._events.add("signal", name=number.name, asked=asked.value, deadline=self._order.deadline)
+            if asked is Asked.DRAIN:
+                self._drain()
+            elif asked is Asked.KILL:
+                self._kill("told twice to stop")
+
+    def _drain(self) -> None:
+        """Slots that generate finish what they have; one that does not generate yet has nothing to finish."""
+        assert self._order.deadline is not None
+        for slot in self._open_slots():
+            slot.drain(self._order.deadline)
+            if slot.phases.current not in GENERATING:
+                self._kill_one(slot, "not generating yet")
+
+    def _kill(self, why: str) -> None:
+        for slot in self._open_slots():
+            self._kill_one(slot, why)
+
+    def _kill_one(self, slot: Slot, why: str) -> None:
+        if slot.killed_at is None:
+            self._events.add("kill", slot=slot.number, start=slot.start, why=why)
+            slot.kill()
+
+    def _close_exited(self) -> None:
+        for slot in self._open_slots():
+            if slot.has_exited():
+                self._close(slot)
+
+    def _close(self, slot: Slot) -> None:
+        if slot in self._selector.get_map():
+            self._listen(slot)  # its last words
+        if slot in self._selector.get_map():  # a child of its still holds the pipe
+            self._selector.unregister(slot)
+        self._tell_end(slot.close())
+        orphans = end_orphans({other.process.pid for other in self._open_slots()})
+        if orphans:
+            self._events.add("orphans", slot=slot.number, killed=orphans)
+
+    def _tell_end(self, end: SlotEnd) -> None:
+        failure = end.failure["message"] if end.failure else None
+        self._events.add(
+            "engine_end", slot=end.slot, start=end.start, code=end.returncode, said=end.said, failure=failure
+        )
+
+    def _keep_time(self) -> None:
+        deadline = self._order.deadline
+        if deadline is not None and time.time() >= deadline + KILL_AFTER_DEADLINE_S:
+            self._kill("the deadline is over")
+        for slot in self._open_slots():
+            if slot.killed_at is not None and time.monotonic() >= slot.killed_at + STUCK_AFTER_S:
+                if slot in self._selector.get_map():
+                    self._selector.unregister(slot)
+                self._tell_end(slot.abandon())
+        if time.monotonic() >= self._next_beat:
+            self._next_beat = time.monotonic() + HEARTBEAT_PERIOD_S
+            self._heartbeat.touch()
+            self._tell_counts()
+
+    def _tell_counts(self) -> None:
+        """At most with every heartbeat: a shared file system sees little of a task."""
+        counts = total_counts(self._slots)
+        if any(counts.values()) and counts != self._told:
+            self._told = counts
+            self._events.add("counts", **counts)
