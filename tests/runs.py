@@ -1,4 +1,4 @@
-"""Builds real run directories for tests: demo scenario, tiny checkpoint, stub engine unless asked otherwise."""
+"""Builds real run directories for tests: demo scenario, tiny checkpoint, stub engine unless told."""
 
 import subprocess
 import sys
@@ -49,7 +49,9 @@ def make_run(
     values = {"resources.num_tasks": num_tasks, **(settings or {})}
     config = make_config(model, dataset, values)
     published = root / "leaderboards" / name
-    config = config.model_copy(update={"publish": config.publish.model_copy(update={"output_dir": published})})
+    config = config.model_copy(
+        update={"publish": config.publish.model_copy(update={"output_dir": published})}
+    )
     run = create_run(RunRequest(config, "quick_test", root / "runs", name))
     open_submission(run, config, max_array_size=1000, max_concurrent=1, gpus_per_task=0)
     return run

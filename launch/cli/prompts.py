@@ -66,7 +66,8 @@ def _show(number: int, shown: PromptPreview, maker: PromptMaker) -> None:
     facts = [
         f"{shown.num_tokens} of {maker.max_prompt_tokens} tokens",
         f"chat form {maker.form}",
-        f"left out: {cuts.history} history entries, {cuts.context} turns; clipped: {cuts.clipped_turns} turns",
+        f"left out: {cuts.history} history entries, {cuts.context} turns",
+        f"clipped: {cuts.clipped_turns} turns",
     ]
     if shown.num_test_items_left_out:
         facts.append(f"{shown.num_test_items_left_out} history entries are test items and stay out")

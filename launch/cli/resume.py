@@ -36,7 +36,7 @@ CANCEL_POLL_S = 3
 def command(**flags: Any) -> int:
     """Send a run's missing items again.
 
-    Everything but the identity (model, data, prompt, sampling) may change: tasks, GPUs, cluster, engine memory.
+    All but the identity (model, data, prompt, sampling) may change: tasks, GPUs, cluster, engine memory.
     """
     run = find_run(flags["run_name"])
     record = load_run(run)
@@ -59,8 +59,8 @@ def change(config: RunConfig, flags: dict[str, Any]) -> RunConfig:
         for name, value in before.items():
             if after[name] != value:
                 raise ConfigError(
-                    f"{section}.{name}: is part of the run's identity, which cannot change: the run has {value!r},"
-                    f" asked for {after[name]!r}. Submit a new run."
+                    f"{section}.{name}: is part of the run's identity, which cannot change: the run has"
+                    f" {value!r}, asked for {after[name]!r}. Submit a new run."
                 )
     return changed
 
@@ -69,8 +69,8 @@ def _refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> Non
     before, now = load_submission(run, submission).code, code_version()
     if before != now and not accept:
         raise RunError(
-            f"{run.root}: vllm-launch has changed since submission {submission}: version {before.version}, digest"
-            f" {before.digest[:12]} -> {now.version}, {now.digest[:12]}. Go back to it, or say"
+            f"{run.root}: vllm-launch has changed since submission {submission}: {before.version}"
+            f" ({before.digest[:12]}) -> {now.version} ({now.digest[:12]}). Go back to it, or say"
             " --accept-code-change."
         )
 
@@ -105,6 +105,6 @@ def _wait_until_gone(run: RunPaths, submission: int) -> None:
             return
         time.sleep(CANCEL_POLL_S)
     raise SchedulerError(
-        f"{run.root}: submission {submission} was cancelled {CANCEL_WAIT_S} s ago and still shows in the queue."
+        f"{run.root}: submission {submission} was cancelled {CANCEL_WAIT_S} s ago and is still in the queue."
         " Look at squeue, then resume again."
     )

@@ -19,8 +19,8 @@ def find_run(name: str) -> RunPaths:
         if (place / "run.yaml").is_file():
             return RunPaths(place.resolve())
     raise RunError(
-        f"{name}: no run here; looked for run.yaml in {' and '.join(str(place) for place in places)}. Give a run"
-        " directory or a run id."
+        f"{name}: no run here; looked for run.yaml in {' and '.join(str(place) for place in places)}."
+        " Give a run directory or a run id."
     )
 
 

@@ -109,7 +109,9 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
         click.echo("dry run: nothing was sent")
         return ExitCode.OK
     for sent in send_submission(run, submission, logs):
-        what = f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
+        what = (
+            f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
+        )
         click.echo(f"{'job':<12}{sent.job_id}: {what}")
     click.echo(f"{'logs':<12}{logs}")
     click.echo(f"next: vllm-launch status {run.root}")

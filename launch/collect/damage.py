@@ -5,7 +5,6 @@ Without it a commit whose line was lost on the disk would count as settled for e
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from launch.collect.outcomes import Findings
 from launch.rundir.attempts import EngineStart
@@ -13,17 +12,12 @@ from launch.rundir.journal import json_line, write_bytes
 from launch.rundir.layout import RunPaths
 
 
-def damage_file(run: RunPaths) -> Path:
-    """Where it is."""
-    return run.merge / "damaged.jsonl"
-
-
 def write_damage(run: RunPaths, starts: Sequence[EngineStart], findings: Findings) -> None:
     """Replaces it by what this merge found, a line each: engine start, offset and item number."""
-    if not findings.damaged_lines and not damage_file(run).exists():
+    if not findings.damaged_lines and not run.damaged.exists():
         return
     rows = [
         {**asdict(starts[line.source]), "offset": line.offset, "number": line.number}
         for line in findings.damaged_lines
     ]
-    write_bytes(damage_file(run), b"".join(json_line(row) for row in rows))
+    write_bytes(run.damaged, b"".join(json_line(row) for row in rows))

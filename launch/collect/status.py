@@ -10,20 +10,16 @@ from launch.collect.merge import output_dir_of
 from launch.collect.task_status import TaskName, TaskState, TaskStatus, read_task, rows_by_task
 from launch.config.schema import Scheduler
 from launch.errors import RunError
-from launch.rundir.attempts import list_engine_starts
-from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import KeyIndex, load_counts
-from launch.rundir.progress import Settled
+from launch.rundir.plan import load_counts
+from launch.rundir.progress import Settled, settled_items
 from launch.rundir.records import (
-    RunRecord,
     SubmissionRecord,
     Subset,
     list_submissions,
     load_run,
     load_submission,
 )
-from launch.rundir.results import recover
 from launch.slurm.commands import QueueRow
 
 
@@ -80,7 +76,7 @@ class RunStatus:
 def status(run: RunPaths, queue_rows: Sequence[QueueRow] | None = None) -> RunStatus:
     """Reads the state of a run; `queue_rows` are what squeue says of its jobs, None when it was not asked."""
     record, counts = load_run(run), load_counts(run)
-    settled, by_task = _survey(run, record, counts.num_items)
+    settled, by_task = _survey(run, counts.num_items)
     submissions = [load_submission(run, number) for number in list_submissions(run)]
     output_dir = output_dir_of(run, submissions[-1].publish) if submissions else None
     published, trouble = _published(output_dir, record.run_id)
@@ -104,15 +100,13 @@ def status(run: RunPaths, queue_rows: Sequence[QueueRow] | None = None) -> RunSt
     )
 
 
-def _survey(run: RunPaths, record: RunRecord, num_items: int) -> tuple[Settled, Mapping[TaskName, int]]:
+def _survey(run: RunPaths, num_items: int) -> tuple[Settled, Mapping[TaskName, int]]:
     """What is settled, and how many items each (submission, task) settled; one reading of all commits."""
     settled = Settled(bytearray(num_items))
     by_task: Counter[TaskName] = Counter()
-    keys, settings = KeyIndex(run), settings_digest(record)
-    for start in list_engine_starts(run):
-        for item in recover(run, start, keys, settings):
-            settled.add(item)
-            by_task[start.submission, start.task] += 1
+    for start, item in settled_items(run):
+        settled.add(item)
+        by_task[start.submission, start.task] += 1
     return settled, by_task
 
 

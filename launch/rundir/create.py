@@ -98,7 +98,7 @@ def check_name(name: str) -> str:
     """A run name that may be a directory, a job name and part of a path; ConfigError otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(
-            f"--name: expected up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit, got"
+            f"--name: expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first, got"
             f" {name!r}. Choose another."
         )
     return name

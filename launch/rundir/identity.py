@@ -11,7 +11,7 @@ from launch.rundir.records import CodeVersion, RunRecord
 
 
 def settings_digest(run: RunRecord) -> str:
-    """16 hex digits over all that shapes output: model, prompt, sampling, checkpoint, chat form, templates."""
+    """16 hex digits over what shapes output: model, prompt, sampling, checkpoint, chat form, templates."""
     value = {
         "model": run.model.model_dump(mode="json", exclude={"checkpoint"}),
         "prompt": run.prompt.model_dump(mode="json"),

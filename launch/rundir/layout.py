@@ -172,6 +172,11 @@ class RunPaths:
         """Where merge keeps its claim and its scratch files."""
         return self.root / "merge"
 
+    @property
+    def damaged(self) -> Path:
+        """Committed lines that did not stand a merge's checks, a line each: resume generates them again."""
+        return self.merge / "damaged.jsonl"
+
     def submission(self, submission: int) -> SubmissionPaths:
         """The `submission`-th sending, from 1."""
         return SubmissionPaths(self.submissions / str(submission))

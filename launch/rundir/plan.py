@@ -25,7 +25,7 @@ HistoryEntries = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A user without text: where it lies, which items it has, and what they are expected to cost in tokens."""
+    """A user without text: where it lies, which items it has, and their expected prompts in tokens."""
 
     position: int
     user_hash: str

@@ -1,15 +1,18 @@
-"""What of a run is settled: from commits and the tails behind them, without opening a result that is committed."""
+"""What of a run is settled: from commits and the tails behind them; no committed result is opened."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launch.rundir.attempts import EngineStart, list_engine_starts
 from launch.rundir.identity import settings_digest
+from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex, load_counts
 from launch.rundir.records import load_run
 from launch.rundir.results import Committed, recover
 
 MISSING, FAILED, DONE = 0, 1, 2
+_START = ("submission", "task", "attempt", "slot", "start")
 
 
 @dataclass(slots=True)
@@ -58,11 +61,20 @@ class Settled:
 def survey_settled(run: RunPaths) -> Settled:
     """Reads every commit of a run."""
     settled = Settled(bytearray(load_counts(run).num_items))
-    settings, keys = settings_digest(load_run(run)), KeyIndex(run)
-    for start in list_engine_starts(run):
-        for item in recover(run, start, keys, settings):
-            settled.add(item)
+    for _, item in settled_items(run):
+        settled.add(item)
     return settled
+
+
+def settled_items(run: RunPaths) -> Iterator[tuple[EngineStart, Committed]]:
+    """Every settled item of a run and who settled it, without the lines that a merge found damaged."""
+    settings, keys = settings_digest(load_run(run)), KeyIndex(run)
+    damaged = {(*(row[name] for name in _START), row["offset"]) for row in read_journal(run.damaged)}
+    for start in list_engine_starts(run):
+        place = (start.submission, start.task, start.attempt, start.slot, start.start)
+        for item in recover(run, start, keys, settings):
+            if (*place, item.offset) not in damaged:
+                yield start, item
 
 
 def settled_by(run: RunPaths, starts: list[EngineStart], keys: KeyIndex, settings: str) -> set[int]:

@@ -80,7 +80,7 @@ def commit_line(time: float, items: Sequence[Committed]) -> dict[str, Any]:
 
 
 def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) -> Iterator[Committed]:
-    """The settled items of one engine start: as committed, then whole lines of this run behind the commits."""
+    """The settled items of one engine start: as committed, then whole lines of this run behind that."""
     paths = start.paths(run)
     end = 0
     for line in read_journal(paths.commits):

@@ -1,12 +1,13 @@
 """Opens a submission: the missing items of a run, shared over tasks, cut into chunks, with new claims."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launch.config.slurm_values import time_limit_s
 from launch.config.schema import RunConfig
+from launch.config.slurm_values import time_limit_s
 from launch.errors import RunError
 from launch.planning.chunks import plan_chunks
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
@@ -32,7 +33,7 @@ from launch.rundir.records import (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A submission that is written and not sent: its number, how it is shared, what it is expected to take."""
+    """A submission that is written and not sent: its number, how it is shared, what it should take."""
 
     submission: int
     forecast: Forecast
@@ -48,13 +49,11 @@ def open_submission(
     max_concurrent: int | None,
     gpus_per_task: int,
     retry_failed: bool = False,
-    notes: tuple[str, ...] = (),
 ) -> Opened:
     """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing.
 
     `max_concurrent` is how many tasks may run at once, where that is known; `gpus_per_task` 0 on a CPU.
     """
-    record = load_run(run)
     missing = set(survey_settled(run).missing(retry_failed=retry_failed))
     if not missing:
         raise RunError(
@@ -72,10 +71,10 @@ def open_submission(
     num_tasks, why = choose_num_tasks(total, len(missing), rate, limits, config.resources.num_tasks)
     shards = plan_shards(users, num_tasks)
     chunks = plan_chunks(shards)
-    number = max(list_submissions(run), default=0) + 1
+    arrays = split_arrays(len(shards), max_array_size)
     submission = SubmissionRecord(
-        run_id=record.run_id,
-        submission=number,
+        run_id=load_run(run).run_id,
+        submission=max(list_submissions(run), default=0) + 1,
         created=now(),
         engine=config.engine,
         resources=config.resources,
@@ -84,11 +83,7 @@ def open_submission(
         num_tasks=len(shards),
         num_chunks=len(chunks),
         num_items=len(missing),
-        arrays=tuple(
-            ArrayRecord(offset=offset, size=size)
-            for offset, size in split_arrays(len(shards), max_array_size)
-        ),
-        notes=notes,
+        arrays=tuple(ArrayRecord(offset=offset, size=size) for offset, size in arrays),
     )
 
     def fill(paths: SubmissionPaths) -> None:
@@ -96,9 +91,9 @@ def open_submission(
         write_chunks(paths, chunks, index)
         save_record(paths.submission_yaml, submission)
 
-    _write_whole(run, number, fill)
+    write_whole(run, submission.submission, fill)
     expected = forecast(shards, rate, gpus_per_task=gpus_per_task, max_concurrent=max_concurrent)
-    return Opened(number, expected, why, len(chunks))
+    return Opened(submission.submission, expected, why, len(chunks))
 
 
 def _costs(index: list[IndexEntry], missing: set[int], config: RunConfig) -> list[UserCost]:
@@ -112,7 +107,7 @@ def _costs(index: list[IndexEntry], missing: set[int], config: RunConfig) -> lis
     return users
 
 
-def _write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], None]) -> None:
+def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], None]) -> None:
     """Fills a directory beside its place and renames it; a submission of that number that is there wins."""
     final = run.submission(number)
     partial = SubmissionPaths(final.root.with_name(f".{number}.{os.getpid()}"))
@@ -122,7 +117,9 @@ def _write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], N
         try:
             fill(partial)
             partial.root.rename(final.root)
-        except FileExistsError:
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
             raise RunError(
                 f"{final.root}: another resume has just opened it. Look at `vllm-launch status`."
             ) from None

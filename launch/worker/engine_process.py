@@ -1,7 +1,7 @@
 """One engine on its GPUs: claim and tokenise (a thread), step (this one), write (a thread).
 
-`python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started by
-the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
+`python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started
+by the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.records import checkpoint_dir, load_run, load_submission, run_config
 from launch.scenarios.records import Failure, Generation, Request
 from launch.worker.channel import Channel, tether
-from launch.worker.engines.protocol import Engine, EngineSetup, RequestRefused
+from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
 from launch.worker.engines.select import open_engine
 from launch.worker.reader import Reader
 from launch.worker.requests import open_request_maker
@@ -144,7 +145,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
     reader = Reader(run, record, at.submission, book, writer, lambda: open_request_maker(run, record, config))
     first = reader.take(wait=True)
     if first is None:
-        writer.close()
+        writer.close()  # items that could not become requests have failed and are written
         return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
     channel.send(phase="loading")
     setup = EngineSetup(
@@ -161,21 +162,22 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         traceback.print_stack()
         _end_dead(channel, writer, message)
 
-    started = time.monotonic()
-    engine = open_engine(setup, on_dead)
-    write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
-    channel.send(phase="generating")
-    generator = Generator(engine, reader, writer, channel)
-    generator.run(first)
-    channel.send(phase="draining")
-    reader.stop()
-    writer.close()
+    with closing(writer):  # whatever ends this, what is generated becomes durable
+        started = time.monotonic()
+        engine = open_engine(setup, on_dead)
+        write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
+        channel.send(phase="generating")
+        generator = Generator(engine, reader, writer, channel)
+        generator.run(first)
+        channel.send(phase="draining")
+        reader.stop()
     generator.refresh_counts()
-    return _outcome(run, at, channel), generator.counts
+    return _outcome(run, at, channel, engine.num_aborted), generator.counts
 
 
-def _outcome(run: RunPaths, at: EngineStart, channel: Channel) -> ExitCode:
-    if not channel.drain_asked.is_set():
+def _outcome(run: RunPaths, at: EngineStart, channel: Channel, num_aborted: int) -> ExitCode:
+    """CONTINUE when a drain, or requests that the engine aborted, left something of the submission."""
+    if not channel.drain_asked.is_set() and not num_aborted:
         return ExitCode.OK
     paths = run.submission(at.submission)
     left = len(read_chunks(paths)) - len(survey_claims(paths).done)
@@ -238,7 +240,10 @@ def main(argv: Sequence[str]) -> ExitCode:
     except LaunchError as error:
         print(error, file=sys.stderr)
         code, failure = ExitCode.USER, {"class": type(error).__name__, "message": str(error)}
-    except Exception as error:
+    except EngineDied as error:
+        traceback.print_exc()
+        code, failure = ExitCode.BUG, {"class": "engine_dead", "message": _one_line(error)}
+    except Exception as error:  # noqa: BLE001  the supervisor is told, whatever it was
         traceback.print_exc()
         code, failure = ExitCode.BUG, {"class": type(error).__name__, "message": _one_line(error)}
     ended = {ExitCode.OK: "empty", ExitCode.CONTINUE: "drained"}.get(code, "failed")

@@ -84,12 +84,12 @@ class Reader:
     def _run_thread(self) -> None:
         try:
             self._claim_all()
-        except BaseException as error:  # handed to the main thread by take
+        except BaseException as error:  # noqa: BLE001  handed to the main thread by take
             self._error = error
         self._offer(None)
 
     def _claim_all(self) -> None:
-        """The tokenizer is loaded for the first chunk only: a task with nothing left to claim ends at once."""
+        """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once."""
         make_request: MakeRequest | None = None
         while not self._stop.is_set():
             held = self._book.claim_next()

@@ -4,6 +4,7 @@ It never opens plan or results. It writes attempt.json, events.jsonl, gpu.jsonl 
 and ended.json when no process of its engines is left.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.schema import RunConfig
-from launch.errors import ExitCode, LaunchError, RunError
+from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
@@ -79,7 +80,8 @@ class _Attempt:
         finally:
             self._end_all()
             gpu = None if self._sampler is None else self._sampler.stop()
-            events.add("ended", code=int(outcome.code), reason=outcome.reason)
+            with contextlib.suppress(StorageError):  # a full disk: ended.json may still fit
+                events.add("ended", code=int(outcome.code), reason=outcome.reason)
             events.close()
             write_ended(paths, started, outcome, self._slots, gpu)
         return outcome.code

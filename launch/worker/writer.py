@@ -1,4 +1,4 @@
-"""Writes generations so that what is said to be done is durable: results, fsync, commit, and then the chunk's mark.
+"""Writes generations so that what is said to be done is durable: results, fsync, commit, the chunk's mark.
 
 One thread, off the engine's path. It gathers for at most a second, writes, fsyncs and commits, so a
 generation is durable at most two seconds after it was put.
@@ -74,7 +74,7 @@ class ResultWriter:
         try:
             while self._write_some():
                 pass
-        except BaseException as error:  # handed to the main thread, which ends the process
+        except BaseException as error:  # noqa: BLE001  handed to the main thread, which ends the process
             self.error = error
 
     def _write_some(self) -> bool:

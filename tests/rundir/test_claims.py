@@ -18,7 +18,9 @@ def owner(task: int, attempt: int = 0) -> Owner:
 
 def chunks(shards: int, per_shard: int) -> list[ChunkLine]:
     return [
-        ChunkLine(number, number // per_shard, 10.0 - number % per_shard, (ChunkUser((0, 1), None, (number,)),))
+        ChunkLine(
+            number, number // per_shard, 10.0 - number % per_shard, (ChunkUser((0, 1), None, (number,)),)
+        )
         for number in range(shards * per_shard)
     ]
 

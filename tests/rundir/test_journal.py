@@ -39,8 +39,8 @@ def test_a_disk_that_refuses_is_one_line_that_names_the_path(tmp_path: Path, num
 
 
 def test_a_full_disk_is_told_from_a_real_one() -> None:
+    journal = Journal(Path("/dev/full"))
     with pytest.raises(StorageError, match="disk is full"):
-        journal = Journal(Path("/dev/full"))
         journal.append({"a": 1})
 
 

@@ -1,0 +1,137 @@
+"""The one door to Slurm's commands: every call of sbatch's relatives passes here, with a time limit.
+
+squeue lists the tasks of an array one a line where they run, and pending ones together (`12_[3-7%2]`). A job
+that the controller has forgotten (MinJobAge) is simply not listed: files decide, the queue only advises.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from launch.errors import SchedulerError
+from launch.slurm.refusals import explain
+
+COMMAND_TIMEOUT_S = 60
+DEFAULT_MAX_ARRAY_SIZE = 1001
+FIELDS = "%i|%j|%T|%r|%N"
+# Set by an enclosing job, a profile or this host's GPUs: they would change the options of our commands and
+# what a job sees that is sent from here.
+_OTHERS = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SCANCEL_", "SCONTROL_")
+_DEVICES = {"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A job or array task as squeue knows it: state and reason as Slurm spells them."""
+
+    job_id: str
+    array_task: int | None
+    name: str
+    state: str
+    reason: str
+    node: str
+
+
+def slurm_environment() -> dict[str, str]:
+    """Our environment without `leaked_variables`, set so that squeue cuts no list of array tasks short."""
+    leaked = set(leaked_variables())
+    ours = {name: value for name, value in os.environ.items() if name not in leaked}
+    return ours | {"LC_ALL": "C.UTF-8", "SLURM_BITSTR_LEN": "0"}
+
+
+def leaked_variables() -> list[str]:
+    """Names of variables that would change what Slurm's commands do or what a job sees; SLURM_CONF stays."""
+    return sorted(
+        name for name in os.environ if name in _DEVICES or (name.startswith(_OTHERS) and name != "SLURM_CONF")
+    )
+
+
+def call(words: Sequence[str]) -> str:
+    """What the command prints; SchedulerError with its own words when it fails, is missing or hangs."""
+    try:
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_TIMEOUT_S,
+            env=slurm_environment(),
+            check=False,
+        )
+    except FileNotFoundError:
+        raise commands_missing(words[0]) from None
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(
+            f"{words[0]}: no answer in {COMMAND_TIMEOUT_S} s; is the controller busy? Try again later."
+        ) from None
+    if done.returncode != 0:
+        raise SchedulerError(f"{words[0]}: {explain(done.stderr)}")
+    return done.stdout
+
+
+def commands_missing(command: str) -> SchedulerError:
+    """The error for a machine that lacks a command of Slurm."""
+    return SchedulerError(
+        f"{command}: not found; this machine has no Slurm commands. Use --cluster none, or log in to a submit"
+        " host."
+    )
+
+
+def list_queue(*, job_ids: Iterable[str] = (), names: Iterable[str] = ()) -> list[QueueRow]:
+    """Rows of our jobs by id or by name, finished ones included as long as the controller remembers them."""
+    jobs, by_name = ",".join(job_ids), ",".join(names)
+    if not jobs and not by_name:
+        return []
+    chosen = [f"--jobs={jobs}"] if jobs else [f"--name={by_name}"]
+    try:
+        text = call(["squeue", "--noheader", "--states=all", f"--format={FIELDS}", *chosen])
+    except SchedulerError as error:
+        if "Invalid job id" in str(error):
+            return []
+        raise
+    return [row for line in text.splitlines() for row in parse_queue_line(line)]
+
+
+def parse_queue_line(line: str) -> list[QueueRow]:
+    """The rows of one line of squeue, one per array task: `12_[3-5,9%2]|name|PENDING|Resources|`."""
+    if line.count("|") < FIELDS.count("|"):
+        raise SchedulerError(
+            f"squeue: expected {FIELDS}, got {line!r}. Call Slurm's own squeue, without a wrapper."
+        )
+    job, name, state, reason, node = line.split("|", 4)
+    job_id, underscore, tasks = job.strip().partition("_")
+    if not underscore:
+        return [QueueRow(job_id, None, name, state, reason, node)]
+    return [QueueRow(job_id, task, name, state, reason, node) for task in parse_tasks(tasks)]
+
+
+def parse_tasks(text: str) -> list[int]:
+    """Array indices of `7`, `[3-7%2]`, `[1,4-6]` or `[0-8:4]`, ascending."""
+    tasks: list[int] = []
+    for part in text.strip("[]").partition("%")[0].split(","):
+        bounds, _, step = part.partition(":")
+        first, _, last = bounds.partition("-")
+        if "..." in bounds:
+            raise SchedulerError(
+                f"squeue: cut its list of array tasks short: {text!r}. Unset SLURM_BITSTR_LEN."
+            )
+        tasks += range(int(first), int(last or first) + 1, int(step or 1))
+    return sorted(tasks)
+
+
+def cancel_jobs(job_ids: Sequence[str]) -> None:
+    """scancel; a job that has already ended is no error."""
+    if job_ids:
+        call(["scancel", "--quiet", *job_ids])
+
+
+def max_array_size() -> int:
+    """MaxArraySize of the controller: one more than the highest index; 1001 where it does not say."""
+    try:
+        text = call(["scontrol", "show", "config"])
+    except SchedulerError:
+        return DEFAULT_MAX_ARRAY_SIZE
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
+    return int(found.group(1)) if found else DEFAULT_MAX_ARRAY_SIZE

@@ -1,0 +1,68 @@
+"""The seam to submitit: it writes the submission file, calls sbatch and reads the job id; the text is ours.
+
+`_submit_command` is called directly, for arrays and for the merge job alike: submitit's own array path makes
+a plain SlurmExecutor (1.5.4, slurm.py) and would not ask us for the text. No function is pickled, and nothing
+of submitit's stays: Slurm keeps its own copy of the text, and ours lies in the submission.
+tests/slurm_room/test_executors.py holds this seam; submitit is pinned.
+"""
+
+import io
+import shutil
+import subprocess
+import tempfile
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from launch.errors import SchedulerError
+from launch.slurm.commands import commands_missing, leaked_variables
+from launch.slurm.refusals import explain
+from launch.slurm.sbatch import SbatchJob
+
+SBATCH_TIMEOUT_S = 180
+TIMED_OUT = 124
+
+
+def send_job(job: SbatchJob, arguments: list[str]) -> str:
+    """Sends a job and returns its id; `arguments` go to sbatch's command line.
+
+    SchedulerError when it was refused, or when no answer came: it may be in the queue then, by its name.
+    """
+    for command in ("sbatch", "srun"):
+        if shutil.which(command) is None:
+            raise commands_missing(command)
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.slurm.slurm import SlurmExecutor
+
+    class TextExecutor(SlurmExecutor):
+        """submitit's executor with our text and our command line."""
+
+        def _make_submission_file_text(self, command: str, uid: str) -> str:
+            return command
+
+        def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+            return sbatch_command(submission_file_path, arguments)
+
+    try:
+        # submitit prints what sbatch said before it raises it: once is enough.
+        with tempfile.TemporaryDirectory(prefix="vllm-launch-") as folder, redirect_stderr(io.StringIO()):
+            return str(TextExecutor(folder)._submit_command(job.text).job_id)
+    except FailedJobError as error:
+        raise SchedulerError(f"sbatch, {job.job_name}: {_reason(error)}") from None
+    except FailedSubmissionError as error:
+        raise SchedulerError(f"sbatch, {job.job_name}: expected a job id. {explain(str(error))}") from None
+
+
+def sbatch_command(script: Path, arguments: list[str]) -> list[str]:
+    """The words that are run: sbatch without what this environment would add to our options.
+
+    `timeout` also shields sbatch from Ctrl-C: a job that was accepted must not go unnoticed.
+    """
+    cleared = [word for name in leaked_variables() for word in ("-u", name)]
+    return ["timeout", str(SBATCH_TIMEOUT_S), "env", *cleared, "sbatch", *arguments, str(script)]
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__
+    if isinstance(cause, subprocess.CalledProcessError) and cause.returncode == TIMED_OUT:
+        return f"no answer in {SBATCH_TIMEOUT_S} s; is the controller busy? Try again later."
+    return explain(str(error))

@@ -1,0 +1,181 @@
+"""Sends a submission: its arrays, then the merge job after them all; and finds its jobs again.
+
+jobs.jsonl has a line before each sbatch and one after, with the job's id or sbatch's error. A job whose id is
+not there (the sending was cut between the two, or no answer came) is looked up by its name.
+"""
+
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from launch.config.wording import printable
+from launch.errors import ConfigError, SchedulerError
+from launch.rundir.journal import Journal, read_journal, storage_errors, write_bytes
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.records import load_run, load_submission, run_config
+from launch.slurm.commands import QueueRow, cancel_jobs, list_queue
+from launch.slurm.executors import send_job
+from launch.slurm.sbatch import MERGE, JobContext, SbatchJob, render_array, render_merge
+from launch.slurm.states import JobPhase, job_phase
+
+
+@dataclass(frozen=True, slots=True)
+class SentJob:
+    """A job of a submission: an array of tasks from `offset`, or the merge job (size 0)."""
+
+    name: str
+    job_name: str
+    job_id: str
+    offset: int
+    size: int
+
+
+def render_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
+    """The arrays of a submission and its merge job, the merge job last."""
+    record, sent = load_run(run), load_submission(run, submission)
+    config = run_config(record, sent)
+    context = JobContext(record.run_id, run.root.resolve(), submission, sent.created, config)
+    arrays = [
+        render_array(context, number, array.offset, array.size) for number, array in enumerate(sent.arrays)
+    ]
+    return [*arrays, render_merge(context)]
+
+
+def write_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
+    """Renders the jobs and keeps their text beside the submission; ConfigError for what bash cannot read."""
+    check_setup(load_submission(run, submission).resources.setup)
+    jobs = render_jobs(run, submission)
+    for job in jobs:
+        write_bytes(run.submission(submission).sbatch(job.name), job.text.encode())
+    return jobs
+
+
+def check_setup(lines: Sequence[str]) -> None:
+    """ConfigError for lines that would swallow what follows them: an open quote, `if` or here-document."""
+    words = ["bash", "-O", "extglob", "-n"]
+    text = "\n".join(lines) + "\n"
+    done = subprocess.run(words, input=text, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode or done.stderr:
+        said = re.sub(r"^bash: (warning: )?", "", done.stderr.strip().partition("\n")[0])
+        raise ConfigError(
+            f"resources.setup: bash cannot read it: {printable(said)}. Write whole shell commands."
+        )
+
+
+def command_arguments(job: SbatchJob, logs: Path, run: RunPaths, after: list[str]) -> list[str]:
+    """What is on sbatch's command line: log file, working directory, dependency."""
+    pattern = "%A_%a.log" if job.size else "merge-%j.log"
+    arguments = [f"--output={pattern_path(logs)}/{pattern}", f"--chdir={run.root.resolve()}"]
+    if after:
+        arguments.append(f"--dependency=afterany:{':'.join(after)}")
+    return arguments
+
+
+def pattern_path(path: Path) -> str:
+    """A path in sbatch's filename pattern: a literal percent sign is doubled.
+
+    ConfigError for a backslash: Slurm drops it and fills in no job ids, so the job could not open its log and
+    would end as JobLaunchFailure (measured, 22.05).
+    """
+    if "\\" in str(path):
+        raise ConfigError(
+            f"{printable(str(path))}: Slurm writes no log in a path with a backslash. Move the run elsewhere."
+        )
+    return str(path).replace("%", "%%")
+
+
+def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]:
+    """Sends every job; when one is refused, those already sent are cancelled and the refusal is raised."""
+    paths, folder = run.submission(submission), logs.resolve()
+    pattern_path(folder)
+    with storage_errors(logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    jobs = write_jobs(run, submission)
+    journal = Journal(paths.jobs)
+    sent: list[SentJob] = []
+    try:
+        for job in jobs:
+            arguments = command_arguments(job, folder, run, [] if job.size else ids(sent))
+            sent.append(_send(journal, job, arguments))
+    except BaseException as error:
+        _take_back(run, submission, journal, sent, error)
+        raise
+    finally:
+        journal.close()
+    return sent
+
+
+def _send(journal: Journal, job: SbatchJob, arguments: list[str]) -> SentJob:
+    row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
+    journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
+    try:
+        job_id = send_job(job, arguments)
+    except SchedulerError as error:
+        journal.append({**row, "time": time.time(), "error": str(error)}, durable=True)
+        raise
+    journal.append({**row, "time": time.time(), "job_id": job_id}, durable=True)
+    return SentJob(job.name, job.job_name, job_id, job.offset, job.size)
+
+
+def _take_back(
+    run: RunPaths, submission: int, journal: Journal, sent: list[SentJob], cause: BaseException
+) -> None:
+    """Cancels what was sent before the sending broke off, and says so in jobs.jsonl."""
+    try:
+        for job in cancel_submission(run, submission):
+            journal.append({**asdict(job), "time": time.time(), "cancelled": True}, durable=True)
+    except SchedulerError as error:
+        if sent and isinstance(cause, SchedulerError):
+            raise SchedulerError(
+                f"{cause} And {', '.join(ids(sent))} could not be cancelled: {error} Run `vllm-launch cancel`"
+                " later."
+            ) from cause
+
+
+def ids(jobs: list[SentJob]) -> list[str]:
+    """Job ids."""
+    return [job.job_id for job in jobs]
+
+
+def sent_jobs(paths: SubmissionPaths) -> list[SentJob]:
+    """The jobs of a submission; one whose id was never written is looked up by name in the queue."""
+    announced = {str(row["name"]): row for row in read_journal(paths.jobs)}
+    lost = [str(row["job_name"]) for row in announced.values() if "job_id" not in row]
+    found = {row.name: row.job_id for row in list_queue(names=lost)} if lost else {}
+    jobs = []
+    for name, row in announced.items():
+        job_id = row.get("job_id") or found.get(str(row["job_name"]))
+        if job_id:
+            jobs.append(
+                SentJob(
+                    name, str(row["job_name"]), str(job_id), int(str(row["offset"])), int(str(row["size"]))
+                )
+            )
+    return jobs
+
+
+def queue_of(run: RunPaths, submission: int) -> tuple[list[SentJob], list[QueueRow]]:
+    """The jobs of a submission and the rows the queue holds of them; one call of squeue."""
+    jobs = sent_jobs(run.submission(submission))
+    return jobs, list_queue(job_ids=ids(jobs))
+
+
+def open_rows(rows: list[QueueRow]) -> list[QueueRow]:
+    """Those that wait or run."""
+    return [row for row in rows if job_phase(row.state) is not JobPhase.ENDED]
+
+
+def cancel_submission(run: RunPaths, submission: int) -> list[SentJob]:
+    """Cancels what waits or runs of a submission, the merge job included; the jobs that were cancelled.
+
+    The merge job first: it waits for the arrays to end, in whatever way, and would run.
+    """
+    jobs, rows = queue_of(run, submission)
+    alive = {row.job_id for row in open_rows(rows)}
+    chosen = sorted((job for job in jobs if job.job_id in alive), key=lambda job: job.name != MERGE)
+    cancel_jobs([job.job_id for job in chosen if job.name == MERGE])
+    cancel_jobs([job.job_id for job in chosen if job.name != MERGE])
+    return chosen

@@ -1,0 +1,1 @@
+"""Tests against a real, private Slurm (marker ``slurm``)."""

@@ -1,0 +1,262 @@
+"""From submit to a published leaderboard on a real Slurm, with the stub engine and with real vLLM."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from launch.rundir.journal import read_journal, read_json
+from launch.rundir.layout import RunPaths
+from tests.models import make_tiny_llama
+from tests.runs import REPOSITORY, SCENARIOS
+from tests.slurm.private_slurm import PrivateSlurm
+
+STUB_WAIT_S = 120.0
+VLLM_WAIT_S = 280.0
+INVARIANT = ("test_leaderboard.json", "generations.jsonl")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A login node of the private Slurm: where a test types its commands."""
+
+    slurm: PrivateSlurm
+    home: Path
+    checkpoint: Path
+
+    def launch(self, *words: str, code: int = 0, extra: Mapping[str, str] | None = None) -> str:
+        """Runs `vllm-launch WORDS` as a user would; what it printed, both streams."""
+        environment = {**os.environ, **self.slurm.env, **(extra or {})}
+        done = subprocess.run(
+            [sys.executable, "-m", "launch.cli.app", *words],
+            cwd=self.home,
+            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{said}\n{self.slurm.logs()}"
+        return said
+
+    def submit(
+        self, name: str, *words: str, code: int = 0, extra: Mapping[str, str] | None = None
+    ) -> RunPaths:
+        """Submits a demo dataset on the private Slurm with the stub engine unless told otherwise."""
+        self.launch(
+            *("submit", "--preset", "quick_test", "--cluster", "slurm", "--name", name),
+            *("--checkpoint", str(self.checkpoint), "--data-root", str(SCENARIOS), "--cpus-per-task", "1"),
+            *("--set", "resources.merge.partition=cpu", "--set", "resources.merge.mem=null"),
+            *("--set", "resources.merge.cpus_per_task=1", "--partition", "gpu", "--time", "10"),
+            *words,
+            extra=extra,
+        )
+        return RunPaths(self.home / "outputs" / "runs" / name)
+
+    def wait(self, run: RunPaths, timeout_s: float, submission: int = 1) -> None:
+        """Returns when every job of a submission has ended."""
+        rows = read_journal(run.submission(submission).jobs)
+        ids = [row["job_id"] for row in rows if "job_id" in row]
+        assert ids, "no job was sent"
+        for job in ids:
+            self.slurm.wait(job, timeout_s)
+
+    def log(self, run: RunPaths) -> str:
+        """All logs of a run's jobs and engines, for a message."""
+        places = [self.home / "slurm_logs" / run.root.name, run.tasks]
+        files = [path for place in places for path in sorted(place.rglob("*log"))]
+        return "\n".join(f"--- {path}\n{path.read_text(errors='replace')[-3000:]}" for path in files)
+
+    def published(self, run: RunPaths) -> Path:
+        """The published directory, which must be there."""
+        directory = self.home / "outputs" / "leaderboards" / run.root.name
+        assert (directory / "manifest.json").is_file(), self.log(run)
+        return directory
+
+
+@pytest.fixture
+def site(slurm: PrivateSlurm, tmp_path: Path) -> Site:
+    checkpoint = tmp_path / "model"
+    make_tiny_llama(checkpoint)
+    return Site(slurm, tmp_path, checkpoint)
+
+
+def attempts(run: RunPaths, submission: int = 1) -> list[dict[str, Any]]:
+    """attempt.json of every attempt, by task and attempt."""
+    found = [read_json(path) for path in run.tasks.glob(f"{submission}/*/*/attempt.json")]
+    return sorted((each for each in found if each), key=lambda each: (each["task"], each["attempt"]))
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """sha256 of every published file that may not depend on how the work was shared."""
+    files = [directory / name for name in INVARIANT] + sorted((directory / "users").iterdir())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_one_two_and_eight_tasks_publish_the_same_bytes(site: Site) -> None:
+    runs = {
+        num_tasks: site.submit(
+            f"stub-{num_tasks}",
+            *("--engine", "stub", "--dataset", "Chameleons", "--limit-items", "null"),
+            *("--num-tasks", str(num_tasks)),
+        )
+        for num_tasks in (1, 2, 8)
+    }
+    found = {}
+    for num_tasks, run in runs.items():
+        site.wait(run, STUB_WAIT_S)
+        found[num_tasks] = digests(site.published(run))
+        assert len(attempts(run)) == num_tasks
+    assert found[1] == found[2] == found[8]
+    summary = json.loads((site.published(runs[8]) / "inference_summary.json").read_text())
+    assert summary["engine"] == "stub" and summary["stub"] is True
+
+
+def test_failed_tasks_are_named_and_resume_completes(site: Site) -> None:
+    run = site.submit(
+        "broken",
+        *("--engine", "stub", "--dataset", "DMSC", "--limit-items", "null", "--num-tasks", "4"),
+        extra={"VLLM_LAUNCH_STUB_FAIL": "step:3"},  # each task: a task that fails alone is helped out
+    )
+    site.wait(run, STUB_WAIT_S)
+    assert not (site.home / "outputs" / "leaderboards" / "broken").exists()
+    said = site.launch("merge", str(run.root), code=3)
+    assert "missing" in said and "task 2" in said
+    assert "failed" in site.launch("status", str(run.root))
+    site.launch("resume", str(run.root))
+    site.wait(run, STUB_WAIT_S, submission=2)
+    published = json.loads((site.published(run) / "test_leaderboard.json").read_text())
+    items = [
+        item
+        for user in published
+        for group in user["task"]["task_behavior_collections"]
+        for item in group["data"]
+    ]
+    assert len(items) == 41 and all(len(item["continuations"]) == 1 for item in items)
+
+
+def test_cancel_takes_the_merge_job_along_and_resume_is_refused_meanwhile(site: Site) -> None:
+    run = site.submit(
+        "cancelled",
+        *("--engine", "stub", "--dataset", "DMSC", "--limit-items", "null", "--num-tasks", "2"),
+        extra={"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "2"},
+    )
+    assert "still has" in site.launch("resume", str(run.root), code=2)
+    said = site.launch("cancel", str(run.root))
+    assert "merge" in said and "tasks-0" in said
+    site.wait(run, STUB_WAIT_S)
+    assert not (site.home / "outputs" / "leaderboards" / "cancelled").exists()
+
+
+def test_a_task_refuses_a_checkpoint_that_changed_while_it_was_queued(site: Site) -> None:
+    run = site.submit(
+        "changed", "--engine", "stub", "--dataset", "DMSC", "--set", "resources.extra_sbatch.hold=true"
+    )
+    config = site.checkpoint / "config.json"
+    config.write_text(config.read_text().replace('"rms_norm_eps"', '"rms_norm_eps" '))
+    for row in read_journal(run.submission(1).jobs):
+        if "job_id" in row and row["size"]:
+            site.slurm.scontrol("release", row["job_id"])
+    site.wait(run, STUB_WAIT_S)
+    ended = read_json(run.attempt(1, 0, 0).ended)
+    assert ended is not None and ended["failure"]["class"] == "changed"
+    assert "config.json changed" in ended["failure"]["message"]
+
+
+@pytest.mark.engine
+def test_four_tasks_of_real_vllm_each_on_its_own_gpu(site: Site) -> None:
+    run = site.submit(
+        "vllm",
+        *("--engine", "vllm", "--dataset", "Chameleons", "--limit-items", "16", "--num-tasks", "4"),
+        *("--max-concurrent", "2", "--max-model-len", "1024", "--set", "resources.extra_sbatch.nodelist=n1"),
+        *("--max-num-seqs", "16"),
+    )
+    site.wait(run, VLLM_WAIT_S)
+    published = site.published(run)
+    lines = [json.loads(line) for line in (published / "generations.jsonl").read_text().splitlines()]
+    assert len(lines) == 16
+    assert {sample["finish_reason"] for line in lines for sample in line["samples"]} <= {"stop", "length"}
+    lives = attempts(run)
+    assert [life["task"] for life in lives] == [0, 1, 2, 3]
+    assert {tuple(life["gpus"]) for life in lives} == {("0",), ("1",)}
+    assert json.loads((published / "inference_summary.json").read_text())["engine"] == "vllm"
+
+
+@pytest.mark.engine
+def test_usr2_and_then_scancel_in_the_middle_of_real_generation(site: Site) -> None:
+    """USR2 drains and the task is requeued; scancel ends it; what is published ended by stop or length."""
+    run = site.submit(
+        "drained",
+        *("--engine", "vllm", "--dataset", "Chameleons", "--limit-items", "null", "--num-tasks", "1"),
+        *("--max-model-len", "2048", "--max-num-seqs", "4", "--max-tokens", "192", "--signal-lead-s", "40"),
+    )
+    job = next(row["job_id"] for row in read_journal(run.submission(1).jobs) if "job_id" in row)
+    wait_for_commits(run, 0, VLLM_WAIT_S, site)
+    site.slurm.run("scancel", "--signal=USR2", "--batch", f"{job}_0")
+    wait_until(run.attempt(1, 0, 0).ended.exists, 60.0, site, run)
+    first = read_json(run.attempt(1, 0, 0).ended)
+    assert first is not None and (first["code"], first["reason"]) == (75, "drained"), site.log(run)
+    wait_for_commits(run, 1, VLLM_WAIT_S, site)
+    processes = site.slurm.processes(job)
+    site.slurm.run("scancel", job)
+    deadline = time.monotonic() + 45
+    while alive := [process for process in processes if not is_gone(process)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.5)
+    site.wait(run, STUB_WAIT_S)
+    lines = [
+        json.loads(line)
+        for path in run.tasks.rglob("*.results.jsonl")
+        for line in path.read_bytes().splitlines()
+    ]
+    assert lines and len({line["key"] for line in lines}) == len(lines)
+    assert {sample["finish_reason"] for line in lines for sample in line["samples"]} <= {"stop", "length"}
+
+
+@pytest.mark.engine
+def test_nothing_outlives_a_supervisor_that_is_killed(site: Site) -> None:
+    """kill -9 of the supervisor in the middle of real generation: engine, core, workers are gone in 10 s."""
+    run = site.submit(
+        "killed",
+        *("--engine", "vllm", "--dataset", "Chameleons", "--limit-items", "null", "--num-tasks", "1"),
+        *("--max-model-len", "1024", "--max-num-seqs", "4", "--max-tokens", "192"),
+    )
+    wait_for_commits(run, 0, VLLM_WAIT_S, site)
+    supervisor = psutil.Process(attempts(run)[0]["pid"])
+    below = supervisor.children(recursive=True)
+    assert len(below) >= 3, "engine process, engine core and worker were expected"
+    supervisor.send_signal(signal.SIGKILL)
+    wait_until(lambda: all(map(is_gone, below)), 10.0, site, run)
+    site.launch("cancel", str(run.root))
+    site.wait(run, STUB_WAIT_S)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; a zombie has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_commits(run: RunPaths, attempt: int, timeout_s: float, site: Site) -> None:
+    """Returns when an attempt of task 0 has committed something."""
+    path = run.attempt(1, 0, attempt).engine(0, 0).commits
+    wait_until(lambda: path.exists() and path.stat().st_size > 0, timeout_s, site, run)
+
+
+def wait_until(is_true: Any, timeout_s: float, site: Site, run: RunPaths) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline, f"{site.log(run)}\n{site.slurm.logs()}"
+        time.sleep(0.3)

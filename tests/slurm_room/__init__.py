@@ -1,0 +1,1 @@
+"""Tests of launch/slurm that need no Slurm; those that do are in tests/slurm/."""

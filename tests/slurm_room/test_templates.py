@@ -1,0 +1,158 @@
+"""The shell part of the templates, run by bash: what reaches the task and what becomes of its exit code."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.slurm.submission import render_jobs
+from tests.slurm_room.sent_run import make_sent_run
+
+WAIT_S = 60.0
+# Says with what it was started, then ends as the variable WORKER says: with an exit code, by KILL, or with 7
+# a moment after the first signal.
+WORKER = f"""#!{sys.executable}
+import json, os, signal, sys, time
+came = []
+for number in (signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: came.append(signal.Signals(number).name))
+with open("said", "w") as said:
+    json.dump(sys.argv[1:], said)
+how = os.environ["WORKER"]
+if how == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+deadline = time.monotonic() + {WAIT_S}
+while how == "signal" and not came and time.monotonic() < deadline:
+    time.sleep(0.05)
+time.sleep(0.4 if came else 0)
+with open("came", "w") as file:
+    file.write(" ".join(came))
+# As launch.worker ends: on its own way out Python takes the handlers away.
+os._exit(7 if how == "signal" else int(how))
+"""
+
+
+class Shell:
+    """Scripts of jobs of a run in a hostile place, where they also work; WORKER is their Python."""
+
+    def __init__(self, place: Path, python: Path) -> None:
+        self.place = place
+        self.python = python
+        python.write_text(WORKER)
+        python.chmod(0o755)
+
+    def start(
+        self, worker: str, *, setup: tuple[str, ...] = (), name: str = "tasks-0"
+    ) -> "subprocess.Popen[str]":
+        """A job with nothing of Slurm but its variables; tasks 3 and 4, this one is 4."""
+        resources = {"setup": setup, "python": str(self.python)}
+        run = make_sent_run(self.place, [(3, 2)], resources=resources)
+        (job,) = (job for job in render_jobs(run, 1) if job.name == name)
+        script = self.place / "job.sh"
+        script.write_text(job.text)
+        (self.place / "bin").mkdir()
+        for command in ("bash", "sleep"):
+            (self.place / "bin" / command).symlink_to(str(shutil.which(command)))
+        slurm = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "1", "PATH": str(self.place / "bin")}
+        return subprocess.Popen(
+            [str(shutil.which("bash")), str(script)],
+            cwd=self.place,
+            env=os.environ | slurm | {"WORKER": worker},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, worker: str, *, setup: tuple[str, ...] = (), name: str = "tasks-0") -> tuple[int, str]:
+        """Exit code and stderr of a job that gets no signal."""
+        return end(self.start(worker, setup=setup, name=name))
+
+    def wait_for(self, name: str) -> None:
+        """Until the job has written a file."""
+        deadline = time.monotonic() + WAIT_S
+        while not (self.place / name).exists():
+            assert time.monotonic() < deadline, f"no {name}"
+            time.sleep(0.05)
+
+    def read(self, name: str) -> str:
+        return (self.place / name).read_text()
+
+
+def end(job: "subprocess.Popen[str]") -> tuple[int, str]:
+    _, said = job.communicate(timeout=WAIT_S)
+    return job.returncode, said
+
+
+@pytest.fixture
+def shell(hostile_dir: Path, tmp_path: Path) -> Shell:
+    folder = tmp_path / 'it\'s a "$HOME" #1'
+    folder.mkdir()
+    return Shell(hostile_dir, folder / "python")
+
+
+@pytest.mark.parametrize(("worker", "code"), [("0", 0), ("1", 1), ("2", 2), ("3", 3)])
+def test_the_exit_code_of_the_task_is_that_of_the_job(shell: Shell, worker: str, code: int) -> None:
+    assert shell.run(worker) == (code, "")
+
+
+def test_a_task_that_was_killed_is_told_in_the_log(shell: Shell) -> None:
+    code, said = shell.run("kill")
+    assert code == 137 and "Killed" in said
+
+
+def test_the_task_gets_run_submission_and_number_as_they_are(shell: Shell) -> None:
+    assert shell.run("0")[0] == 0
+    expected = ["-m", "launch.worker", str(shell.place / "demo"), "--submission", "1", "--task", "4"]
+    assert json.loads(shell.read("said")) == expected
+
+
+def test_the_merge_job_gets_the_run_as_it_is_and_becomes_merge(shell: Shell) -> None:
+    assert shell.run("3", name="merge") == (3, "")
+    assert json.loads(shell.read("said")) == ["-m", "launch.cli.app", "merge", str(shell.place / "demo")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_is_handed_on_once_and_the_exit_code_kept(shell: Shell, number: signal.Signals) -> None:
+    job = shell.start("signal")
+    shell.wait_for("said")
+    job.send_signal(number)
+    assert end(job) == (7, "")
+    assert shell.read("came") == number.name
+
+
+def test_signals_that_come_one_on_the_other_lose_no_exit_code(shell: Shell) -> None:
+    job = shell.start("signal")
+    shell.wait_for("said")
+    while job.poll() is None:
+        job.send_signal(signal.SIGUSR2)
+        time.sleep(0.01)
+    assert end(job)[0] == 7
+
+
+def test_a_signal_during_setup_asks_for_another_life_without_a_task(shell: Shell) -> None:
+    """There is no Slurm here, so the requeue fails three times; its pauses are cut short."""
+    job = shell.start(
+        "0", setup=("sleep() { :; }", "echo > ready", "until [[ $early ]]; do command sleep 0.1; done")
+    )
+    shell.wait_for("ready")
+    job.send_signal(signal.SIGUSR2)
+    code, said = end(job)
+    assert code == 75 and "12_1: USR2 came before the task was started" in said
+    assert said.count("scontrol requeue failed") == 3
+    assert not (shell.place / "said").exists()
+
+
+def test_setup_lines_hold_for_the_task(shell: Shell) -> None:
+    assert shell.run("0", setup=("export WORKER=5", 'echo "a  b" > "x y"', "echo $unset")) == (5, "")
+    assert shell.read("x y") == "a  b\n"
+
+
+def test_without_an_array_nothing_starts(shell: Shell) -> None:
+    code, said = shell.run("0", setup=("unset SLURM_ARRAY_TASK_ID",))
+    assert code != 0 and "this is a task of an array: send it with sbatch" in said
+    assert not (shell.place / "said").exists()
