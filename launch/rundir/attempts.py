@@ -1,12 +1,16 @@
 """Attempts of tasks: taking a number, and telling whether one still lives."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from launch.rundir.journal import storage_errors
+import psutil
+
+from launch.rundir.journal import read_json, storage_errors
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths
 
 HEARTBEAT_PERIOD_S = 30
@@ -69,12 +73,15 @@ def list_starts(run: RunPaths, submission: int, task: int, attempt: int, slot: i
 
 
 def is_attempt_alive(run: RunPaths, submission: int, task: int, attempt: int) -> bool:
-    """Whether an attempt may still be working: not ended, not followed by another, heartbeat not too old.
+    """Whether an attempt may still be working.
 
-    Ages are measured by the clock of the file system, which the nodes share.
+    Not when it has ended, when another followed it, when it ran on this host and its process is gone, or when
+    its heartbeat is too old. Ages are measured by the clock of the file system, which the nodes share.
     """
     paths = run.attempt(submission, task, attempt)
     if paths.ended.exists() or any(later > attempt for later in _numbers(run.task(submission, task))):
+        return False
+    if _is_gone_from_here(read_json(paths.attempt_json)):
         return False
     try:
         beat = (paths.heartbeat if paths.heartbeat.exists() else paths.root).stat().st_mtime
@@ -101,6 +108,17 @@ def filesystem_now(directory: Path) -> float:
         seconds = probe.stat().st_mtime
         probe.unlink()
     return seconds
+
+
+def _is_gone_from_here(facts: dict[str, Any] | None) -> bool:
+    """Whether the supervisor that attempt.json names ran on this very host and is no more."""
+    if facts is None or facts.get("host") != socket.gethostname():
+        return False
+    try:
+        started = psutil.Process(facts["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    return bool(started > facts["started"] + 1.0)  # the number is another process's now
 
 
 def _numbers(directory: Path) -> list[int]:

@@ -166,6 +166,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         started = time.monotonic()
         engine = open_engine(setup, on_dead)
         write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
+        reader.read_ahead(engine.window)
         channel.send(phase="generating")
         generator = Generator(engine, reader, writer, channel)
         generator.run(first)

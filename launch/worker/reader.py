@@ -1,11 +1,12 @@
 """Claims chunks and turns their items into requests, ahead of the engine.
 
-One thread. It keeps at most READ_AHEAD requests ready, so that a task claims what fills its engine and little
-more. An item that cannot become a request has failed and goes straight to the writer.
+One thread. It keeps no more requests ready than fill the engine's window once, and few before the engine is
+up, so that a task claims what it can work on and leaves the rest to others. An item that cannot become a
+request has failed and goes straight to the writer.
 """
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from launch.rundir.attempts import list_starts
@@ -19,7 +20,7 @@ from launch.rundir.records import RunRecord
 from launch.scenarios.records import Generation, Item, ItemType, Request, item_key
 from launch.worker.writer import ResultWriter
 
-READ_AHEAD = 256
+FIRST_READ_AHEAD = 8
 
 MakeRequest = Callable[[PlannedUser, Item, HistoryEntries], Request | Generation]
 
@@ -42,7 +43,9 @@ class Reader:
         self._book = book
         self._writer = writer
         self._open_maker = open_maker
-        self._ready: queue.Queue[Request | None] = queue.Queue(maxsize=READ_AHEAD)
+        self._ready: deque[Request] = deque()
+        self._changed = threading.Condition()  # guards _ready, _ahead and _ended
+        self._ahead = FIRST_READ_AHEAD
         self._stop = threading.Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -50,43 +53,45 @@ class Reader:
         self._thread.start()
 
     @property
-    def has_ended(self) -> bool:
-        """Whether `take` has given out all there is."""
-        return self._ended
-
-    @property
     def num_ready(self) -> int:
         """Requests that wait for the engine."""
-        return self._ready.qsize()
+        return len(self._ready)
+
+    def read_ahead(self, window: int) -> None:
+        """From now on keeps up to `window` requests ready."""
+        with self._changed:
+            self._ahead = max(window, FIRST_READ_AHEAD)
+            self._changed.notify_all()
 
     def take(self, *, wait: bool) -> Request | None:
         """The next request; None when none is ready (without `wait`) or none will come.
 
         Raises what stopped the reader.
         """
-        if self._ended:
-            return None
-        try:
-            request = self._ready.get(block=wait)
-        except queue.Empty:
-            return None
-        if request is None:
-            self._ended = True
-            self._thread.join()
-            if self._error is not None:
+        with self._changed:
+            while wait and not self._ready and not self._ended:
+                self._changed.wait()
+            if self._ready:
+                self._changed.notify_all()
+                return self._ready.popleft()
+            if self._ended and self._error is not None:
                 raise self._error
-        return request
+            return None
 
     def stop(self) -> None:
-        """Claims nothing more; what is ready stays ready until `take` is no longer called."""
+        """Claims and prepares nothing more."""
         self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def _run_thread(self) -> None:
         try:
             self._claim_all()
         except BaseException as error:  # noqa: BLE001  handed to the main thread by take
             self._error = error
-        self._offer(None)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def _claim_all(self) -> None:
         """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once."""
@@ -134,15 +139,13 @@ class Reader:
             else:
                 self._writer.put(made)
 
-    def _offer(self, request: Request | None) -> None:
-        while True:
-            try:
-                self._ready.put(request, timeout=0.5)
-            except queue.Full:
-                if self._stop.is_set() and request is not None:
-                    return
-            else:
-                return
+    def _offer(self, request: Request) -> None:
+        """Waits until there is room, or until the reader is told to stop."""
+        with self._changed:
+            while len(self._ready) >= self._ahead and not self._stop.is_set():
+                self._changed.wait()
+            self._ready.append(request)
+            self._changed.notify_all()
 
 
 def planned_item(planned: PlannedUser, number: int) -> Item:

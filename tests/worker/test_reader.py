@@ -1,0 +1,99 @@
+"""The reader claims what its engine can work on, and leaves the rest to others."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.chunks import read_chunks
+from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.identity import settings_digest
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import HistoryEntries, PlannedUser
+from launch.rundir.records import load_run
+from launch.scenarios.records import Cuts, Generation, Item, Request
+from launch.worker.reader import FIRST_READ_AHEAD, Reader
+from launch.worker.writer import ResultWriter
+from tests.runs import make_run
+
+OWNER = Owner(task=0, attempt=0, slot=0, start=0, job=None, host="here", pid=1)
+
+
+def make_request(planned: PlannedUser, item: Item, history: HistoryEntries) -> Request | Generation:
+    return Request(item.number, item.key, item.digest, (1, 2), 7, Cuts())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunPaths:
+    return make_run(tmp_path, "Chameleons")
+
+
+def open_reader(run: RunPaths, maker: object = make_request) -> Reader:
+    paths = run.submission(1)
+    run.attempt(1, 0, 0).root.mkdir(parents=True)
+    book = ClaimBook(paths, read_chunks(paths), OWNER, lambda _: True)
+    record = load_run(run)
+    writer = ResultWriter(run.attempt(1, 0, 0).engine(0, 0), settings_digest(record), book.mark_done)
+    return Reader(run, record, 1, book, writer, lambda: maker)  # type: ignore[arg-type, return-value]
+
+
+def wait_until_ready(reader: Reader, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while reader.num_ready < count:
+        assert time.monotonic() < deadline, reader.num_ready
+        time.sleep(0.01)
+
+
+def test_every_item_is_given_out_once(run: RunPaths) -> None:
+    reader = open_reader(run)
+    reader.read_ahead(1000)
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request.number)
+    assert sorted(taken) == list(range(92))
+
+
+def test_before_the_engine_is_up_few_chunks_are_claimed(run: RunPaths) -> None:
+    reader = open_reader(run)
+    wait_until_ready(reader, FIRST_READ_AHEAD)
+    time.sleep(0.2)
+    assert reader.num_ready == FIRST_READ_AHEAD
+    claimed = survey_claims(run.submission(1)).highest
+    assert len(claimed) < len(read_chunks(run.submission(1))) / 2
+    reader.stop()
+
+
+def test_a_stopped_reader_claims_nothing_more(run: RunPaths) -> None:
+    reader = open_reader(run)
+    wait_until_ready(reader, FIRST_READ_AHEAD)
+    reader.stop()
+    while reader.take(wait=True) is not None:
+        pass
+    claimed = len(survey_claims(run.submission(1)).highest)
+    assert claimed < len(read_chunks(run.submission(1)))
+
+
+def test_what_stops_the_reader_reaches_the_one_who_takes(run: RunPaths) -> None:
+    def refuse(planned: PlannedUser, item: Item, history: HistoryEntries) -> Request:
+        raise RuntimeError("no tokenizer today")
+
+    reader = open_reader(run, refuse)
+    with pytest.raises(RuntimeError, match="no tokenizer today"):
+        reader.take(wait=True)
+
+
+def test_a_task_that_waits_is_woken_by_the_end(run: RunPaths) -> None:
+    reader = open_reader(run)
+    reader.read_ahead(1000)
+    taken: list[Request] = []
+
+    def take_all() -> None:
+        while (request := reader.take(wait=True)) is not None:
+            taken.append(request)
+
+    thread = threading.Thread(target=take_all)
+    thread.start()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert len(taken) == 92
