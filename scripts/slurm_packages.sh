@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs Debian's Slurm, MUNGE and (for slurmdbd) MariaDB for the private clusters that the tests start.
+# Installs Debian's Slurm, MUNGE, (for slurmdbd) MariaDB and shellcheck, for the private clusters of the tests.
 # Starts no daemon; does nothing when they are there. Exit codes: 0 they are there, 2 they are not, and why.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 policy=/usr/sbin/policy-rc.d
-packages=(slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core mariadb-client-core)
+packages=(slurmctld slurmd slurm-client munge slurmdbd mariadb-server-core mariadb-client-core shellcheck)
 programs=(
     slurmctld slurmd sbatch squeue scontrol munged munge
-    slurmdbd sacctmgr mariadbd mariadb-install-db my_print_defaults
+    slurmdbd sacctmgr mariadbd mariadb-install-db my_print_defaults shellcheck
 )
 
 say() { echo "slurm packages: $*"; }

@@ -80,7 +80,7 @@ def _close(run: RunPaths, submission: int, *, replace: bool) -> None:
     if load_submission(run, submission).resources.scheduler is Scheduler.SLURM:
         waiting = open_rows(queue_of(run, submission)[1])
         if waiting and not replace:
-            states = ", ".join(f"{row.job_id}_{row.array_task} {row.state}" for row in waiting[:3])
+            states = ", ".join(f"{row.name} {row.state}" for row in waiting[:3])
             raise RunError(
                 f"{run.root}: submission {submission} still has {len(waiting)} jobs or tasks in the queue"
                 f" ({states}). Wait, cancel it with `vllm-launch cancel`, or say --replace."

@@ -138,8 +138,8 @@ def format_options(options: Mapping[str, Option]) -> list[str]:
 def format_option(name: str, value: str | int | bool) -> str:
     """`--name=value` as a #SBATCH line takes it; True is a bare flag.
 
-    Within double quotes sbatch takes every character but `\\` and `"` as it is (22.05, src/sbatch/opt.c
-    _get_argument; measured for all of ASCII): `#` begins no comment, a blank ends nothing. ConfigError for a
+    Within double quotes sbatch takes every character but `\\` and `"` as it is (measured on
+    22.05 for all of ASCII): `#` begins no comment, a blank ends nothing. ConfigError for a
     line break or another character that would end the line or cannot be read back.
     """
     if value is True:

@@ -75,7 +75,7 @@ RECORDED = [
         'stdin: line 2: Unmatched `"` in [--x=a"b].',
     ),
 ]
-# Texts of src/common/slurm_errno.c that this private Slurm does not come to say.
+# From the documentation, not recorded: this private Slurm has no accounting limits to say them.
 FROM_THE_SOURCE = [
     (
         "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
