@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PY_026 := .venv-vllm-0.26.0/bin/python
-FAST := not slurm and not engine and not gpu
+FAST := not slurm and not engine and not gpu and not process
 
 .PHONY: demo test test-fast test-vllm-026 lint format schema slurm-packages venv model clean
 
@@ -15,7 +15,7 @@ test: model
 	$(PY) -m pytest
 
 test-fast: venv
-	$(PY) -m pytest -m "$(FAST)"
+	$(PY) -m pytest -n 3 -m "$(FAST)"
 
 # The adapter test under the oldest vLLM that is called supported, in an environment of its own.
 test-vllm-026: model

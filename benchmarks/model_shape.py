@@ -1,8 +1,8 @@
-"""A checkpoint directory with the shape of Llama-3.1-8B and no weights: for speed, with `engine.load_format: dummy`.
+"""A checkpoint directory with the shape of Llama-3.1-8B and no weights, for `engine.load_format: dummy`.
 
-`python benchmarks/model_shape.py OUT --tokenizer CHECKPOINT` takes the tokenizer (and chat template) of another
-checkpoint. Shape from the published config.json of Llama-3.1-8B: 32 layers, hidden 4096, 32 heads, 8 KV heads,
-intermediate 14336, vocabulary 128256.
+`python benchmarks/model_shape.py OUT --tokenizer CHECKPOINT` takes tokenizer and chat template of another
+checkpoint. Shape from the published config.json of Llama-3.1-8B: 32 layers, hidden 4096, 32 heads, 8 KV
+heads, intermediate 14336, vocabulary 128256.
 """
 
 import argparse

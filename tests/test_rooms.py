@@ -155,6 +155,12 @@ def test_what_is_imported_is_declared():
     assert collect(lambda module, imports: undeclared(module, imports, declared)) == []
 
 
+def test_what_is_declared_is_imported():
+    tops = {entry.name.split(".")[0] for imports in MODULES.values() for entry in imports}
+    imported = {normalized(owner) for top in tops for owner in DISTRIBUTIONS.get(top, [])}
+    assert declared_distributions() - imported == set()
+
+
 def test_every_room_has_its_place_in_the_order():
     found = {path.stem for path in LAUNCH.glob("*.py")} | {path.parent.name for path in LAUNCH.glob("*/*.py")}
     assert found - {"__init__", LAUNCH.name} <= set(ROOMS)

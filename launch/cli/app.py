@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 import launch
 from launch.cli.options import normalise
+from launch.config.wording import nearest
 from launch.errors import ExitCode, LaunchError
 
 COMMANDS = {
@@ -39,6 +41,16 @@ class CommandGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that a name means; a name that is none is answered with the nearest."""
+        if args[0] not in COMMANDS:
+            close = nearest(args[0], COMMANDS)
+            advice = f"Did you mean {close}?" if close else f"Write one of {', '.join(COMMANDS)}."
+            raise click.UsageError(f"no command named {args[0]!r}. {advice}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands without importing them."""
         with formatter.section("Commands"):
@@ -60,8 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except LaunchError as error:
         print(f"vllm-launch: {one_line(str(error))}", file=sys.stderr)
         status = error.exit_code
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        status = ExitCode.USER
+    except click.ClickException as error:
+        print(one_line(usage_message(error)), file=sys.stderr)
         status = ExitCode.USER
     except (KeyboardInterrupt, click.Abort):
         print("vllm-launch: interrupted", file=sys.stderr)
@@ -73,6 +88,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         traceback.print_exc()
         status = ExitCode.BUG
     sys.exit(int(status))
+
+
+def usage_message(error: click.ClickException) -> str:
+    """What is wrong with a command line, in the words of every other message."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "vllm-launch"
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        close = nearest(error.option_name, error.possibilities or ())
+        message = f"no flag {error.option_name}." + (f" Did you mean {close}?" if close else "")
+    stop = "" if message.endswith((".", "?")) else "."
+    return f"{command}: {message}{stop} See `{command} --help`."
 
 
 def one_line(text: str) -> str:

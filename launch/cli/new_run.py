@@ -9,11 +9,15 @@ import click
 
 from launch.cli.options import collect_flags
 from launch.cli.sending import Sending, open_and_show, send
+from launch.collect.merge import output_dir_of
+from launch.collect.publish import check_output_dir
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, Resolved, resolve
 from launch.config.present import present
+from launch.config.schema import RunConfig
 from launch.errors import ExitCode
 from launch.rundir.create import RunRequest, create_run
+from launch.rundir.layout import RunPaths
 
 CLUSTER_VARIABLE = "VLLM_LAUNCH_CLUSTER"
 SLURM_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
@@ -25,15 +29,25 @@ def submit(flags: dict[str, Any]) -> int:
     if flags["print_config"]:
         click.echo(present(resolved), nl=False)
         return ExitCode.OK
-    for warning in resolved.warnings:
-        click.echo(f"note: {warning}", err=True)
     config = with_dataset(resolved.config, flags["data_root"])
     request = RunRequest(
         config, resolved.preset, flags["runs_dir"].absolute(), flags["name"], resolved.warnings
     )
-    run = create_run(request)
+    run = create_run(request, lambda planned: _refuse_foreign_output(planned, config))
     sending = Sending(dry_run=flags["dry_run"], foreground=flags["foreground"])
-    return send(run, open_and_show(run, config, sending), sending)
+    try:
+        opened = open_and_show(run, config, sending)
+    except BaseException:
+        shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
+        raise
+    return send(run, opened, sending)
+
+
+def _refuse_foreign_output(run: RunPaths, config: RunConfig) -> None:
+    """Before the run is made: a new run owns nothing yet, not even what an old one of its name published."""
+    output_dir = output_dir_of(run, config.publish)
+    if config.publish.output_dir is not None or output_dir.exists():
+        check_output_dir(output_dir, run_id="")
 
 
 def _resolve(flags: dict[str, Any]) -> Resolved:

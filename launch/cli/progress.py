@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from launch.config.wording import printable
 from launch.rundir.attempts import EngineStart, list_attempts, list_engine_starts
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
@@ -113,5 +114,15 @@ def task_message(run: RunPaths, submission: int, task: int, log_dir: Path) -> st
     if attempts:
         ended = read_json(run.attempt(submission, task, attempts[-1]).ended) or {}
     failure = ended.get("failure") or {}
-    said = failure.get("message") or ended.get("reason") or "it left no word"
-    return f"{said} (log: {log_dir / f'task-{task}.log'})"
+    log = log_dir / f"task-{task}.log"
+    said = failure.get("message") or ended.get("reason") or _last_line(log) or "it left no word"
+    return f"{said} (log: {log})"
+
+
+def _last_line(log: Path) -> str:
+    """What the log says last: all there is of a task that could not write how it ended."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((printable(line) for line in reversed(lines) if line.strip()), "")

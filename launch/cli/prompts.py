@@ -15,7 +15,7 @@ from launch.errors import ExitCode, InputError
 from launch.model.chat_template import ChatTemplateError
 from launch.model.checkpoint import inspect_checkpoint
 from launch.model.tokenizer import open_light_tokenizer
-from launch.rundir.create import checkpoint_path, scenario_file
+from launch.rundir.create import checkpoint_path, scenario_dir, scenario_file
 from launch.scenarios.chat import probe_chat_form
 from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
@@ -35,8 +35,7 @@ def command(**flags: Any) -> int:
     layers = Layers(flags["preset"], None, collect_flags(flags), flags["sets"])
     config = with_dataset(resolve(layers).config, flags["data_root"])
     maker = _open_maker(config)
-    assert config.data.scenario_path is not None
-    path = find_history(config.data.scenario_path, config.prompt.ablation_config)
+    path = find_history(scenario_dir(config), config.prompt.ablation_config)
     prompt = config.prompt
     history = {}
     if path is not None:

@@ -8,7 +8,7 @@ import click
 from launch.cli.options import collect_flags, setting_options
 from launch.cli.runs import find_run
 from launch.cli.sending import Sending, open_and_show, send
-from launch.config.layers import overlay
+from launch.config.layers import Resolved, overlay
 from launch.config.schema import IDENTITY_SECTIONS, RunConfig, Scheduler
 from launch.errors import ConfigError, RunError, SchedulerError
 from launch.rundir.attempts import list_alive_attempts
@@ -44,18 +44,20 @@ def command(**flags: Any) -> int:
     if not submissions:
         raise RunError(f"{run.root}: was never submitted to the end. Remove it and submit anew.")
     last = submissions[-1]
-    config = change(run_config(record, load_submission(run, last)), flags)
+    changed = change(run_config(record, load_submission(run, last)), flags)
+    for warning in changed.warnings:
+        click.echo(f"note: {warning}", err=True)
     _refuse_changed_code(run, last, accept=flags["accept_code_change"])
     _close(run, last, replace=flags["replace"])
     sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"])
-    return send(run, open_and_show(run, config, sending), sending)
+    return send(run, open_and_show(run, changed.config, sending), sending)
 
 
-def change(config: RunConfig, flags: dict[str, Any]) -> RunConfig:
+def change(config: RunConfig, flags: dict[str, Any]) -> Resolved:
     """The configuration with what the flags change; ConfigError shows a difference in the identity."""
-    changed = overlay(config, flags["cluster"], collect_flags(flags), flags["sets"]).config
+    changed = overlay(config, flags["cluster"], collect_flags(flags), flags["sets"])
     for section in IDENTITY_SECTIONS:
-        before, after = getattr(config, section).model_dump(), getattr(changed, section).model_dump()
+        before, after = getattr(config, section).model_dump(), getattr(changed.config, section).model_dump()
         for name, value in before.items():
             if after[name] != value:
                 raise ConfigError(

@@ -15,7 +15,7 @@ from types import TracebackType
 import orjson
 import psutil
 
-from launch.errors import RunError
+from launch.errors import RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_DEAD_S, HEARTBEAT_PERIOD_S, filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
 from launch.rundir.journal import read_json, storage_errors, write_all
@@ -93,6 +93,9 @@ class MergeClaim:
         try:
             with storage_errors(path):
                 write_all(descriptor, orjson.dumps(asdict(owner)))
+        except StorageError:
+            path.unlink()  # an empty claim would hold up the next merge
+            raise
         finally:
             os.close(descriptor)
         self._number = number

@@ -47,10 +47,11 @@ def inspect_checkpoint(path: Path, *, needs_weights: bool = True) -> Checkpoint:
 
     CheckpointError when it is no directory, lacks config.json, weights or tokenizer, holds Git-LFS pointers,
     or lacks files that its index names. Without `needs_weights` (engine.load_format dummy takes random ones)
-    weights are not looked at.
+    weights are not looked at. The result's path is absolute.
     """
     try:
-        return _inspect(path, needs_weights)
+        _require_directory(path)
+        return _inspect(path.absolute(), needs_weights)
     except OSError as error:
         where = error.filename or path
         raise CheckpointError(
@@ -59,7 +60,6 @@ def inspect_checkpoint(path: Path, *, needs_weights: bool = True) -> Checkpoint:
 
 
 def _inspect(path: Path, needs_weights: bool) -> Checkpoint:
-    _require_directory(path)
     _refuse_broken_links(path)
     _require_config(path)
     config = read_json_object(path / "config.json")

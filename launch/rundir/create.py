@@ -4,12 +4,13 @@ Nothing half-written stays: an error at any point removes what was made, a kill 
 name begins with a dot and that nothing reads.
 """
 
+import errno
 import hashlib
-import os
 import re
+import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -50,9 +51,11 @@ class RunRequest:
     notes: tuple[str, ...] = ()
 
 
-def create_run(request: RunRequest) -> RunPaths:
-    """Checks, freezes and names a run; its directory, whole."""
+def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
+    """Checks, freezes and names a run; its directory, whole. `check` is asked before anything is written."""
     asked = request.config
+    scenario_file(asked)
+    find_history(scenario_dir(asked), asked.prompt.ablation_config)
     checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
     kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
     config = freeze(asked, checkpoint.path, kind)
@@ -61,34 +64,56 @@ def create_run(request: RunRequest) -> RunPaths:
     run_id = request.name or _default_name(request.preset, config, digest)
     final = RunPaths(request.runs_dir / check_name(run_id))
     if final.root.exists():
-        raise RunError(
-            f"{final.root}: this run is there already. Continue it with `vllm-launch resume {final.root}`, or"
-            " choose another --name."
-        )
-    partial = RunPaths(final.root.with_name(f".{run_id}.{os.getpid()}"))
-    with storage_errors(partial.root):
+        raise _taken(final)
+    check(final)
+    partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
+    with storage_errors(final.root):
         partial.root.mkdir(parents=True)
         try:
             record = _fill(partial, config, checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
             partial.root.rename(final.root)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            raise _taken(final) from None
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
         fsync_directory(final.root.parent)
     return final
 
 
+def _taken(run: RunPaths) -> RunError:
+    return RunError(
+        f"{run.root}: this run is there already. Continue it with `vllm-launch resume {run.root}`, or choose"
+        " another --name."
+    )
+
+
 def checkpoint_path(config: RunConfig) -> Path:
-    """model.checkpoint, absolute; ConfigError when it is not set."""
+    """model.checkpoint as written, `~` expanded; ConfigError when it is not set."""
     if config.model.checkpoint is None:
         raise ConfigError("--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one.")
-    return config.model.checkpoint.expanduser().absolute()
+    return config.model.checkpoint.expanduser()
+
+
+def scenario_dir(config: RunConfig) -> Path:
+    """data.scenario_path, filled in from the dataset by then."""
+    assert config.data.scenario_path is not None
+    return config.data.scenario_path.expanduser().absolute()
 
 
 def scenario_file(config: RunConfig) -> Path:
     """test_leaderboard.json of the scenario; InputError when it is absent."""
-    assert config.data.scenario_path is not None
-    scenario = config.data.scenario_path / SCENARIO_FILE
+    directory = scenario_dir(config)
+    scenario = directory / SCENARIO_FILE
+    if directory.is_file():
+        raise InputError(
+            f"{directory}: expected a scenario directory, got a file. Give the directory it lies in"
+            " (data.scenario_path)."
+        )
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such scenario directory. Check data.scenario_path.")
     if not scenario.is_file():
         raise InputError(f"{scenario}: not found; a scenario directory holds it. Check data.scenario_path.")
     return scenario
@@ -109,20 +134,15 @@ def freeze(config: RunConfig, checkpoint: Path, kind: EngineKind) -> RunConfig:
     return config.model_copy(
         update={
             "model": config.model.model_copy(update={"checkpoint": checkpoint, "engine": kind}),
-            "data": config.data.model_copy(update={"scenario_path": _absolute(config.data.scenario_path)}),
+            "data": config.data.model_copy(update={"scenario_path": scenario_dir(config)}),
             "prompt": config.prompt.model_copy(update={"max_prompt_tokens": config.max_prompt_tokens}),
             "sampling": config.sampling.model_copy(update={"num_samples": config.sampling.samples_per_item}),
         }
     )
 
 
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.expanduser().absolute()
-
-
 def _default_name(preset: str, config: RunConfig, digest: str) -> str:
-    assert config.data.scenario_path is not None
-    dataset = config.data.dataset or config.data.scenario_path.name
+    dataset = config.data.dataset or scenario_dir(config).name
     words = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{Path(preset).stem}-{dataset}").strip("-.") or "run"
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{words[:50]}-{stamp}-{digest[:6]}"
@@ -132,10 +152,9 @@ def _fill(
     run: RunPaths, config: RunConfig, checkpoint: Checkpoint, run_id: str, preset: str, notes: tuple[str, ...]
 ) -> RunRecord:
     """Writes templates and plan; the record that is still to be saved."""
-    shutil.copytree(shipped("templates", "prompts"), run.templates)
-    assert config.data.scenario_path is not None
+    _copy_templates(run)
     scenario = scenario_file(config)
-    history = find_history(config.data.scenario_path, config.prompt.ablation_config)
+    history = find_history(scenario_dir(config), config.prompt.ablation_config)
     tokenizer = open_light_tokenizer(checkpoint.path)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
@@ -172,6 +191,13 @@ def _fill(
         versions=_versions(),
         notes=notes,
     )
+
+
+def _copy_templates(run: RunPaths) -> None:
+    """The prompt files. Not copytree: its error for a full disk does not say that it is one."""
+    run.templates.mkdir()
+    for source in sorted(shipped("templates", "prompts").glob("*.j2")):
+        shutil.copyfile(source, run.templates / source.name)
 
 
 def _choose(scenario: Path, config: RunConfig) -> tuple[int, int, dict[int, int] | None]:

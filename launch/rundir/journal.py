@@ -22,6 +22,8 @@ _STORAGE_ERRNOS = {
     errno.EACCES: "writing is not allowed",
     errno.EPERM: "writing is not allowed",
     errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 
 
@@ -34,9 +36,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         reason = _STORAGE_ERRNOS.get(error.errno or 0)
         if reason is None:
             raise
-        raise StorageError(
-            f"{path}: cannot write: {reason}. Free space or choose another directory."
-        ) from error
+        advice = "Free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
+        raise StorageError(f"{path}: cannot write: {reason}. {advice} another directory.") from error
 
 
 def fsync_directory(directory: Path) -> None:
@@ -56,6 +57,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)
+        except OSError:
+            temporary.unlink()  # on a full disk every block counts
+            raise
         finally:
             os.close(descriptor)
         os.replace(temporary, path)

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import orjson
@@ -21,6 +23,7 @@ from launch.scenarios.records import Item, JsonObject, User, item_key
 
 Span = tuple[int, int]
 HistoryEntries = list[dict[str, Any]]
+Estimate = Callable[[User, Sequence[Item], HistoryEntries], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,16 @@ class _SpanFile:
         with storage_errors(path):
             self._file: BinaryIO = path.open("wb", buffering=1 << 20)
 
+    def __enter__(self) -> "_SpanFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Lets go of a file that is given up: an open one cannot be removed from NFS."""
+        with suppress(OSError):
+            self._file.close()
+
     def append(self, line: bytes) -> Span:
         """Writes a line (without newline); its offset and length in bytes."""
         with storage_errors(self._path):
@@ -103,7 +116,7 @@ def write_plan(
     paths: RunPaths,
     users: Iterable[tuple[User, Sequence[Item]]],
     history: Iterable[tuple[str, HistoryEntries]],
-    estimate: Callable[[User, Sequence[Item], HistoryEntries], Sequence[float]],
+    estimate: Estimate,
 ) -> PlanCounts:
     """Freezes the items of a run.
 
@@ -111,13 +124,33 @@ def write_plan(
     subset); `history` the entries by user_hash; `estimate` the expected prompt tokens of a user's items.
     """
     paths.users.parent.mkdir(parents=True, exist_ok=True)
-    history_file = _SpanFile(paths.history)
     spans: dict[str, Span] = {}
-    for user_hash, entries in history:
-        spans[user_hash] = history_file.append(_dump({"user_hash": user_hash, "entries": entries}))
-    history_sha256 = history_file.close()
-    reader = PlanReader(paths, users=False)
-    users_file, index_file = _SpanFile(paths.users), _SpanFile(paths.index)
+    with _SpanFile(paths.history) as history_file:
+        for user_hash, entries in history:
+            spans[user_hash] = history_file.append(_dump({"user_hash": user_hash, "entries": entries}))
+        history_sha256 = history_file.close()
+    with (
+        closing(PlanReader(paths, users=False)) as reader,
+        _SpanFile(paths.users) as users_file,
+        _SpanFile(paths.index) as index_file,
+    ):
+        num_users, num_items = _write_users(users_file, index_file, users, spans, reader, estimate)
+        users_sha256, index_sha256 = users_file.close(), index_file.close()
+    counts = PlanCounts(num_users, num_items, users_sha256, history_sha256, index_sha256)
+    fsync_directory(paths.users.parent)
+    write_json(paths.plan_json, counts)
+    return counts
+
+
+def _write_users(
+    users_file: _SpanFile,
+    index_file: _SpanFile,
+    users: Iterable[tuple[User, Sequence[Item]]],
+    spans: Mapping[str, Span],
+    reader: "PlanReader",
+    estimate: Estimate,
+) -> tuple[int, int]:
+    """Writes a line per user into both files; the numbers of users and items."""
     num_users = num_items = 0
     for user, items in users:
         entries = reader.history(spans.get(user.user_hash))
@@ -139,10 +172,7 @@ def write_plan(
         index_file.append(orjson.dumps(row))
         num_users += 1
         num_items += len(items)
-    counts = PlanCounts(num_users, num_items, users_file.close(), history_sha256, index_file.close())
-    fsync_directory(paths.users.parent)
-    write_json(paths.plan_json, counts)
-    return counts
+    return num_users, num_items
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

@@ -54,10 +54,13 @@ def open_submission(
 
     `max_concurrent` is how many tasks may run at once, where that is known; `gpus_per_task` 0 on a CPU.
     """
-    missing = set(survey_settled(run).missing(retry_failed=retry_failed))
+    settled = survey_settled(run)
+    missing = set(settled.missing(retry_failed=retry_failed))
     if not missing:
+        failed = f", {settled.num_failed} failed (--retry-failed tries again)" if settled.num_failed else ""
         raise RunError(
-            f"{run.root}: every item is settled; nothing is left to generate. Run `vllm-launch merge`."
+            f"{run.root}: every item is settled{failed}; nothing is left to generate."
+            " Run `vllm-launch merge`."
         )
     index = list(read_index(run))
     users = _costs(index, missing, config)

@@ -1,7 +1,7 @@
 """What Slurm's commands say when they fail, in one line, and what to do about it where we know.
 
-tests/slurm_room/test_refusals.py holds texts recorded from Slurm 22.05; those of accounts, QOS, submit and time
-limits need an accounting database and are taken from its documentation, not recorded.
+tests/slurm_room/test_refusals.py holds texts recorded from Slurm 22.05; those of accounts, QOS, submit and
+time limits need an accounting database and are taken from its documentation, not recorded.
 """
 
 import re

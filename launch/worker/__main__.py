@@ -1,6 +1,7 @@
 """`python -m launch.worker RUN --submission S --task T`: one attempt of one task, on its node."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -25,12 +26,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         return supervise(RunPaths(values.run.absolute()), values.submission, values.task)
     except LaunchError as error:
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            print(error, file=sys.stderr)
         return error.exit_code
 
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # nothing to wait for: a sampler that hangs in a driver is a daemon thread

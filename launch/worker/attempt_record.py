@@ -1,5 +1,6 @@
 """The files that tell what an attempt was and what happened in it: attempt.json, events.jsonl, ended.json."""
 
+import contextlib
 import os
 import platform
 import socket
@@ -64,7 +65,8 @@ class Events:
         if event != "counts":
             clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
             details = " ".join(f"{name}={value}" for name, value in what.items() if value is not None)
-            print(f"{clock} {event} {details}".rstrip(), flush=True)
+            with contextlib.suppress(OSError):  # the log may be on a full disk; the journal has it
+                print(f"{clock} {event} {details}".rstrip(), flush=True)
 
     def close(self) -> None:
         """Closes the file."""

@@ -19,7 +19,7 @@ from launch.rundir.journal import storage_errors
 from launch.rundir.layout import RunPaths
 from launch.worker.commands import task_command, with_package
 from launch.worker.devices import visible_gpus
-from launch.worker.signals import CAUGHT, STOP_SIGNALS, Signals
+from launch.worker.signals import STOP_SIGNALS, Signals
 
 __all__ = ["LocalTasks", "TaskState", "TaskView", "drive", "visible_gpus"]
 
@@ -88,12 +88,14 @@ def drive(tasks: LocalTasks, on_change: OnChange = lambda views: None) -> list[i
     """Runs every task to its end; the exit code of each task's last attempt, 75 for one never started.
 
     In the main thread. TERM, INT and HUP are handed to every task once, and nothing is started any more; a
-    second one ends them at once. `on_change` is called when a task starts or ends, and every second.
+    second one ends them at once; one that is ignored, as HUP is under nohup, stays ignored. `on_change` is
+    called when a task starts or ends, and every second.
     """
     num_at_once = tasks.num_at_once
     with storage_errors(tasks.log_dir):
         tasks.log_dir.mkdir(parents=True, exist_ok=True)
-    with Signals(CAUGHT[1:]) as signals:  # all but USR2, which no scheduler sends here
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    with Signals([signal.SIGCHLD, *heard]) as signals:
         return _Driver(tasks, num_at_once, signals, on_change).run()
 
 

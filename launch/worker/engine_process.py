@@ -5,6 +5,7 @@ by the supervisor in a session of its own, with pipes as stdin and stdout (launc
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -35,6 +36,8 @@ from launch.worker.writer import ResultWriter
 
 REPORT_PERIOD_S = 1.0
 FLUSH_RESERVE_S = 3.0
+# The log may be on the disk that is full: the pipe and the exit code still say why.
+LOG_MAY_BE_FULL = contextlib.suppress(OSError)
 
 
 @dataclass(slots=True)
@@ -239,13 +242,16 @@ def main(argv: Sequence[str]) -> ExitCode:
         code, numbers = work(run, at, channel)
         counts = asdict(numbers)
     except LaunchError as error:
-        print(error, file=sys.stderr)
+        with LOG_MAY_BE_FULL:
+            print(error, file=sys.stderr)
         code, failure = ExitCode.USER, {"class": type(error).__name__, "message": str(error)}
     except EngineDied as error:
-        traceback.print_exc()
+        with LOG_MAY_BE_FULL:
+            traceback.print_exc()
         code, failure = ExitCode.BUG, {"class": "engine_dead", "message": _one_line(error)}
     except Exception as error:  # noqa: BLE001  the supervisor is told, whatever it was
-        traceback.print_exc()
+        with LOG_MAY_BE_FULL:
+            traceback.print_exc()
         code, failure = ExitCode.BUG, {"class": type(error).__name__, "message": _one_line(error)}
     ended = {ExitCode.OK: "empty", ExitCode.CONTINUE: "drained"}.get(code, "failed")
     channel.send(ended=ended, failure=failure, counts=counts)
@@ -259,5 +265,6 @@ def _one_line(error: Exception) -> str:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    sys.stderr.flush()
+    with LOG_MAY_BE_FULL:
+        sys.stderr.flush()
     os._exit(status)  # no exit handlers: vLLM's wait for children that the supervisor is about to kill

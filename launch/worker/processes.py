@@ -21,8 +21,9 @@ def adopt_orphans() -> None:
 
 
 def tie_to_parent(parent: int) -> bool:
-    """TERM reaches this process when its parent dies; False when process `parent` is gone already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """HUP reaches this process when its parent dies; False when process `parent` is gone already."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be born with HUP ignored
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
     return os.getppid() == parent
 
 

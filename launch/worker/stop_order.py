@@ -10,6 +10,8 @@ USR2_RESERVE_S = 15.0
 """Of the lead that Slurm gives with USR2: for the last fsync, the kill, ended.json and the requeue."""
 TERM_TIME_S = 20.0
 """After TERM Slurm kills in KillWait seconds, 30 unless the site says otherwise; a task cannot ask."""
+PARENT_GONE_TIME_S = 5.0
+"""After HUP: the driver on this machine died (tie_to_parent). Nothing of its may be left 10 s later."""
 SAME_ORDER_S = 3.0
 """scancel reaches a task twice: from Slurm, and forwarded by the batch shell."""
 
@@ -38,7 +40,7 @@ class StopOrder:
             return Asked.NOTHING
         if self._stop_asked_at is None:
             self._stop_asked_at = now
-            return self._drain_by(now + TERM_TIME_S)
+            return self._drain_by(now + (PARENT_GONE_TIME_S if number == signal.SIGHUP else TERM_TIME_S))
         return Asked.NOTHING if now - self._stop_asked_at < SAME_ORDER_S else Asked.KILL
 
     def _drain_by(self, deadline: float) -> Asked:

@@ -75,7 +75,7 @@ class _Attempt:
         try:
             outcome = self._work(paths, started, events)
         except LaunchError as error:
-            print(error, file=sys.stderr, flush=True)
+            _say(str(error))
             outcome = _refused(error)
         finally:
             self._end_all()
@@ -101,7 +101,7 @@ class _Attempt:
         outcome = judge(self._watch(events, paths.heartbeat))
         outcome = stop_without_progress(outcome, self._run, self._at, len(self._slots))
         if outcome.failure is not None:
-            print(outcome.failure["message"], file=sys.stderr, flush=True)
+            _say(outcome.failure["message"])
         return outcome
 
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
@@ -131,6 +131,11 @@ class _Attempt:
                 slot.kill()
                 slot.close()
         end_orphans(())
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):  # the log may be on a full disk
+        print(message, file=sys.stderr, flush=True)
 
 
 def _refused(error: LaunchError) -> Outcome:

@@ -71,6 +71,7 @@ def assert_tidy(run: RunPaths) -> None:
     assert not list(run.merge.glob("*.scratch"))
 
 
+@pytest.mark.process
 def test_killed_at_any_step_the_first_publication_is_completed(small: RunPaths, tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
@@ -88,6 +89,7 @@ def test_killed_at_any_step_the_first_publication_is_completed(small: RunPaths, 
     assert step > 12
 
 
+@pytest.mark.process
 def test_killed_at_any_step_a_replacement_is_completed(small: RunPaths, tmp_path: Path) -> None:
     step, killed, absent = 0, True, 0
     while killed:

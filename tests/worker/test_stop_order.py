@@ -21,11 +21,17 @@ def test_a_short_lead_is_halved():
     assert order.deadline == NOW + 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_drains_within_kill_wait(number: signal.Signals):
     order = StopOrder(120)
     assert order.hear(number, NOW) is Asked.DRAIN
     assert order.deadline == NOW + 20
+
+
+def test_a_task_whose_driver_died_has_little_time():
+    order = StopOrder(120)
+    assert order.hear(signal.SIGHUP, NOW) is Asked.DRAIN
+    assert order.deadline == NOW + 5
 
 
 def test_a_stop_signal_brings_the_deadline_of_usr2_nearer_and_never_farther():

@@ -26,6 +26,8 @@ from tests.worker.tasks import (
     wait_until,
 )
 
+pytestmark = pytest.mark.process
+
 SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.06"}
 MARK = "VLLM_LAUNCH_TEST_MARK"
 

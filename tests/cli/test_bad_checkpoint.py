@@ -1,0 +1,107 @@
+"""Bad checkpoints: refused by submit and by prompts before anything is written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import submit_words
+from tests.cli.refusals import refusal
+from tests.models import make_tiny_llama
+
+NO_TOKENIZER = (
+    "HERE/model: tokenizer: found none of tokenizer.json, tokenizer.model, vocab.json with merges.txt,"
+    " tekken.json. Copy the tokenizer of the base model there."
+)
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda model: (model / name).unlink()
+
+
+def cut_short(model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def name_missing_shards(model: Path) -> None:
+    names = {"a": "model-1.safetensors", "b": "model.safetensors"}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def point_the_tokenizer_to_lfs(model: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2104556\n"
+    (model / "tokenizer.json").write_text(text)
+
+
+def break_config(model: Path) -> None:
+    (model / "config.json").write_text('{\n "architectures": [\n}')
+
+
+BROKEN: list[tuple[Callable[[Path], None], str]] = [
+    (
+        remove("config.json"),
+        "HERE/model: config.json: not found. Give a directory in Hugging Face form: config.json, weights and"
+        " tokenizer.",
+    ),
+    (break_config, "HERE/model/config.json:3: not JSON: Expecting value. Copy the file anew."),
+    (
+        remove("model.safetensors"),
+        "HERE/model: weights: found no *.safetensors, *.bin or *.pt. Copy the weight files there.",
+    ),
+    (
+        cut_short,
+        "HERE/model/model.safetensors: weights: the file is cut short, 3,018,448 of at least 3,019,448 bytes."
+        " Copy it anew.",
+    ),
+    (
+        name_missing_shards,
+        "HERE/model: weights: model-1.safetensors of 2 files that model.safetensors.index.json names is"
+        " missing. Copy the missing files.",
+    ),
+    (remove("tokenizer.json"), NO_TOKENIZER),
+    (
+        point_the_tokenizer_to_lfs,
+        "HERE/model/tokenizer.json: tokenizer: this is a Git-LFS pointer of 2.1 MB, not the file itself."
+        " Run `git lfs pull` in HERE/model.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), BROKEN)
+def test_a_broken_checkpoint(tmp_path: Path, scenario: Path, damage: Callable[[Path], None], message: str):
+    model = make_tiny_llama(tmp_path / "model")
+    damage(model)
+    assert refusal(tmp_path, *submit_words(model, scenario)) == message
+
+
+def test_a_git_lfs_pointer_for_weights(tmp_path: Path, scenario: Path):
+    model = make_tiny_llama(tmp_path / "model", weights="git_lfs_pointer")
+    assert refusal(tmp_path, *submit_words(model, scenario)) == (
+        "HERE/model/model.safetensors: weights: this is a Git-LFS pointer of 3.0 MB, not the file itself."
+        " Run `git lfs pull` in HERE/model."
+    )
+
+
+def test_no_checkpoint(tmp_path: Path, scenario: Path):
+    assert refusal(tmp_path, *submit_words(Path("nowhere"), scenario)) == (
+        "nowhere: is not a directory. Check the path (model.checkpoint)."
+    )
+    assert refusal(tmp_path, *submit_words(tmp_path / "no" / "where", scenario)) == (
+        "HERE/no/where: is not a directory. Check the path (model.checkpoint)."
+    )
+    words = ["submit", "--preset", "quick_test", "--scenario-path", scenario]
+    assert refusal(tmp_path, *words) == (
+        "--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one."
+    )
+
+
+@pytest.mark.parametrize("command", ["submit", "prompts"])
+def test_a_hub_id_instead_of_a_directory(tmp_path: Path, scenario: Path, command: str):
+    hub_id = "Qwen/Qwen2.5-7B-Instruct"
+    words = ["--preset", "quick_test", "--scenario-path", scenario, "--checkpoint", hub_id]
+    assert refusal(tmp_path, command, *words) == (
+        f"{hub_id}: is not a directory. If it is a Hugging Face hub id, download it first:"
+        f" `hf download {hub_id} --local-dir DIR`, and give DIR; nodes do not reach the hub."
+    )

@@ -1,0 +1,113 @@
+"""Places that cannot be written to or that hold something else: refused before anything is written."""
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import submit_words, succeed
+from tests.cli.refusals import refusal
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a read-only bind mount")
+
+
+@pytest.fixture
+def words(checkpoint: Path, scenario: Path) -> list[str]:
+    return submit_words(checkpoint, scenario)
+
+
+def test_a_file_where_runs_should_go(tmp_path: Path, words: list[str]):
+    (tmp_path / "file").write_text("mine")
+    for runs_dir in ("file", "file/runs"):
+        assert refusal(tmp_path, *words, "--runs-dir", runs_dir) == (
+            f"HERE/{runs_dir}/r: cannot write: a part of the path is a file, not a directory."
+            " Choose another directory."
+        )
+
+
+def test_a_name_that_is_too_long(tmp_path: Path, words: list[str]):
+    assert refusal(tmp_path, *words, "--runs-dir", "x" * 300).endswith(
+        "/r: cannot write: the name is too long. Choose another directory."
+    )
+
+
+def test_a_file_where_results_should_go(tmp_path: Path, words: list[str]):
+    (tmp_path / "file").write_text("mine")
+    for output_dir in ("file", "file/results"):
+        assert refusal(tmp_path, *words, "--output-dir", output_dir) == (
+            "HERE/file: is not a directory. Choose another --output_dir."
+        )
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_foreign_directory_that_is_not_empty(tmp_path: Path, words: list[str]):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("mine")
+    assert refusal(tmp_path, *words, "--output_dir", "thesis") == (
+        "HERE/thesis: holds files that vllm-launch did not publish; nothing was touched. Choose another"
+        " --output_dir, or move them away."
+    )
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "mine"
+
+
+def test_an_empty_directory_will_do(tmp_path: Path, words: list[str]):
+    (tmp_path / "results").mkdir()
+    said = succeed(*words, "--output-dir", "results", "--dry-run", cwd=tmp_path)
+    assert said.row("results in") == str(tmp_path / "results")
+
+
+def test_the_directory_of_another_run(tmp_path: Path, words: list[str]):
+    succeed(*words, "--output-dir", "results", cwd=tmp_path)
+    published = (tmp_path / "results" / "manifest.json").read_bytes()
+    assert json.loads(published)["run_id"] == "r"
+    expected = (
+        "HERE/results: holds the results of run r; nothing was touched. Choose another --output_dir, or move"
+        " it away."
+    )
+    assert refusal(tmp_path, *words, "--name", "other", "--output-dir", "results") == expected
+    # A new run of the same name is another run, too.
+    (tmp_path / "outputs" / "runs" / "r").rename(tmp_path / "outputs" / "runs" / "before")
+    assert refusal(tmp_path, *words, "--output-dir", "results") == expected
+    assert (tmp_path / "results" / "manifest.json").read_bytes() == published
+
+
+def test_the_name_of_another_run(tmp_path: Path, words: list[str]):
+    succeed(*words, "--dry-run", cwd=tmp_path)
+    record = (tmp_path / "outputs" / "runs" / "r" / "run.yaml").read_bytes()
+    assert refusal(tmp_path, *words, "--num-samples", "2") == (
+        "HERE/outputs/runs/r: this run is there already. Continue it with `vllm-launch resume"
+        " HERE/outputs/runs/r`, or choose another --name."
+    )
+    assert (tmp_path / "outputs" / "runs" / "r" / "run.yaml").read_bytes() == record
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission_to_write(tmp_path: Path, words: list[str]):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    assert refusal(tmp_path, *words, "--runs-dir", "locked") == (
+        "HERE/locked/r: cannot write: writing is not allowed. Choose another directory."
+    )
+    assert refusal(tmp_path, *words, "--output-dir", "locked/results") == (
+        "HERE/locked: cannot write: writing is not allowed. Choose another --output_dir."
+    )
+
+
+@needs_root
+def test_a_read_only_file_system(tmp_path: Path, words: list[str]):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    subprocess.run(["mount", "--bind", locked, locked], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", locked], check=True)
+        assert refusal(tmp_path, *words, "--runs-dir", "locked") == (
+            "HERE/locked/r: cannot write: the file system is read-only. Choose another directory."
+        )
+        assert refusal(tmp_path, *words, "--output-dir", "locked/results") == (
+            "HERE/locked: cannot write: writing is not allowed. Choose another --output_dir."
+        )
+    finally:
+        subprocess.run(["umount", locked], check=True)

@@ -1,0 +1,132 @@
+"""Mistyped settings, wherever they are written: one line with the place and the nearest right word."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import submit_words
+from tests.cli.refusals import refusal
+
+BAD_WORDS = [
+    (
+        ["--ablation-config", "profile_and_contxt"],
+        "--ablation-config: prompt.ablation_config: expected profile_and_history_and_context,"
+        " profile_and_history, profile_and_context, history_and_context, profile_only, history_only or"
+        " context_only, got 'profile_and_contxt'. Write profile_and_context.",
+    ),
+    (
+        ["--preset", "quick_tst"],
+        "--preset: no preset named 'quick_tst'. Did you mean quick_test? Write one of high_quality,"
+        " production, quick_test, throughput, or a file's path.",
+    ),
+    (["--preset", "./mine.yaml"], "--preset: no preset file './mine.yaml'. Check the path."),
+    (
+        ["--cluster", "slrm"],
+        "--cluster: no cluster named 'slrm'. Did you mean slurm? Write one of example_gpu_partition, none,"
+        " slurm, or a file's path.",
+    ),
+    (["--cluster", "my.yaml"], "--cluster: no cluster file 'my.yaml'. Check the path."),
+    (
+        ["--set", "sampling.topp=1"],
+        "--set sampling.topp=1: sampling.topp: unknown key. Did you mean top_p?",
+    ),
+    (
+        ["--set", "smapling.top_p=1"],
+        "--set smapling.top_p=1: smapling: unknown key. Did you mean sampling?",
+    ),
+    (
+        ["--set", "sampling.top_p"],
+        "--set sampling.top_p: expected section.key=value. Write --set sampling.top_p=0.9.",
+    ),
+    (
+        ["--set", "sampling.top_p=yes"],
+        "--set sampling.top_p=yes: sampling.top_p: expected a number, got 'yes'. Mend it or leave it out for"
+        " the default, 0.9.",
+    ),
+    (
+        ["--num-samples", "many"],
+        "--num-samples: sampling.num_samples: expected a whole number, got 'many'. Mend it or leave it out.",
+    ),
+    (
+        ["--num-samples", "0"],
+        "--num-samples: sampling.num_samples: expected at least 1, got 0. Mend it or leave it out.",
+    ),
+    (
+        ["--stop", "[a"],
+        "--stop: cannot read '[a' as a value. Quote it as YAML wants it.",
+    ),
+    (
+        ["--max-tokens", "4096"],
+        "--max-tokens: sampling.max_tokens: 4096 leaves no room for a prompt in engine.max_model_len 2048."
+        " Write less than 2048, or raise engine.max_model_len.",
+    ),
+    (
+        ["--name", "../x"],
+        "--name: expected up to 100 letters, digits, '.', '_' and '-', a letter or digit first, got '../x'."
+        " Choose another.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_WORDS)
+def test_a_mistyped_setting(tmp_path: Path, checkpoint: Path, scenario: Path, words: list[str], message: str):
+    assert refusal(tmp_path, *submit_words(checkpoint, scenario), *words) == message
+
+
+BAD_FLAGS = [
+    (["--num_sampels", "3"], "no flag --num-sampels. Did you mean --num-samples?"),
+    (["--foregroung"], "no flag --foregroung. Did you mean --foreground?"),
+    (["--zzz"], "no flag --zzz."),
+    (["--num-samples=3", "extra"], "Got unexpected extra argument (extra)."),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_FLAGS)
+def test_a_mistyped_flag(tmp_path: Path, checkpoint: Path, scenario: Path, words: list[str], message: str):
+    said = refusal(tmp_path, *submit_words(checkpoint, scenario), *words, prefix="vllm-launch submit: ")
+    assert said == f"{message} See `vllm-launch submit --help`."
+
+
+def test_a_flag_without_its_value(tmp_path: Path, checkpoint: Path, scenario: Path):
+    said = refusal(tmp_path, *submit_words(checkpoint, scenario), "--num_samples")
+    assert said.startswith("Option '--num-samples' requires an argument.")
+
+
+BAD_PRESETS = [
+    ("sampling:\n  top_pp: 0.4\n", "bad.yaml:2: sampling.top_pp: unknown key. Did you mean top_p?"),
+    ("top_p: 0.4\n", "bad.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
+    (
+        "sampling:\n  top_p: 2\n",
+        "bad.yaml:2: sampling.top_p: expected at most 1, got 2. Mend it or leave it out for the default,"
+        " 0.9.",
+    ),
+    ("sampling:\n\ttop_p: 1\n", "bad.yaml:2: a tab in the indentation. Write spaces."),
+    (
+        "sampling:\n  top_p: 1\n  top_p: 0.5\n",
+        "bad.yaml:3: sampling.top_p: given twice, first in line 2. Remove one of the two.",
+    ),
+    (
+        "extends: quick_tst\n",
+        "bad.yaml:1: extends: no preset named 'quick_tst'. Did you mean quick_test? Write one of"
+        " high_quality, production, quick_test, throughput, or a file's path.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_PRESETS)
+def test_a_mistake_in_a_preset_file(
+    tmp_path: Path, checkpoint: Path, scenario: Path, text: str, message: str
+):
+    (tmp_path / "bad.yaml").write_text(text)
+    words = [*submit_words(checkpoint, scenario), "--preset", "bad.yaml"]
+    assert refusal(tmp_path, *words) == message
+
+
+def test_a_mistake_in_a_cluster_file(tmp_path: Path, checkpoint: Path, scenario: Path):
+    words = [*submit_words(checkpoint, scenario), "--cluster", "bad.yaml"]
+    (tmp_path / "bad.yaml").write_text("scheduler: slurm\npartitoin: gpu\n")
+    assert (
+        refusal(tmp_path, *words) == "bad.yaml:2: resources.partitoin: unknown key. Did you mean partition?"
+    )
+    (tmp_path / "bad.yaml").write_text('scheduler: slurm\nsetup: ["module load x\\nrm -rf y"]\n')
+    assert refusal(tmp_path, *words).startswith("bad.yaml:2: resources.setup.0: ")

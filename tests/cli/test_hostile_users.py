@@ -1,0 +1,79 @@
+"""A user_hash may be anything: it stays content, and never becomes a path or a word of a shell."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.layout import RunPaths
+from tests.cli.commands import submit_words, succeed
+from tests.scenarios import builders
+
+HASHES = [
+    *("../../x", "/etc/cron.d/x", "..", "a b", "it's", 'say "hi"', "line\nbreak", "x" * 300, "$(touch x)"),
+    *("`touch y`", "; touch z #", "-rf", "%s{{x}}", "影\u2028子", "tab\there", "a\\b", "CON"),
+]
+SLURM_CLUSTER = "scheduler: slurm\nmax_array_size: 100\nmax_concurrent: 4\n"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    """A run of hostile users, published; and the same sent to Slurm without sending it."""
+    root = tmp_path_factory.mktemp("hostile")
+    (root / "scenario").mkdir()
+    users = [builders.user(user_hash) for user_hash in HASHES]
+    builders.write(root / "scenario" / "test_leaderboard.json", users)
+    words = [*submit_words(checkpoint, root / "scenario"), "--limit-items", "null"]
+    succeed(*words, "--num-tasks", "2", cwd=root)
+    (root / "cluster.yaml").write_text(SLURM_CLUSTER)
+    succeed(*words, "--name", "s", "--cluster", "cluster.yaml", "--num-tasks", "4", "--dry-run", cwd=root)
+    return root
+
+
+def test_nothing_is_written_outside(here: Path):
+    assert {path.name for path in here.iterdir()} == {"scenario", "cluster.yaml", "outputs", "slurm_logs"}
+    assert {path.name for path in (here / "outputs").iterdir()} == {"runs", "leaderboards"}
+    assert {path.name for path in (here / "outputs" / "leaderboards").iterdir()} == {"r"}
+    assert not (here.parent / "x.json").exists() and not (here.parent / "x").exists()
+
+
+def test_file_names_are_safe(here: Path):
+    names = sorted(path.name for path in (here / "outputs").rglob("*"))
+    assert all(name.isascii() and name.isprintable() and len(name) <= 64 for name in names)
+    assert not any(char in name for name in names for char in " '\"$`;\\")
+    users = list((here / "outputs" / "leaderboards" / "r" / "users").iterdir())
+    assert len(users) == len(HASHES)
+
+
+def test_the_content_is_whole(here: Path):
+    published = here / "outputs" / "leaderboards" / "r"
+    asked = json.loads((here / "scenario" / "test_leaderboard.json").read_text())
+    filled = json.loads((published / "test_leaderboard.json").read_text())
+    assert [user["user_hash"] for user in filled] == HASHES
+    for user in filled:
+        for collection in user["task"]["task_behavior_collections"]:
+            for item in collection["data"]:
+                assert len(item.pop("continuations")) == 1
+    assert filled == asked
+    lines = (published / "generations.jsonl").read_bytes().split(b"\n")[:-1]
+    assert [json.loads(line)["key"].rpartition("#")[0] for line in lines] == HASHES
+
+
+def test_no_hash_reaches_a_script(here: Path):
+    run = RunPaths(here / "outputs" / "runs" / "s")
+    scripts = [path.read_text() for path in run.submission(1).root.glob("*.sbatch")]
+    assert len(scripts) == 2
+    for text in scripts:
+        assert not any(user_hash in text for user_hash in HASHES if user_hash not in ("..", "-rf", "CON"))
+        assert "touch" not in text
+
+
+@pytest.mark.parametrize("words", [("status", "r"), ("status", "r", "--json"), ("verify", "r")])
+def test_the_other_commands_stand_it(here: Path, words: tuple[str, ...]):
+    succeed(*words, cwd=here)
+
+
+def test_prompts_shows_control_characters(here: Path, checkpoint: Path):
+    words = ["prompts", "--preset", "quick_test", "--checkpoint", str(checkpoint), "--show", "20"]
+    said = succeed(*words, "--scenario-path", "scenario", cwd=here)
+    assert sum(line.startswith("=== ") for line in said.out.splitlines()) == len(HASHES)

@@ -1,0 +1,53 @@
+"""The preset `production` over two workers of vLLM on the CPU: only its resources are overridden."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.journal import read_json
+from tests.local_submit import Desk, lives
+from tests.models import make_tiny_llama
+
+NUM_ITEMS = 2
+NUM_SAMPLES = 5
+TIMEOUT_S = 240
+
+
+@pytest.mark.engine
+def test_production_runs_with_tensor_parallel_2(tmp_path: Path):
+    # 8 heads: SmolLM2 has 9, which 2 does not divide. 8192 is the max_model_len of the preset. Compiling takes most.
+    desk = Desk(tmp_path, make_tiny_llama(tmp_path / "model", num_layers=1, max_position_embeddings=8192))
+    words = ("--preset", "production", "--tensor-parallel-size", "2", "--limit-items", str(NUM_ITEMS))
+    command = desk.submit("tp2", *words, "--engine", "vllm", "--dtype", "float32")
+    code, output, errors = command.finish(TIMEOUT_S)
+    assert code == 0, errors
+    assert f"{NUM_ITEMS} of {NUM_ITEMS} items done" in output
+
+    names = [process.pid for process in command.below.values()]
+    assert len(names) >= 6, "submit, supervisor, engine process, engine core and two workers were expected"
+    assert command.left() == []
+
+    lines = (desk.published("tp2") / "generations.jsonl").read_text().splitlines()
+    samples = [json.loads(line)["samples"] for line in lines]
+    assert [len(each) for each in samples] == [NUM_SAMPLES] * NUM_ITEMS
+    assert {sample["finish_reason"] for each in samples for sample in each} <= {"stop", "length"}
+    assert len({sample["text"] for each in samples for sample in each}) > NUM_ITEMS, "samples are alike"
+
+    summary = desk.summary("tp2")
+    assert summary["preset"] == "production"
+    assert summary["tensor_parallel_size"] == 2
+    assert summary["total_samples"] == NUM_ITEMS * NUM_SAMPLES
+    assert summary["sampling_params"]["max_tokens"] == 512
+    (engine,) = summary["engines"]
+    assert engine["kind"] == "vllm" and engine["device"] == "cpu"
+    assert engine["settings"]["tensor_parallel_size"] == 2
+    assert engine["settings"]["max_model_len"] == 8192
+
+    ((about, ended),) = lives(desk.run("tp2"))
+    threads = about["slots"][0]["environment"]["set"]
+    # Each rank computes with its share of the cores: two ranks on 2 cores have a thread each, and bind to none.
+    assert threads["OMP_NUM_THREADS"] == str(max(1, (about["cpus"] - 1) // 2))
+    assert threads["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert ended["reason"] == "empty"
+    assert read_json(desk.run("tp2").plan_json) is not None
