@@ -12,6 +12,8 @@ from tests.local_submit import Command, Desk, digests, lives, num_settled
 from tests.models import make_tiny_llama
 from tests.worker.tasks import wait_until
 
+pytestmark = pytest.mark.process
+
 NUM_ITEMS = 92  # of the scenario
 ALL_ITEMS = ("--preset", "quick_test", "--engine", "stub", "--limit-items", "null")
 SLOW = "VLLM_LAUNCH_STUB_SECONDS_PER_ITEM"
@@ -110,7 +112,7 @@ def resume(desk: Desk, name: str) -> str:
 def test_ctrl_c_keeps_what_is_generated_and_resume_completes(desk: Desk, uninterrupted: dict[str, str]):
     command = generate_some(desk, "stopped", "0.1")
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does: submit is alone in its group
-    code, output, errors = command.finish(25)
+    code, _, errors = command.finish(25)
     kept = num_settled(desk.run("stopped"))
     assert code == 3
     assert 0 < kept < NUM_ITEMS

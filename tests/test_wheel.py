@@ -1,4 +1,4 @@
-"""The built wheel in a clean environment, outside the repository: it runs a submission with all it carries."""
+"""The built wheel in a clean environment, outside the repository: it carries what a submission needs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ SOURCES = (
     "LICENSE",
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 
 @dataclass(frozen=True)

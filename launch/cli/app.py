@@ -1,7 +1,7 @@
 """`vllm-launch`: the commands by name; each is imported when it is called."""
 
+import errno
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +24,10 @@ COMMANDS = {
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
     "presets": "List the presets, clusters and datasets.",
 }
+
+INTERRUPTED = 130  # as shells have it
+# What no stage below has put into words: a path as it was given cannot be used.
+OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
 
 
 class CommandGroup(click.Group):
@@ -69,25 +73,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         code = vllm_launch.main(words, prog_name="vllm-launch", standalone_mode=False)
         status = code if isinstance(code, int) else ExitCode.OK
-    except LaunchError as error:
-        print(f"vllm-launch: {one_line(str(error))}", file=sys.stderr)
-        status = error.exit_code
+    except SystemExit:  # so click and rich end when the reader of our output left, as `head` does
+        status = ExitCode.OK
+    except (KeyboardInterrupt, click.Abort):
+        print("vllm-launch: interrupted", file=sys.stderr)
+        status = INTERRUPTED
     except NoArgsIsHelpError as error:
         error.show()
         status = ExitCode.USER
-    except click.ClickException as error:
-        print(one_line(usage_message(error)), file=sys.stderr)
-        status = ExitCode.USER
-    except (KeyboardInterrupt, click.Abort):
-        print("vllm-launch: interrupted", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = ExitCode.OK
-    except Exception:  # noqa: BLE001  the last stop: a bug is shown whole
-        traceback.print_exc()
-        status = ExitCode.BUG
+    except Exception as error:  # noqa: BLE001  the last stop: a bug is shown whole
+        status = tell(error)
     sys.exit(int(status))
+
+
+def tell(error: Exception) -> int:
+    """Says on stderr what went wrong, in one line where the user can mend it; the exit code."""
+    if isinstance(error, LaunchError):
+        message, status = f"vllm-launch: {error}", error.exit_code
+    elif isinstance(error, click.ClickException):
+        message, status = usage_message(error), ExitCode.USER
+    elif isinstance(error, OSError) and error.errno in OF_THE_PATH and error.filename is not None:
+        problem = str(error.strerror).lower()
+        message = f"vllm-launch: {error.filename}: {problem}. Check the path and its permissions."
+        status = ExitCode.USER
+    else:
+        traceback.print_exception(error)
+        return ExitCode.BUG
+    print(one_line(message), file=sys.stderr)
+    return status
 
 
 def usage_message(error: click.ClickException) -> str:

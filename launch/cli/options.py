@@ -84,8 +84,10 @@ def _value(flag: str, key: str, text: str) -> Any:
 
 def normalise(argv: Sequence[str]) -> list[str]:
     """Writes the underscores of flag names as hyphens, so that --num_samples and --num-samples both work."""
-    words = []
-    for word in argv:
+    words: list[str] = []
+    for place, word in enumerate(argv):
+        if word == "--":  # what follows are names, whatever they begin with
+            return [*words, *argv[place:]]
         name, equals, value = word.partition("=")
         words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
     return words

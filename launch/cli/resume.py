@@ -10,6 +10,7 @@ from launch.cli.runs import find_run
 from launch.cli.sending import Sending, open_and_show, send
 from launch.config.layers import Resolved, overlay
 from launch.config.schema import IDENTITY_SECTIONS, RunConfig, Scheduler
+from launch.config.wording import found
 from launch.errors import ConfigError, RunError, SchedulerError
 from launch.rundir.attempts import list_alive_attempts
 from launch.rundir.identity import code_version
@@ -57,12 +58,13 @@ def change(config: RunConfig, flags: dict[str, Any]) -> Resolved:
     """The configuration with what the flags change; ConfigError shows a difference in the identity."""
     changed = overlay(config, flags["cluster"], collect_flags(flags), flags["sets"])
     for section in IDENTITY_SECTIONS:
-        before, after = getattr(config, section).model_dump(), getattr(changed.config, section).model_dump()
+        before = getattr(config, section).model_dump(mode="json")
+        after = getattr(changed.config, section).model_dump(mode="json")
         for name, value in before.items():
             if after[name] != value:
                 raise ConfigError(
                     f"{section}.{name}: is part of the run's identity, which cannot change: the run has"
-                    f" {value!r}, asked for {after[name]!r}. Submit a new run."
+                    f" {found(value)}, asked for {found(after[name])}. Submit a new run."
                 )
     return changed
 

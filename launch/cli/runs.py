@@ -43,6 +43,7 @@ def find_process(described: dict[str, object] | None) -> psutil.Process | None:
     try:
         process = psutil.Process(int(str(described["pid"])))
         same = abs(process.create_time() - float(str(described["started"]))) < 1.0
+        same = same and process.status() != psutil.STATUS_ZOMBIE
     except (KeyError, psutil.NoSuchProcess):
         return None
     return process if same else None

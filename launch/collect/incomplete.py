@@ -35,7 +35,10 @@ def check_complete(run: RunPaths, publish: PublishConfig, tally: Tally) -> None:
     if tally.failed:
         keys = [f"{item.key} {item.failure_class}" for item in tally.failed]
         parts.append(f"{len(tally.failed)} failed ({_first(keys)})")
-        ways.append("resume --retry-failed tries failed ones again; publish.max_failed_items allows some")
+        ways.append(
+            f"`vllm-launch resume {run.root} --retry-failed` tries failed ones again, and with"
+            f" --max-failed-items {len(tally.failed)} publishes without those that fail"
+        )
     raise IncompleteError(f"{run.root}: {', '.join(parts)}; nothing was published. {'; '.join(ways)}.")
 
 

@@ -118,7 +118,9 @@ def _may_live(holder: Merger) -> bool:
     if holder.host != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(holder.pid).create_time() - holder.started) < 1.0
+        process = psutil.Process(holder.pid)
+        is_it = abs(process.create_time() - holder.started) < 1.0
+        return is_it and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -115,10 +115,12 @@ def _is_gone_from_here(facts: dict[str, Any] | None) -> bool:
     if facts is None or facts.get("host") != socket.gethostname():
         return False
     try:
-        started = psutil.Process(facts["pid"]).create_time()
+        process = psutil.Process(facts["pid"])
+        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and in a container nobody may ever reap it
+            return True
+        return bool(process.create_time() > facts["started"] + 1.0)  # the number is another process's now
     except psutil.NoSuchProcess:
         return True
-    return bool(started > facts["started"] + 1.0)  # the number is another process's now
 
 
 def _numbers(directory: Path) -> list[int]:

@@ -6,6 +6,7 @@ name begins with a dot and that nothing reads.
 
 import errno
 import hashlib
+import os
 import re
 import secrets
 import shutil
@@ -63,7 +64,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     digest = identity_digest(config)
     run_id = request.name or _default_name(request.preset, config, digest)
     final = RunPaths(request.runs_dir / check_name(run_id))
-    if final.root.exists():
+    if os.path.lexists(final.root):
         raise _taken(final)
     check(final)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))

@@ -163,9 +163,10 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
 
     def on_dead(message: str) -> None:
         traceback.print_stack()
+        reader.close()
         _end_dead(channel, writer, message)
 
-    with closing(writer):  # whatever ends this, what is generated becomes durable
+    with closing(writer), closing(reader):  # whatever ends this, what is generated becomes durable
         started = time.monotonic()
         engine = open_engine(setup, on_dead)
         write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
@@ -174,7 +175,6 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         generator = Generator(engine, reader, writer, channel)
         generator.run(first)
         channel.send(phase="draining")
-        reader.stop()
     generator.refresh_counts()
     return _outcome(run, at, channel, engine.num_aborted), generator.counts
 

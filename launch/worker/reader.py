@@ -21,6 +21,7 @@ from launch.scenarios.records import Generation, Item, ItemType, Request, item_k
 from launch.worker.writer import ResultWriter
 
 FIRST_READ_AHEAD = 8
+CLOSE_TIMEOUT_S = 2.0
 
 MakeRequest = Callable[[PlannedUser, Item, HistoryEntries], Request | Generation]
 
@@ -83,6 +84,14 @@ class Reader:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stops, and returns when no claim is half made: an empty claim would be nobody's for a minute.
+
+        After two seconds it returns anyway: the thread may be loading a tokenizer.
+        """
+        self.stop()
+        self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run_thread(self) -> None:
         try:

@@ -5,7 +5,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,15 +81,20 @@ def own_names() -> list[str]:
     return [name for name in os.environ if name.startswith(OURS)]
 
 
-def start(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Starts a command in a process and session of its own, through launch/submit.py where it is submit."""
+def start(
+    *words: str | Path, cwd: Path, before: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
+    """Starts a command, behind the words `before`, in a process and session of its own.
+
+    submit is started through launch/submit.py.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in own_names()}
     path = os.pathsep.join(filter(None, [environment.pop("PYTHONPATH", ""), str(REPOSITORY)]))
     command = ["-m", "launch.cli.app", *words]
     if words[0] == "submit":
         command = [REPOSITORY / "launch" / "submit.py", *words[1:]]
     return subprocess.Popen(
-        [sys.executable, *command],
+        [*before, sys.executable, *command],
         cwd=cwd,
         env={**kept, **environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,

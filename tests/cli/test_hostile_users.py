@@ -51,6 +51,7 @@ def test_the_content_is_whole(here: Path):
     filled = json.loads((published / "test_leaderboard.json").read_text())
     assert [user["user_hash"] for user in filled] == HASHES
     for user in filled:
+        assert user.pop("stub") is True
         for collection in user["task"]["task_behavior_collections"]:
             for item in collection["data"]:
                 assert len(item.pop("continuations")) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.claims import ClaimBook, Held, Owner, survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlannedUser
@@ -29,10 +29,10 @@ def run(tmp_path: Path) -> RunPaths:
     return make_run(tmp_path, "Chameleons")
 
 
-def open_reader(run: RunPaths, maker: object = make_request) -> Reader:
+def open_reader(run: RunPaths, maker: object = make_request, book: ClaimBook | None = None) -> Reader:
     paths = run.submission(1)
     run.attempt(1, 0, 0).root.mkdir(parents=True)
-    book = ClaimBook(paths, read_chunks(paths), OWNER, lambda _: True)
+    book = book or ClaimBook(paths, read_chunks(paths), OWNER, lambda _: True)
     record = load_run(run)
     writer = ResultWriter(run.attempt(1, 0, 0).engine(0, 0), settings_digest(record), book.mark_done)
     return Reader(run, record, 1, book, writer, lambda: maker)  # type: ignore[arg-type, return-value]
@@ -72,6 +72,31 @@ def test_a_stopped_reader_claims_nothing_more(run: RunPaths) -> None:
         pass
     claimed = len(survey_claims(run.submission(1)).highest)
     assert claimed < len(read_chunks(run.submission(1)))
+
+
+class SlowBook(ClaimBook):
+    """Takes its time to make a claim."""
+
+    num_begun = num_made = 0
+
+    def claim_next(self) -> Held | None:
+        self.num_begun += 1
+        time.sleep(0.3)
+        held = super().claim_next()
+        self.num_made += 1
+        return held
+
+
+def test_a_closed_reader_is_in_no_claim(run: RunPaths) -> None:
+    paths = run.submission(1)
+    book = SlowBook(paths, read_chunks(paths), OWNER, lambda _: True)
+    reader = open_reader(run, book=book)
+    while not book.num_begun:
+        time.sleep(0.01)
+    reader.close()
+    assert book.num_begun == book.num_made == 1
+    time.sleep(0.4)
+    assert book.num_begun == 1
 
 
 def test_what_stops_the_reader_reaches_the_one_who_takes(run: RunPaths) -> None:

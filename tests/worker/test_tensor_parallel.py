@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from launch.rundir.journal import read_json
 from tests.local_submit import Desk, lives
 from tests.models import make_tiny_llama
 
 NUM_ITEMS = 2
 NUM_SAMPLES = 5
-TIMEOUT_S = 240
+TIMEOUT_S = 400  # 92 s measured on two idle cores, 181 s on two that others used as well
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(TIMEOUT_S + 20)
 def test_production_runs_with_tensor_parallel_2(tmp_path: Path):
-    # 8 heads: SmolLM2 has 9, which 2 does not divide. 8192 is the max_model_len of the preset. Compiling takes most.
+    # 8 heads, for SmolLM2 has 9, which 2 does not divide; one layer, for half of the time is torch.compile.
     desk = Desk(tmp_path, make_tiny_llama(tmp_path / "model", num_layers=1, max_position_embeddings=8192))
     words = ("--preset", "production", "--tensor-parallel-size", "2", "--limit-items", str(NUM_ITEMS))
     command = desk.submit("tp2", *words, "--engine", "vllm", "--dtype", "float32")
@@ -24,8 +24,9 @@ def test_production_runs_with_tensor_parallel_2(tmp_path: Path):
     assert code == 0, errors
     assert f"{NUM_ITEMS} of {NUM_ITEMS} items done" in output
 
-    names = [process.pid for process in command.below.values()]
-    assert len(names) >= 6, "submit, supervisor, engine process, engine core and two workers were expected"
+    assert len(command.below) >= 6, (
+        "submit, supervisor, engine process, engine core and two workers were expected"
+    )
     assert command.left() == []
 
     lines = (desk.published("tp2") / "generations.jsonl").read_text().splitlines()
@@ -46,8 +47,7 @@ def test_production_runs_with_tensor_parallel_2(tmp_path: Path):
 
     ((about, ended),) = lives(desk.run("tp2"))
     threads = about["slots"][0]["environment"]["set"]
-    # Each rank computes with its share of the cores: two ranks on 2 cores have a thread each, and bind to none.
+    # Each rank has its share of the cores, at least one thread, and binds to none.
     assert threads["OMP_NUM_THREADS"] == str(max(1, (about["cpus"] - 1) // 2))
     assert threads["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert ended["reason"] == "empty"
-    assert read_json(desk.run("tp2").plan_json) is not None

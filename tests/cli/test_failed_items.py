@@ -1,0 +1,91 @@
+"""An item that cannot be done: named, nothing published unless allowed, marked where it is, tried again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import Said, submit_words, succeed, vllm_launch
+from tests.scenarios import builders
+
+FAILED = "b2#0.0"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scenario with a user whose profile alone is longer than the prompt budget."""
+    root = tmp_path_factory.mktemp("failed")
+    (root / "scenario").mkdir()
+    long = builders.user("b2")
+    long["user"]["profile"]["story"] = "It rained. " * 500
+    users = [builders.user("a1"), long, builders.user("c3")]
+    builders.write(root / "scenario" / "test_leaderboard.json", users)
+    return root
+
+
+@pytest.fixture(scope="module")
+def refused(here: Path, checkpoint: Path) -> Said:
+    """A run of it that may not fail anywhere."""
+    words = [*submit_words(checkpoint, here / "scenario"), "--max-prompt-tokens", "600"]
+    return vllm_launch(*words, cwd=here)
+
+
+def published(here: Path) -> Path:
+    return here / "outputs" / "leaderboards" / "r"
+
+
+def read(here: Path, name: str) -> Any:
+    return json.loads((published(here) / name).read_text())
+
+
+def test_nothing_is_published(here: Path, refused: Said):
+    run = here / "outputs" / "runs" / "r"
+    assert refused.code == 3
+    assert refused.errors == [
+        f"vllm-launch: {run}: 1 failed ({FAILED} too_long); nothing was published. `vllm-launch resume"
+        f" {run} --retry-failed` tries failed ones again, and with --max-failed-items 1 publishes without"
+        " those that fail."
+    ]
+    assert list(published(here).parent.iterdir()) == []
+    again = vllm_launch("merge", "r", cwd=here)
+    assert (again.code, again.errors) == (3, refused.errors)
+    assert "failed   1" in succeed("status", "r", cwd=here).out
+
+
+def test_nothing_is_missing(here: Path, refused: Said):
+    run = here / "outputs" / "runs" / "r"
+    said = vllm_launch("resume", "r", cwd=here)
+    assert said.code == 2
+    assert said.errors == [
+        f"vllm-launch: {run}: every item is settled, 1 failed (--retry-failed tries again); nothing is left"
+        " to generate. Run `vllm-launch merge`."
+    ]
+
+
+def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
+    said = vllm_launch("resume", "r", "--retry-failed", cwd=here)
+    assert said.code == 3 and said.row("submission").startswith("2: 1 items")
+    assert not published(here).exists()
+    said = succeed("resume", "r", "--retry-failed", "--max-failed-items", "100", cwd=here)
+    assert said.row("submission").startswith("3: 1 items")
+    assert said.row("published") == (
+        f"{published(here)}: 2 of 3 items done, 1 failed, 0 missing: marked in every file"
+    )
+    for name in ("manifest.json", "inference_summary.json"):
+        value = read(here, name)
+        assert value["complete"] is False and [item["key"] for item in value["failed_items"]] == [FAILED]
+        assert value["failed_items"][0]["failure_class"] == "too_long"
+    filled = read(here, "test_leaderboard.json")
+    item = filled[1]["task"]["task_behavior_collections"][0]["data"][0]
+    assert item["continuations"] == [] and "too_long" in json.dumps(filled[1])
+    assert "too_long" in json.dumps(read(here, "users/b2.json"))
+    lines = [json.loads(line) for line in (published(here) / "generations.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines if "failure" in line] == [FAILED]
+    succeed("verify", published(here), cwd=here)
+
+
+def test_allowed_from_the_start(here: Path, checkpoint: Path):
+    words = [*submit_words(checkpoint, here / "scenario", "allowed"), "--max-prompt-tokens", "600"]
+    said = succeed(*words, "--max-failed-items", "1", cwd=here)
+    assert said.row("published").endswith("2 of 3 items done, 1 failed, 0 missing: marked in every file")

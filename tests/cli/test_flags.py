@@ -1,0 +1,83 @@
+"""Flags, --set and what --print-config and presets show of them."""
+
+from pathlib import Path
+
+import yaml
+
+from launch.cli.options import normalise
+from tests.cli.commands import submit_words, succeed
+
+
+def shown(here: Path, checkpoint: Path, *words: str) -> str:
+    """What --print-config says."""
+    return succeed(*submit_words(checkpoint), *words, "--print-config", cwd=here).out
+
+
+def test_underscores_and_hyphens(tmp_path: Path, checkpoint: Path):
+    hyphens = shown(tmp_path, checkpoint, "--num-samples", "3", "--max-chars-per-turn=70", "--top-k", "5")
+    underscores = shown(tmp_path, checkpoint, "--num_samples", "3", "--max_chars_per_turn=70", "--top_k", "5")
+    assert hyphens == underscores
+    assert "max_chars_per_turn: 70  # --max-chars-per-turn" in hyphens
+
+
+def test_underscores_stay_in_values_and_names():
+    assert normalise(["--output_dir=my_dir", "--set", "a.b_c=d_e", "my_run", "--", "--odd_run"]) == [
+        *("--output-dir=my_dir", "--set", "a.b_c=d_e", "my_run", "--", "--odd_run"),
+    ]
+
+
+def test_every_value_has_its_origin(tmp_path: Path, checkpoint: Path):
+    (tmp_path / "mine.yaml").write_text("extends: quick_test\nsampling:\n  top_p: 0.5\n  top_k: 7\n")
+    (tmp_path / "here.yaml").write_text("scheduler: slurm\npartition: gpu\n")
+    words = ["--preset", "mine.yaml", "--cluster", "here.yaml", "--top-k", "8", "--set", "sampling.min_p=0.1"]
+    text = shown(tmp_path, checkpoint, *words)
+    for line in (
+        "  top_p: 0.5  # mine.yaml:3",
+        "  top_k: 8  # --top-k",
+        "  min_p: 0.1  # --set sampling.min_p=0.1",
+        "  partition: gpu  # here.yaml:2",
+        "  seed: 42  # default",
+        f"  checkpoint: {checkpoint}  # --checkpoint",
+    ):
+        assert line in text.splitlines()
+    assert any(
+        line.startswith("  max_tokens: 32  # ") and "quick_test.yaml:" in line for line in text.splitlines()
+    )
+    values = yaml.safe_load(text)
+    assert values["sampling"]["top_k"] == 8 and values["resources"]["partition"] == "gpu"
+    assert list(tmp_path.iterdir()) and not (tmp_path / "outputs").exists()
+
+
+def test_what_is_shown_is_a_preset(tmp_path: Path, checkpoint: Path):
+    text = shown(tmp_path, checkpoint, "--num-samples", "3", "--stop", '["\\n", "#"]')
+    (tmp_path / "again.yaml").write_text(text)
+    again = succeed("submit", "--preset", "again.yaml", "--print-config", cwd=tmp_path).out
+    assert yaml.safe_load(again) == yaml.safe_load(text)
+
+
+def test_the_last_of_two_wins(tmp_path: Path, checkpoint: Path):
+    words = ["--num-samples", "3", "--set", "sampling.num_samples=4"]
+    assert "  num_samples: 4  # --set sampling.num_samples=4" in shown(tmp_path, checkpoint, *words)
+
+
+def test_presets_lists_what_can_be_named(tmp_path: Path):
+    out = succeed("presets", cwd=tmp_path).out
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+        "presets:",
+        "clusters:",
+        "datasets:",
+    ]
+    names = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
+    assert {"quick_test", "production", "high_quality", "throughput", "none", "slurm"} <= set(names)
+    assert names[-8:] == [
+        *("Chameleons", "DMSC", "MovieLens", "PERSONA-Bench"),
+        *("REALTALK", "LovinkDialogue", "LovinkQuestionnaire", "RealPersonaChat"),
+    ]
+    assert "(also MovieReview)" in out
+
+
+def test_the_cluster_of_the_environment(tmp_path: Path, checkpoint: Path):
+    (tmp_path / "ours.yaml").write_text("scheduler: slurm\npartition: h100\n")
+    words = [*submit_words(checkpoint), "--print-config"]
+    out = succeed(*words, cwd=tmp_path, VLLM_LAUNCH_CLUSTER="ours.yaml").out
+    assert "  partition: h100  # ours.yaml:2" in out.splitlines()
