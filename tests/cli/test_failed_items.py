@@ -63,6 +63,7 @@ def test_nothing_is_missing(here: Path, refused: Said):
     ]
 
 
+@pytest.mark.process
 def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
     said = vllm_launch("resume", "r", "--retry-failed", cwd=here)
     assert said.code == 3 and said.row("submission").startswith("2: 1 items")

@@ -38,6 +38,7 @@ def test_submitting_onto_a_full_disk(disk: Disk, checkpoint: Path, scenario: Pat
     succeed(*words, cwd=disk.root)
 
 
+@pytest.mark.process
 def test_a_disk_that_fills_while_generating(disk: Disk, checkpoint: Path):
     slow = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.03"}
     more = ["--limit-items", "null", "--num-samples", "40", "--dry-run"]

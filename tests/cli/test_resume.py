@@ -106,6 +106,7 @@ def test_a_run_that_is_none(tmp_path: Path):
     ]
 
 
+@pytest.mark.process
 def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--limit-items", "60"]
     submit = start(*words, cwd=tmp_path, **SLOW)
@@ -131,6 +132,7 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
     assert said.row("published").endswith("60 of 60 items done")
 
 
+@pytest.mark.process
 def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--limit-items", "60"]
     submit = start(*words, cwd=tmp_path, **SLOW)

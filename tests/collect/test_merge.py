@@ -91,6 +91,7 @@ def test_the_input_is_filled_in_its_order(run: RunPaths) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(data=st.data())
+@pytest.mark.process
 def test_the_same_bytes_however_the_work_was_spread(
     tmp_path_factory: pytest.TempPathFactory, planned: RunPaths, data: st.DataObject
 ) -> None:
