@@ -9,6 +9,8 @@ from launch.rundir.layout import RunPaths
 from tests.cli.commands import submit_words, succeed
 from tests.scenarios import builders
 
+pytestmark = pytest.mark.process
+
 HASHES = [
     *("../../x", "/etc/cron.d/x", "..", "a b", "it's", 'say "hi"', "line\nbreak", "x" * 300, "$(touch x)"),
     *("`touch y`", "; touch z #", "-rf", "%s{{x}}", "影\u2028子", "tab\there", "a\\b", "CON"),
