@@ -22,6 +22,7 @@ COMMANDS = {
     "merge": "Check a run's results and publish them.",
     "verify": "Check a published directory against its manifest.",
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
+    "quantize": "Make a quantised checkpoint and compare it with the original.",
     "presets": "List the presets, clusters and datasets.",
 }
 
