@@ -32,10 +32,38 @@ KINDS = (
     FigureKind("empty", "empty samples", "", "empty more often", "empty less often", 4),
     FigureKind("distinct_1", "distinct-1", "", "more varied (distinct-1)", "less varied (distinct-1)", 4),
     FigureKind("distinct_2", "distinct-2", "", "more varied (distinct-2)", "less varied (distinct-2)", 4),
-    FigureKind("chrf_mean", "chrF++, mean", "", "nearer (chrF++)", "farther (chrF++)", 2),
-    FigureKind("chrf_best", "chrF++, best of n", "", "nearer (best chrF++)", "farther (best chrF++)", 2),
-    FigureKind("bleu_mean", "BLEU, mean", "", "nearer (BLEU)", "farther (BLEU)", 2),
-    FigureKind("bleu_best", "BLEU, best of n", "", "nearer (best BLEU)", "farther (best BLEU)", 2),
+    FigureKind(
+        "chrf_mean",
+        "chrF++, mean",
+        "",
+        "nearer to the references (chrF++)",
+        "farther from the references (chrF++)",
+        2,
+    ),
+    FigureKind(
+        "chrf_best",
+        "chrF++, best of n",
+        "",
+        "nearer to them at best (chrF++)",
+        "farther from them at best (chrF++)",
+        2,
+    ),
+    FigureKind(
+        "bleu_mean",
+        "BLEU, mean",
+        "",
+        "nearer to the references (BLEU)",
+        "farther from the references (BLEU)",
+        2,
+    ),
+    FigureKind(
+        "bleu_best",
+        "BLEU, best of n",
+        "",
+        "nearer to them at best (BLEU)",
+        "farther from them at best (BLEU)",
+        2,
+    ),
 )
 NUM_REFERENCE_KINDS = 4
 

@@ -25,7 +25,8 @@ def judge(comparison: Comparison) -> Verdict:
     kind = _kind(comparison)
     judged = () if kind is VerdictKind.TOO_FEW_USERS else differing(comparison.figures)
     text = f"{_scope(comparison)}{_sentence(kind, comparison, judged)}"
-    return Verdict(kind, tuple(figure.name for figure in judged), text[0].upper() + text[1:])
+    text = f"{_warning(comparison)}{text[0].upper()}{text[1:]}"
+    return Verdict(kind, tuple(figure.name for figure in judged), text)
 
 
 def differing(figures: Sequence[Figure]) -> tuple[Figure, ...]:
@@ -44,12 +45,16 @@ def _kind(comparison: Comparison) -> VerdictKind:
     return VerdictKind.DIFFERS if differing(comparison.figures) else VerdictKind.SAME_WITHIN_NOISE
 
 
+def _warning(comparison: Comparison) -> str:
+    stubs = [name for name, side in (("A", comparison.a), ("B", comparison.b)) if side.stub]
+    if not stubs:
+        return ""
+    return f"Stub texts, made up, in {' and '.join(stubs)}: this says nothing about a model. "
+
+
 def _scope(comparison: Comparison) -> str:
     """What is not as a reader would expect, before all else."""
     parts = []
-    stubs = [name for name, side in (("A", comparison.a), ("B", comparison.b)) if side.stub]
-    if stubs:
-        parts.append(f"stub texts, made up, in {' and '.join(stubs)}: this says nothing about a model. ")
     if not comparison.matching.is_exact and comparison.matching.keys:
         parts.append(f"items do not match; of the {len(comparison.matching.keys):,} asked alike in both: ")
     if comparison.prompts_differ and comparison.matching.keys:
