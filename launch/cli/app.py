@@ -5,6 +5,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -70,33 +71,38 @@ def vllm_launch() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a command and exits with its code; a user's error is one line on stderr."""
-    words = normalise(sys.argv[1:] if argv is None else argv)
+    """`vllm-launch`: runs the command that is named and exits with its code."""
+    run_command(vllm_launch, sys.argv[1:] if argv is None else argv, "vllm-launch")
+
+
+def run_command(command: click.Command, argv: Sequence[str], program: str) -> NoReturn:
+    """Runs a command and exits with its code; a user's error is one line on stderr, behind its name."""
+    words = normalise(argv)
     try:
-        code = vllm_launch.main(words, prog_name="vllm-launch", standalone_mode=False)
+        code = command.main(words, prog_name=program, standalone_mode=False)
         status = code if isinstance(code, int) else ExitCode.OK
     except SystemExit:  # so click and rich end when the reader of our output left, as `head` does
         status = ExitCode.OK
     except (KeyboardInterrupt, click.Abort):
-        print("vllm-launch: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         status = INTERRUPTED
     except NoArgsIsHelpError as error:
         error.show()
         status = ExitCode.USER
     except Exception as error:  # noqa: BLE001  the last stop: a bug is shown whole
-        status = tell(error)
+        status = tell(error, program)
     sys.exit(int(status))
 
 
-def tell(error: Exception) -> int:
+def tell(error: Exception, program: str) -> int:
     """Says on stderr what went wrong, in one line where the user can mend it; the exit code."""
     if isinstance(error, LaunchError):
-        message, status = f"vllm-launch: {error}", error.exit_code
+        message, status = f"{program}: {error}", error.exit_code
     elif isinstance(error, click.ClickException):
-        message, status = usage_message(error), ExitCode.USER
+        message, status = usage_message(error, program), ExitCode.USER
     elif isinstance(error, OSError) and error.errno in OF_THE_PATH and error.filename is not None:
         problem = str(error.strerror).lower()
-        message = f"vllm-launch: {error.filename}: {problem}. Check the path and its permissions."
+        message = f"{program}: {error.filename}: {problem}. Check the path and its permissions."
         status = ExitCode.USER
     else:
         traceback.print_exception(error)
@@ -105,10 +111,10 @@ def tell(error: Exception) -> int:
     return status
 
 
-def usage_message(error: click.ClickException) -> str:
+def usage_message(error: click.ClickException, program: str) -> str:
     """What is wrong with a command line, in the words of every other message."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context else "vllm-launch"
+    command = context.command_path if context else program
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
         close = nearest(error.option_name, error.possibilities or ())

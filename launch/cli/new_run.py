@@ -31,7 +31,12 @@ def submit(flags: dict[str, Any]) -> int:
         return ExitCode.OK
     config = with_dataset(resolved.config, flags["data_root"])
     request = RunRequest(
-        config, resolved.preset, flags["runs_dir"].absolute(), flags["name"], resolved.warnings
+        config=config,
+        preset=resolved.preset,
+        runs_dir=flags["runs_dir"].absolute(),
+        name=flags["name"],
+        notes=resolved.warnings,
+        places=resolved.places,
     )
     run = create_run(request, lambda planned: _refuse_foreign_output(planned, config))
     sending = Sending(dry_run=flags["dry_run"], foreground=flags["foreground"])

@@ -8,8 +8,9 @@ import click
 from launch.cli.options import collect_flags, setting_options
 from launch.cli.runs import find_run
 from launch.cli.sending import Sending, open_and_show, send
+from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
-from launch.config.schema import IDENTITY_SECTIONS, RunConfig, Scheduler
+from launch.config.schema import RunConfig, Scheduler
 from launch.config.wording import found
 from launch.errors import ConfigError, RunError, SchedulerError
 from launch.rundir.attempts import list_alive_attempts
@@ -48,8 +49,8 @@ def command(**flags: Any) -> int:
     changed = change(run_config(record, load_submission(run, last)), flags)
     for warning in changed.warnings:
         click.echo(f"note: {warning}", err=True)
-    _refuse_changed_code(run, last, accept=flags["accept_code_change"])
-    _close(run, last, replace=flags["replace"])
+    refuse_changed_code(run, last, accept=flags["accept_code_change"])
+    close_submission(run, last, replace=flags["replace"])
     sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"])
     return send(run, open_and_show(run, changed.config, sending), sending)
 
@@ -57,19 +58,16 @@ def command(**flags: Any) -> int:
 def change(config: RunConfig, flags: dict[str, Any]) -> Resolved:
     """The configuration with what the flags change; ConfigError shows a difference in the identity."""
     changed = overlay(config, flags["cluster"], collect_flags(flags), flags["sets"])
-    for section in IDENTITY_SECTIONS:
-        before = getattr(config, section).model_dump(mode="json")
-        after = getattr(changed.config, section).model_dump(mode="json")
-        for name, value in before.items():
-            if after[name] != value:
-                raise ConfigError(
-                    f"{section}.{name}: is part of the run's identity, which cannot change: the run has"
-                    f" {found(value)}, asked for {found(after[name])}. Submit a new run."
-                )
+    for key, before, after in identity_differences(config, changed.config):
+        raise ConfigError(
+            f"{key}: is part of the run's identity, which cannot change: the run has {found(before)}, asked"
+            f" for {found(after)}. Submit a new run."
+        )
     return changed
 
 
-def _refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> None:
+def refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> None:
+    """RunError when vllm-launch is not the one that made a submission, unless that is accepted."""
     before, now = load_submission(run, submission).code, code_version()
     if before != now and not accept:
         raise RunError(
@@ -79,7 +77,7 @@ def _refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> Non
         )
 
 
-def _close(run: RunPaths, submission: int, *, replace: bool) -> None:
+def close_submission(run: RunPaths, submission: int, *, replace: bool) -> None:
     """Makes sure that nothing of the last submission works any more: never two open at once."""
     if load_submission(run, submission).resources.scheduler is Scheduler.SLURM:
         waiting = open_rows(queue_of(run, submission)[1])

@@ -1,6 +1,5 @@
 """Finds the run a command names, its logs, and the process that drives it."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -25,15 +24,24 @@ def find_run(name: str) -> RunPaths:
 
 
 def logs_dir(run: RunPaths) -> Path:
-    """slurm_logs/<run id> beside outputs/ for a run in outputs/runs/, else in the directory above the run."""
+    """Where a run's tasks log: its own logs/ where it has one (a run of the single-node commands).
+
+    Else slurm_logs/<run id> beside outputs/ for a run in outputs/runs/, else in the directory above the run.
+    """
+    if run.logs.is_dir():
+        return run.logs
     runs = run.root.resolve().parent
     base = runs.parent.parent if (runs.name, runs.parent.name) == ("runs", "outputs") else runs
     return base / "slurm_logs" / run.root.name
 
 
-def describe_process() -> dict[str, str | int | float]:
-    """Host, pid and start time of this process: enough to find it again and not another of its number."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+def describe_process(pid: int | None = None) -> dict[str, str | int | float]:
+    """Host, pid and start time of a process, this one unless another is named.
+
+    Enough to find it again and not another of its number.
+    """
+    process = psutil.Process(pid)
+    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
 
 
 def find_process(described: dict[str, object] | None) -> psutil.Process | None:

@@ -97,7 +97,8 @@ def send(run: RunPaths, opened: Opened, sending: Sending) -> int:
     if sending.dry_run:
         click.echo("dry run: nothing was started")
         return ExitCode.OK
-    return _drive(run, opened.submission)
+    run_tasks_here(_tasks_here(run, opened.submission))
+    return merge_and_tell(run)
 
 
 def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
@@ -125,27 +126,50 @@ def _follow(run: RunPaths, submission: int) -> int:
     return merge_and_tell(run)
 
 
-def _drive(run: RunPaths, submission: int) -> int:
-    """Runs the tasks here, shows how far they are, then merges; the exit code says what is missing."""
+def _tasks_here(run: RunPaths, submission: int) -> LocalTasks:
+    """Every task of a submission, on all GPUs of this machine."""
     sent = load_submission(run, submission)
     config = run_config(load_run(run), sent)
     gpus = tuple(visible_gpus())
-    tasks = LocalTasks(
+    return LocalTasks(
         run=run,
         submission=submission,
-        num_tasks=sent.num_tasks,
+        tasks=range(sent.num_tasks),
         log_dir=logs_dir(run),
         gpus=gpus,
         gpus_per_task=config.gpus_per_task if gpus else 0,
         max_concurrent=sent.resources.max_concurrent,
     )
-    write_json(run.submission(submission).driver, describe_process())
-    with TaskProgress(run, submission, sent.num_items) as progress:
+
+
+def note_idle_gpus(run: RunPaths, submission: int) -> None:
+    """Says when this machine has GPUs that no engine of a submission will use."""
+    tasks = _tasks_here(run, submission)
+    used = len(tasks.tasks) * tasks.gpus_per_task
+    more = len(tasks.gpus) // max(1, tasks.gpus_per_task)
+    if tasks.uses_gpus and used + tasks.gpus_per_task <= len(tasks.gpus):
+        click.echo(
+            f"note: {used} of {len(tasks.gpus)} visible GPUs will be used; --num_tasks {more} uses all",
+            err=True,
+        )
+
+
+def run_tasks_here(tasks: LocalTasks, driver: int | None = None) -> list[int]:
+    """Runs tasks on this machine, shows how far they are, says why one failed; their exit codes.
+
+    `driver` is the process to stop in order to stop them all, this one unless given.
+    """
+    run, submission = tasks.run, tasks.submission
+    write_json(run.submission(submission).driver, describe_process(driver))
+    with TaskProgress(run, submission, load_submission(run, submission).num_items) as progress:
         codes = drive(tasks, progress.update)
-    for task, code in enumerate(codes):
-        if code != ExitCode.OK:
-            click.echo(
-                f"task {task} ended with {code}: {task_message(run, submission, task, tasks.log_dir)}",
-                err=True,
-            )
-    return merge_and_tell(run)
+    for task, code in zip(tasks.tasks, codes, strict=True):
+        tell_failure(tasks, task, code)
+    return codes
+
+
+def tell_failure(tasks: LocalTasks, task: int, code: int) -> None:
+    """Says why a task ended with a code that is not 0."""
+    if code != ExitCode.OK:
+        said = task_message(tasks.run, tasks.submission, task, tasks.log_dir)
+        click.echo(f"task {task} ended with {code}: {said}", err=True)

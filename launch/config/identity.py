@@ -1,9 +1,31 @@
-"""The identity of a run: a digest over model, data, prompt and sampling."""
+"""The identity of a run: a digest over model, data, prompt and sampling, and what two of them differ in."""
 
 import hashlib
 import json
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from launch.config.schema import IDENTITY_SECTIONS, RunConfig
+from launch.config.schema import (
+    IDENTITY_SECTIONS,
+    DataConfig,
+    ModelConfig,
+    PromptConfig,
+    RunConfig,
+    SamplingConfig,
+)
+
+
+class Identity(Protocol):
+    """What has the sections of an identity: a configuration, or the record of a run."""
+
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def prompt(self) -> PromptConfig: ...
+    @property
+    def sampling(self) -> SamplingConfig: ...
 
 
 def identity_digest(config: RunConfig) -> str:
@@ -18,3 +40,11 @@ def identity_digest(config: RunConfig) -> str:
     identity["prompt"]["max_prompt_tokens"] = config.max_prompt_tokens
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def identity_differences(before: Identity, after: Identity) -> Iterator[tuple[str, Any, Any]]:
+    """(dotted key, value before, value after) of every setting of the identity that differs, in order."""
+    for section in IDENTITY_SECTIONS:
+        old = getattr(before, section).model_dump(mode="json")
+        new = getattr(after, section).model_dump(mode="json")
+        yield from ((f"{section}.{name}", old[name], new[name]) for name in old if old[name] != new[name])

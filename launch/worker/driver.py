@@ -51,11 +51,14 @@ OnChange = Callable[[Sequence[TaskView]], None]
 
 @dataclass(frozen=True, slots=True)
 class LocalTasks:
-    """What to run. `gpus` are the ids to share out (none: tasks run on the CPU); logs are task-<T>.log."""
+    """What to run: some or all `tasks` of a submission, by number.
+
+    `gpus` are the ids to share out (none: tasks run on the CPU); logs are task-<T>.log.
+    """
 
     run: RunPaths
     submission: int
-    num_tasks: int
+    tasks: Sequence[int]
     log_dir: Path
     gpus: tuple[str, ...] = ()
     gpus_per_task: int = 0
@@ -87,9 +90,9 @@ class LocalTasks:
 def drive(tasks: LocalTasks, on_change: OnChange = lambda views: None) -> list[int]:
     """Runs every task to its end; the exit code of each task's last attempt, 75 for one never started.
 
-    In the main thread. TERM, INT and HUP are handed to every task once, and nothing is started any more; a
-    second one ends them at once; one that is ignored, as HUP is under nohup, stays ignored. `on_change` is
-    called when a task starts or ends, and every second.
+    In the main thread. TERM, INT and HUP are handed to every task once (INT as INT: a person waits), and
+    nothing is started any more; a second one ends them at once; one that is ignored, as HUP is under nohup,
+    stays ignored. `on_change` is called when a task starts or ends, and every second.
     """
     num_at_once = tasks.num_at_once
     with storage_errors(tasks.log_dir):
@@ -126,7 +129,7 @@ class _Driver:
 
     def run(self) -> list[int]:
         self._free_gpus = list(self._tasks.gpus)
-        self._all = [_Task(number) for number in range(self._tasks.num_tasks)]
+        self._all = [_Task(number) for number in self._tasks.tasks]
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._signals, selectors.EVENT_READ)
@@ -175,10 +178,11 @@ class _Driver:
         task.num_starts += 1
 
     def _hear_signals(self) -> None:
-        if any(number in STOP_SIGNALS for number in self._signals.take()):
+        orders = [number for number in self._signals.take() if number in STOP_SIGNALS]
+        if orders:
             self._num_orders += 1
             if self._num_orders == 1:
-                self._send(signal.SIGTERM)
+                self._send(signal.SIGINT if signal.SIGINT in orders else signal.SIGTERM)
             elif self._kill_at is None:
                 self._kill_at = time.monotonic() + KILL_AFTER_S
         if self._kill_at is not None:

@@ -10,8 +10,11 @@ USR2_RESERVE_S = 15.0
 """Of the lead that Slurm gives with USR2: for the last fsync, the kill, ended.json and the requeue."""
 TERM_TIME_S = 20.0
 """After TERM Slurm kills in KillWait seconds, 30 unless the site says otherwise; a task cannot ask."""
+INTERRUPT_TIME_S = 8.0
+"""After INT: a person pressed Ctrl-C and waits. Nothing may be left 15 s later."""
 PARENT_GONE_TIME_S = 5.0
 """After HUP: the driver on this machine died (tie_to_parent). Nothing of its may be left 10 s later."""
+STOP_TIMES_S = {signal.SIGINT: INTERRUPT_TIME_S, signal.SIGHUP: PARENT_GONE_TIME_S}
 SAME_ORDER_S = 3.0
 """scancel reaches a task twice: from Slurm, and forwarded by the batch shell."""
 
@@ -40,7 +43,7 @@ class StopOrder:
             return Asked.NOTHING
         if self._stop_asked_at is None:
             self._stop_asked_at = now
-            return self._drain_by(now + (PARENT_GONE_TIME_S if number == signal.SIGHUP else TERM_TIME_S))
+            return self._drain_by(now + STOP_TIMES_S.get(number, TERM_TIME_S))
         return Asked.NOTHING if now - self._stop_asked_at < SAME_ORDER_S else Asked.KILL
 
     def _drain_by(self, deadline: float) -> Asked:

@@ -17,7 +17,7 @@ BAD_WORDS = [
     (
         ["--preset", "quick_tst"],
         "--preset: no preset named 'quick_tst'. Did you mean quick_test? Write one of high_quality,"
-        " production, quick_test, throughput, or a file's path.",
+        " production, quick_test, single_node, throughput, or a file's path.",
     ),
     (["--preset", "./mine.yaml"], "--preset: no preset file './mine.yaml'. Check the path."),
     (
@@ -108,7 +108,7 @@ BAD_PRESETS = [
     (
         "extends: quick_tst\n",
         "bad.yaml:1: extends: no preset named 'quick_tst'. Did you mean quick_test? Write one of"
-        " high_quality, production, quick_test, throughput, or a file's path.",
+        " high_quality, production, quick_test, single_node, throughput, or a file's path.",
     ),
 ]
 

@@ -260,7 +260,7 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
             "extends: prodcution\n",
             "q.yaml:1: extends: no preset named 'prodcution'. Did you mean production? Write one of"
             " high_quality,"
-            " production, quick_test, throughput, or a file's path.",
+            " production, quick_test, single_node, throughput, or a file's path.",
         ),
         ("extends: none.yaml\n", "q.yaml:1: extends: no preset file 'none.yaml'. Check the path."),
         ("extends: q.yaml\n", "q.yaml:1: extends: a circle: q.yaml -> q.yaml. Remove one extends."),
@@ -383,7 +383,7 @@ def test_unknown_preset_and_cluster(workspace: Path) -> None:
     assert refusal(Layers("quicktest")) == (
         "--preset: no preset named 'quicktest'. Did you mean quick_test? Write one of high_quality,"
         " production,"
-        " quick_test, throughput, or a file's path."
+        " quick_test, single_node, throughput, or a file's path."
     )
     assert refusal(Layers("quick_test", "zzz")) == (
         "--cluster: no cluster named 'zzz'. Write one of example_gpu_partition, none, slurm, or a file's"

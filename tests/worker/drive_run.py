@@ -24,7 +24,7 @@ if __name__ == "__main__":
     tasks = LocalTasks(
         run=RunPaths(Path(run)),
         submission=1,
-        num_tasks=int(num_tasks),
+        tasks=range(int(num_tasks)),
         log_dir=Path(run).parent / "slurm_logs" / "run",
         gpus=tuple(split_ids(gpus)),
         gpus_per_task=int(gpus_per_task),

@@ -148,7 +148,7 @@ def log_of(run: RunPaths) -> str:
 
 def local(tmp_path: Path, **settings: Any) -> LocalTasks:
     """Tasks that are never started."""
-    return LocalTasks(RunPaths(tmp_path), 1, 4, tmp_path / "logs", **settings)
+    return LocalTasks(RunPaths(tmp_path), 1, range(4), tmp_path / "logs", **settings)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""This process among those that torchrun started. A plain process is the only one."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from launch.errors import RunError
+from launch.worker.processes import tie_to_parent
+
+T = TypeVar("T")
+
+LONGEST_WAIT = timedelta(days=30)
+"""For a rank that has ended to wait for the others: as long as a run may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Its `rank` of `size`, its rank on this host and how many are here; `agent` is torchrun's process."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    agent: int | None = None
+
+    def from_first(self, make: Callable[[], T]) -> T | None:
+        """What rank 0 makes, on every rank; where it cannot be made, None on the others."""
+        if self.size == 1:
+            return make()
+        from torch import distributed
+
+        values: list[T | None] = [None]
+        try:
+            if self.rank == 0:
+                values = [make()]
+        finally:
+            distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def gather(self, value: T) -> list[T]:
+        """What every rank passes, by rank, on every rank; RunError when a rank is gone."""
+        if self.size == 1:
+            return [value]
+        from torch import distributed
+
+        values: list[Any] = [None] * self.size
+        try:
+            distributed.all_gather_object(values, value)
+        except RuntimeError as error:
+            raise RunError(
+                f"a process of this run is gone ({str(error).splitlines()[0]}). What was generated is kept:"
+                " start the same command again."
+            ) from error
+        return values
+
+
+@contextmanager
+def joined_ranks(environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+    """The ranks of torchrun, joined over gloo; each ends with its agent."""
+    if "WORLD_SIZE" not in environment:
+        yield Ranks()
+        return
+    agent = os.getppid() if "TORCHELASTIC_RUN_ID" in environment else None
+    ranks = Ranks(
+        rank=int(environment["RANK"]),
+        size=int(environment["WORLD_SIZE"]),
+        local_rank=int(environment["LOCAL_RANK"]),
+        local_size=int(environment["LOCAL_WORLD_SIZE"]),
+        agent=agent,
+    )
+    if agent is not None:
+        tie_to_parent(agent)
+    if ranks.size == 1:
+        yield ranks
+        return
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    try:
+        yield ranks
+    finally:
+        distributed.destroy_process_group()
