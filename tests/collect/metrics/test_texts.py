@@ -97,7 +97,14 @@ def test_distinct(texts: list[str], language: Language, expected: tuple[float | 
 
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
-    [("abc", "abd", 2), ("abc", "abc", None), ("abc", "ab", 2), ("", "a", 0), ("", "", None), ("xa", "ya", 0)],
+    [
+        ("abc", "abd", 2),
+        ("abc", "abc", None),
+        ("abc", "ab", 2),
+        ("", "a", 0),
+        ("", "", None),
+        ("xa", "ya", 0),
+    ],
 )
 def test_first_difference(a: str, b: str, expected: int | None) -> None:
     assert first_difference(a, b) == expected
