@@ -1,7 +1,6 @@
 """Scores against references: by hand where that can be done, else as sacrebleu itself has them."""
 
 import pytest
-import sacrebleu
 
 from launch.collect.metrics.references import ReferenceScorer, bleu_tokenizer
 from launch.config.schema import Language
@@ -15,6 +14,8 @@ def test_the_mean_and_the_best_of_samples() -> None:
 
 
 def test_they_are_sacrebleus() -> None:
+    import sacrebleu
+
     text, reference = "It wasn't surprising to him.", "It was not unexpected by him."
     scores = ReferenceScorer(Language.ENGLISH).score([text], reference)
     assert scores.chrf_mean == sacrebleu.sentence_chrf(text, [reference], word_order=2).score
