@@ -1,7 +1,7 @@
 """A tiny Llama whose layers are quantised to 4 bits in the layout of AWQ or GPTQ, and the same one in floats.
 
-Packed here with numpy, for AutoAWQ is deprecated and AutoGPTQ needs a GPU; checkpoints in both layouts are what
-users have. Layouts: AutoAWQ's WQLinear_GEMM.from_linear, AutoGPTQ's QuantLinear.pack, both for 4 bits.
+Packed here with numpy, for AutoAWQ is deprecated and AutoGPTQ wants a GPU; checkpoints in both layouts are
+what users have. Layouts: AutoAWQ's WQLinear_GEMM.from_linear, AutoGPTQ's QuantLinear.pack, both for 4 bits.
 """
 
 import json
@@ -26,7 +26,7 @@ DTYPES = {"<f4": "F32", "<f2": "F16", "<i4": "I32"}
 def make_quantized_llama(folder: Path, layout: Layout, *, group_size: int = 64) -> tuple[Path, Path]:
     """(quantised checkpoint, the same weights in float32), both made in `folder`.
 
-    Column and group scales differ by factors, so that a scale or zero point in a wrong place is a wrong model.
+    Scales of columns and groups differ, so that a scale or zero point in a wrong place is a wrong model.
     """
     quantized = make_tiny_llama(folder / layout)
     plain = make_tiny_llama(folder / f"{layout}-in-floats")
@@ -64,7 +64,7 @@ def spread(rng: np.random.Generator, shape: tuple[int, ...], group_size: int) ->
 
 
 def quantize(weight: Floats, group_size: int, *, symmetric: bool) -> tuple[Integers, Floats, Integers]:
-    """Values from 0 to 15 (in, out), scales and zero points (groups, out): weight is about (q - zero) x scale."""
+    """q from 0 to 15 (in, out), scales and zeros (groups, out): the weight is about (q - zero) x scale."""
     groups = weight.reshape(-1, group_size, weight.shape[1])
     low, high = groups.min(axis=1), groups.max(axis=1)
     scales = np.maximum(-low, high) / 7 if symmetric else (high - low) / 15

@@ -14,9 +14,7 @@ SCHEMES = ("fp8", "w4a16", "w8a8")
 @click.command("quantize", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--scheme", type=click.Choice(SCHEMES), required=True, help="How weights and activations are held."
-)
+@click.option("--scheme", type=click.Choice(SCHEMES), help="How weights and activations are held; required.")
 @click.option(
     "--group-size",
     type=click.IntRange(1),
@@ -30,7 +28,11 @@ SCHEMES = ("fp8", "w4a16", "w8a8")
     help="Prompts of the dataset to calibrate w4a16 and w8a8 with.",
 )
 @click.option(
-    "--compare-items", type=click.IntRange(1), default=20, show_default=True, help="Items to compare."
+    "--compare-users",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Users whose items both generate; compare gives no verdict on fewer than 20.",
 )
 @click.option("--no-compare", is_flag=True, help="Do not generate with both and compare.")
 @click.option(
@@ -38,7 +40,9 @@ SCHEMES = ("fp8", "w4a16", "w8a8")
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Directory that holds the datasets.")
 @click.option(
-    "--python", type=click.Path(path_type=Path), help="Python with llmcompressor, instead of the pinned one."
+    "--quantizer-python",
+    type=click.Path(path_type=Path),
+    help="Python with llmcompressor, instead of the pinned one.",
 )
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 @setting_options
@@ -46,8 +50,8 @@ def command(**flags: Any) -> int:
     """Make a quantised checkpoint OUT of CHECKPOINT and compare the two.
 
     llm-compressor does it, in a pinned environment of its own that is made on first use; AutoAWQ, which older
-    guides name, is deprecated. Both checkpoints then generate --compare-items items of the dataset, greedily,
-    beside OUT in OUT.compare. vLLM loads OUT as it is: no --quantization is needed.
+    guides name, is deprecated. Both checkpoints then generate all items of --compare-users users, greedily;
+    results lie beside OUT in OUT.compare. vLLM loads OUT as it is: no --quantization is needed.
 
     fp8 needs no calibration and is the choice for throughput on GPUs that compute in it (Ada, Hopper, newer);
     w8a8 is for older ones; w4a16 is the smallest.

@@ -19,9 +19,10 @@ def comparison_dir(out: Path) -> Path:
     return out.with_name(f"{out.name}.compare")
 
 
-def compare(flags: dict[str, Any], config: RunConfig, out: Path) -> int:
+def compare(flags: dict[str, Any], config: RunConfig, checkpoints: tuple[Path, Path]) -> int:
     """Both runs, one after the other, then `vllm-launch compare`; the exit code of what did not end well.
 
+    `checkpoints` are the original and the quantised one; results lie in `comparison_dir` of the latter.
     Greedy unless the flags say otherwise: samples differ by chance alone, greedy texts by the weights.
     """
     if config.model.engine is EngineKind.AUTO and installed_vllm() is None:
@@ -31,8 +32,8 @@ def compare(flags: dict[str, Any], config: RunConfig, out: Path) -> int:
             err=True,
         )
         return ExitCode.OK
-    folder = comparison_dir(out)
-    for name, checkpoint in zip(PLACES, (flags["checkpoint"], out), strict=True):
+    folder = comparison_dir(checkpoints[1])
+    for name, checkpoint in zip(PLACES, checkpoints, strict=True):
         click.echo(f"\n{name}: {checkpoint}")
         code = submit(run_flags(flags, checkpoint, folder, name))
         if code != ExitCode.OK:
@@ -48,7 +49,8 @@ def run_flags(flags: dict[str, Any], checkpoint: Path, folder: Path, name: str) 
     settings = {key: value for key, value in flags.items() if "__" in key}
     settings |= {
         "model__checkpoint": str(checkpoint),
-        "data__limit_items": str(flags["compare_items"]),
+        "data__limit_users": str(flags["compare_users"]),
+        "data__limit_items": "null",  # which the preset may set
         "publish__output_dir": str(folder / name),
     }
     if settings["sampling__temperature"] is None:

@@ -13,6 +13,7 @@ from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from launch.config.shipped import shipped
+from launch.config.wording import listed
 from launch.errors import ConfigError, ExitCode
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.quantize.environment import describe_environment, differing, open_environment
@@ -28,7 +29,8 @@ OWN_SETTINGS = {
     "model.checkpoint": "Give the checkpoint as the first word.",
     "model.quantization": "The checkpoint made says it itself: leave it out.",
     "publish.output_dir": "Results of the comparison lie beside OUT: leave it out.",
-    "data.limit_items": "Write --compare-items.",
+    "data.limit_users": "Write --compare-users.",
+    "data.limit_items": "Write --compare-users.",
 }
 
 
@@ -48,7 +50,7 @@ def quantize(flags: dict[str, Any]) -> int:
     asked = _check(flags)
     prompts = draw_prompts(asked.config, flags["calibration_items"]) if asked.scheme.needs_prompts else None
     with storage_errors(asked.out):
-        python, versions = _environment(flags["python"])
+        python, versions = _environment(flags["quantizer_python"])
         wanted = Quantization(
             checkpoint=asked.original,
             out=asked.out,
@@ -66,11 +68,15 @@ def quantize(flags: dict[str, Any]) -> int:
             )
         made = produce(wanted, python)
     _tell_result(asked.original, made)
-    return compare(flags, asked.config, asked.out) if asked.compares else ExitCode.OK
+    if not asked.compares:
+        return ExitCode.OK
+    return compare(flags, asked.config, (asked.original.path, asked.out))
 
 
 def _check(flags: dict[str, Any]) -> Asked:
     """Everything that can be seen before time is spent."""
+    if flags["scheme"] is None:
+        raise ConfigError(f"--scheme: not set; expected {listed(Scheme)}. Give one.")
     scheme = Scheme(flags["scheme"])
     if flags["group_size"] is not None and scheme is not Scheme.W4A16:
         raise ConfigError(
@@ -104,7 +110,8 @@ def _environment(given: Path | None) -> tuple[Path, dict[str, str]]:
     versions = describe_environment(python, requirements)
     if "llmcompressor" not in versions:
         raise ConfigError(
-            f"--python: {given}: has no llmcompressor. Install {requirements} into it, or leave --python out."
+            f"--quantizer-python: {given}: has no llmcompressor. Install {requirements} into it, or leave"
+            " --quantizer-python out."
         )
     for line in differing(versions, requirements):
         _note(f"{given}: {line}")

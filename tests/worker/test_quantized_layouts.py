@@ -15,20 +15,22 @@ from tests.worker.engine_setups import make_requests, make_setup, run_all, texts
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 NUM_TOKENS = 16
-# vLLM has these kernels in 16 bits only. Measured below: what that costs, and what a wrong model costs.
-MOST_GAP = 0.5
+# vLLM has these kernels in 16 bits only. Measured: at most 0.005 for the right weights, 9.4 for others.
+MOST_GAP = 0.1
 
 
-def logit_gaps(checkpoint: Path, prompt: list[int], tokens: list[int]) -> list[float]:
-    """How far below the best logit each token lies, in float32 by transformers, each after those before it."""
+def logit_gaps(checkpoint: Path, prompts: list[list[int]], outputs: list[list[int]]) -> list[float]:
+    """How far each token lies below the best logit, after those before it, in float32 by transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    with torch.inference_mode():
-        logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
-    chosen = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0]
-    gaps: list[float] = (logits.max(dim=1).values - chosen).tolist()
+    gaps: list[float] = []
+    for prompt, tokens in zip(prompts, outputs, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0]
+        gaps += (logits.max(dim=1).values - chosen).tolist()
     return gaps
 
 
@@ -64,12 +66,9 @@ def test_a_packed_checkpoint_computes_what_its_weights_say(
     assert engine.facts.settings["dtype"] == "bfloat16"
     assert all(texts_of(generation)[0] for generation in generations.values())
 
-    gaps = [gap for ids, out in zip(prompts, tokens, strict=True) for gap in logit_gaps(plain, ids, out)]
+    gaps = logit_gaps(plain, prompts, tokens)
     assert len(gaps) == len(prompts) * NUM_TOKENS
-    print("gaps", sorted(gaps)[-5:], max(gaps))
     assert max(gaps) < MOST_GAP
     # The measure tells models apart: the weights before they were rescaled and rounded are another one.
     other = make_tiny_llama(tmp_path / "other")
-    strange = [gap for ids, out in zip(prompts, tokens, strict=True) for gap in logit_gaps(other, ids, out)]
-    print("strange", sorted(strange)[len(strange) // 2], max(strange))
-    assert max(strange) > 2 * MOST_GAP
+    assert max(logit_gaps(other, prompts, tokens)) > 10 * MOST_GAP

@@ -32,6 +32,7 @@ for name in sys.argv[1:]:
         pass
 print(json.dumps(found))
 """
+GIVE = "Give the Python of an environment."
 Say = Callable[[str], None]
 
 
@@ -75,11 +76,9 @@ def describe_environment(python: Path, requirements: Path) -> dict[str, str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise ConfigError(
-            f"--python: {python}: cannot be run: {error.strerror}. Give the Python of an environment."
-        ) from None
+        raise ConfigError(f"--quantizer-python: {python}: cannot be run: {error.strerror}. {GIVE}") from None
     if done.returncode:
-        raise ConfigError(f"--python: {python}: does not run as Python. Give the Python of an environment.")
+        raise ConfigError(f"--quantizer-python: {python}: does not run as Python. {GIVE}")
     versions: dict[str, str] = json.loads(done.stdout)
     return versions
 
@@ -130,7 +129,7 @@ def _make(directory: Path, requirements: Path, *, cpu: bool, say: Say) -> None:
     if made.returncode:
         raise QuantizeError(
             f"{directory}: python -m venv failed: {_reason(made.stdout + made.stderr)}. Install python3-venv,"
-            " or give --python an environment that has llmcompressor."
+            " or give --quantizer-python an environment that has llmcompressor."
         )
     _install(directory, requirements, cpu=cpu, say=say)
     stamp = {"requirements": pins(requirements), "cpu": cpu}
@@ -160,8 +159,8 @@ def _install(directory: Path, requirements: Path, *, cpu: bool, say: Say) -> Non
         log = directory / LOG
         raise QuantizeError(
             f"{directory}: pip cannot install llm-compressor: {_reason(log.read_text(errors='replace'))}."
-            f" All of it is in {log}. Set pip an index that has it (PIP_INDEX_URL), or give --python an"
-            " environment made elsewhere."
+            f" All of it is in {log}. Set pip an index that has it (PIP_INDEX_URL), or give --quantizer-python"
+            " the Python of an environment made elsewhere."
         )
 
 

@@ -66,7 +66,7 @@ def quantise(request: dict[str, Any]) -> dict[str, Any]:
         "group_size": group_size,
         "ignored": IGNORED,
         "num_modules": len(widths),
-        "device": str(model.device),
+        "device": device_name(),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -129,6 +129,13 @@ def load_calibration(path: Path) -> dict[str, Any]:
         "max_seq_length": max(map(len, rows)),
         "shuffle_calibration_samples": False,
     }
+
+
+def device_name() -> str:
+    """The GPU that llm-compressor computes on, one layer after the other, or the CPU."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":
