@@ -49,6 +49,7 @@ def run_flags(flags: dict[str, Any], checkpoint: Path, folder: Path, name: str) 
     settings = {key: value for key, value in flags.items() if "__" in key}
     settings |= {
         "model__checkpoint": str(checkpoint),
+        "model__quantization": "null",  # each is what its own config.json says
         "data__limit_users": str(flags["compare_users"]),
         "data__limit_items": "null",  # which the preset may set
         "publish__output_dir": str(folder / name),

@@ -16,7 +16,7 @@ from launch.config.shipped import shipped
 from launch.config.wording import listed
 from launch.errors import ConfigError, ExitCode
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
-from launch.model.quantize.environment import describe_environment, differing, open_environment
+from launch.model.quantize.environment import cache_dir, describe_environment, differing, open_environment
 from launch.model.quantize.produce import Quantization, produce, refuse_quantized, refuse_taken
 from launch.model.quantize.record import describe, read_record
 from launch.model.quantize.schemes import Scheme
@@ -49,23 +49,22 @@ def quantize(flags: dict[str, Any]) -> int:
     """Makes the quantised checkpoint of the flags of `vllm-launch quantize`; the exit code."""
     asked = _check(flags)
     prompts = draw_prompts(asked.config, flags["calibration_items"]) if asked.scheme.needs_prompts else None
-    with storage_errors(asked.out):
+    with storage_errors(cache_dir()):
         python, versions = _environment(flags["quantizer_python"])
-        wanted = Quantization(
-            checkpoint=asked.original,
-            out=asked.out,
-            scheme=asked.scheme,
-            group_size=flags["group_size"],
-            prompts=list(prompts.token_ids.values()) if prompts else [],
-            trust_remote_code=asked.config.model.trust_remote_code,
-            record=describe(asked.original, asked.scheme, versions) | _calibration(asked.config, prompts),
-        )
-        _tell("scheme", f"{asked.scheme}: {asked.scheme.meaning}")
-        if prompts:
-            _tell(
-                "prompts",
-                f"{len(prompts.token_ids)} of {prompts.of_items} items, {prompts.num_tokens:,} tokens",
-            )
+    wanted = Quantization(
+        checkpoint=asked.original,
+        out=asked.out,
+        scheme=asked.scheme,
+        group_size=flags["group_size"],
+        prompts=list(prompts.token_ids.values()) if prompts else [],
+        trust_remote_code=asked.config.model.trust_remote_code,
+        record=describe(asked.original, asked.scheme, versions) | _calibration(asked.config, prompts),
+    )
+    _tell("scheme", f"{asked.scheme}: {asked.scheme.meaning}")
+    if prompts:
+        taken = f"{len(prompts.token_ids)} of {prompts.of_items} items"
+        _tell("prompts", f"{taken}, {prompts.num_tokens:,} tokens")
+    with storage_errors(asked.out):
         made = produce(wanted, python)
     _tell_result(asked.original, made)
     if not asked.compares:
@@ -82,12 +81,7 @@ def _check(flags: dict[str, Any]) -> Asked:
         raise ConfigError(
             f"--group-size: has no meaning with --scheme {scheme}. Leave it out, or choose w4a16."
         )
-    given = collect_flags(flags)
-    for key, advice in OWN_SETTINGS.items():
-        if key in given:
-            raise ConfigError(f"{given[key][0]}: is not taken by quantize. {advice}")
-    given["model.checkpoint"] = ("CHECKPOINT", str(flags["checkpoint"]))
-    config = resolve(Layers(flags["preset"], None, given, flags["sets"])).config
+    config = _resolve(flags)
     out = flags["out"].expanduser().absolute()
     original = inspect_checkpoint(flags["checkpoint"].expanduser())
     refuse_quantized(original)
@@ -98,6 +92,15 @@ def _check(flags: dict[str, Any]) -> Asked:
     if compares or scheme.needs_prompts:
         config = with_dataset(config, flags["data_root"])
     return Asked(original, out, scheme, config, compares)
+
+
+def _resolve(flags: dict[str, Any]) -> RunConfig:
+    given = collect_flags(flags)
+    for key, advice in OWN_SETTINGS.items():
+        if key in given:
+            raise ConfigError(f"{given[key][0]}: is not taken by quantize. {advice}")
+    given["model.checkpoint"] = ("CHECKPOINT", str(flags["checkpoint"]))
+    return resolve(Layers(flags["preset"], None, given, flags["sets"])).config
 
 
 def _environment(given: Path | None) -> tuple[Path, dict[str, str]]:

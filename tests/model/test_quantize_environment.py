@@ -4,6 +4,7 @@ Made here of one small real package instead of llm-compressor and its 1.5 GB.
 """
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -119,6 +120,12 @@ def test_what_pip_cannot_find_is_said_and_leaves_nothing_that_is_used(requiremen
     assert str(directory / LOG) in str(raised.value) and "--quantizer-python" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not (directory / STAMP).exists()
+
+
+def test_a_python_without_venv_is_said(requirements: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "_base_executable", "/bin/false")
+    with pytest.raises(QuantizeError, match=r"python -m venv failed: it said nothing\. Install python3-venv"):
+        open_environment(requirements, cpu=True, say=lambda line: None)
 
 
 def test_versions_of_an_environment_without_any(bare_python: Path, requirements: Path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,10 +109,23 @@ def test_what_the_recipe_is_asked(tmp_path: Path, tiny: Path):
     }
 
 
-def test_a_result_that_is_not_quantised_is_no_result(tmp_path: Path, tiny: Path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "without quantization_config"),
+        ({"quantization_config": {}, "eos_token_id": 7}, r"ends samples with tokens \(7,\), .* with \(2,\)"),
+    ],
+)
+def test_a_result_that_is_not_what_was_asked_is_none(
+    tmp_path: Path, tiny: Path, changes: dict[str, Any], message: str
+):
+    (tiny / "generation_config.json").unlink()
+    result = make_tiny_llama(tmp_path / "result")
+    (result / "generation_config.json").unlink()
+    add_to_config(result, changes)
     copies = tmp_path / "python"
-    copies.write_text(f"#!/bin/sh\ncp -r {tiny} checkpoint; echo '{{}}' > answer.json\n")
+    copies.write_text(f"#!/bin/sh\ncp -r {result} checkpoint; echo '{{}}' > answer.json\n")
     copies.chmod(0o755)
-    with pytest.raises(QuantizeError, match="without quantization_config"):
+    with pytest.raises(QuantizeError, match=message):
         produce(asked(tiny, tmp_path / "out"), copies)
     assert not (tmp_path / "out").exists()

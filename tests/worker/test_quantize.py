@@ -92,3 +92,16 @@ def test_a_group_size_that_does_not_divide_is_one_line_and_leaves_nothing(
     with pytest.raises(CheckpointError, match=r"tiny: group size 96 does not divide 256, the input width of"):
         produce(wanted, quantizer_python)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_model_without_linear_layers_is_one_line(tmp_path: Path, quantizer_python: Path):
+    # GPT-2 has layers of a kind of its own (Conv1D); its weights are not read before that is seen.
+    checkpoint = make_tiny_llama(tmp_path / "tiny")
+    shape = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 640, "n_positions": 64}
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "eos_token_id": 2, **shape}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    wanted = Quantization(
+        inspect_checkpoint(checkpoint), tmp_path / "out", Scheme.W8A8, None, [[1]], False, {}
+    )
+    with pytest.raises(CheckpointError, match=r"tiny: no Linear layer was found in it"):
+        produce(wanted, quantizer_python)

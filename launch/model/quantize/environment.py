@@ -159,8 +159,8 @@ def _install(directory: Path, requirements: Path, *, cpu: bool, say: Say) -> Non
         log = directory / LOG
         raise QuantizeError(
             f"{directory}: pip cannot install llm-compressor: {_reason(log.read_text(errors='replace'))}."
-            f" All of it is in {log}. Set pip an index that has it (PIP_INDEX_URL), or give --quantizer-python"
-            " the Python of an environment made elsewhere."
+            f" All of it is in {log}. Set pip an index that has it (PIP_INDEX_URL), or give"
+            " --quantizer-python the Python of an environment made elsewhere."
         )
 
 

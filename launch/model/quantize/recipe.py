@@ -82,7 +82,9 @@ def find_widths(checkpoint: str, remote_code: bool) -> dict[str, int]:
     linear = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
     widths = {name: part.in_features for name, part in linear.items() if name not in IGNORED}
     if not widths:
-        raise RecipeError("no Linear layer was found in it; llm-compressor has nothing to quantise")
+        raise RecipeError(
+            "no Linear layer was found in it, so there is nothing to quantise. Choose another checkpoint."
+        )
     return widths
 
 
