@@ -18,7 +18,7 @@ from tests.local_submit import Desk
 from tests.models import make_tiny_llama
 from tests.runs import SCENARIOS
 
-# Measured on two shared cores: 90 s, and 60 s more where the environment has to be made.
+# Measured on two shared cores: 107 s, and 52 s more where the environment has to be made.
 TIMEOUT_S = 400
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(TIMEOUT_S + 20)]
 
