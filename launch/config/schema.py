@@ -151,7 +151,8 @@ class PromptConfig(Section):
     )
     reasoning_end: str | None = Field(
         default=None,
-        description="Text up to and including the last of these, such as </think>, is stored apart.",
+        description="Text up to and including the last of these is stored apart; </think> unless set, where"
+        " the chat template has it; '' for never.",
     )
 
 

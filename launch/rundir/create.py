@@ -19,9 +19,10 @@ from pathlib import Path
 
 from launch.config.checks import ignored_by_engine
 from launch.config.identity import identity_digest
-from launch.config.schema import EngineKind, Language, RunConfig
+from launch.config.schema import EngineKind, Language, PromptConfig, RunConfig
 from launch.config.shipped import shipped
 from launch.errors import ConfigError, InputError, RunError
+from launch.model.chat_template import read_chat_template, template_variables
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.engines import resolve_engine
 from launch.model.tokenizer import open_light_tokenizer
@@ -32,9 +33,10 @@ from launch.rundir.journal import fsync_directory, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, write_plan
 from launch.rundir.records import CheckpointRecord, RunRecord, Subset, now, save_record
-from launch.scenarios.chat import probe_chat_form
+from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
+from launch.scenarios.reasoning import default_reasoning_end, opens_reasoning
 from launch.scenarios.records import Item, User
 from launch.scenarios.stream import stream_users
 
@@ -60,11 +62,11 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A configuration with everything resolved, its checkpoint, and what is to be said of the engine."""
+    """A configuration with everything resolved, its checkpoint, and what is to be said."""
 
     config: RunConfig
     checkpoint: Checkpoint
-    said: str
+    notes: tuple[str, ...]
 
 
 def freeze_request(asked: RunConfig) -> Frozen:
@@ -73,14 +75,32 @@ def freeze_request(asked: RunConfig) -> Frozen:
     find_history(scenario_dir(asked), asked.prompt.ablation_config)
     checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
     kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
-    return Frozen(freeze(asked, checkpoint.path, kind), checkpoint, said)
+    template = read_chat_template(checkpoint.path)
+    prompt, notes = meet_template(asked.prompt, template)
+    asked = asked.model_copy(update={"prompt": prompt})
+    return Frozen(freeze(asked, checkpoint.path, kind), checkpoint, (said, *notes))
+
+
+def meet_template(prompt: PromptConfig, template: str | None) -> tuple[PromptConfig, list[str]]:
+    """The prompt settings with what a chat template decides, and what is to be said of it."""
+    notes = []
+    known = template_variables(template) if template is not None else frozenset()
+    unused = sorted(set(prompt.chat_template_kwargs) - known)
+    if unused:
+        why = "there is no chat template" if template is None else "the chat template does not read it"
+        notes.append(f"prompt.chat_template_kwargs: {', '.join(unused)}: ignored, {why}")
+    end = default_reasoning_end(template)
+    if prompt.reasoning_end is None and end is not None:
+        notes.append(f"prompt.reasoning_end: {end}, which the chat template has: reasoning is stored apart")
+        prompt = prompt.model_copy(update={"reasoning_end": end})
+    return prompt, notes
 
 
 def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
     """Checks, freezes and names a run; its directory, whole. `check` is asked before anything is written."""
     frozen = freeze_request(request.config)
     config = frozen.config
-    notes = (*request.notes, frozen.said, *ignored_by_engine(config.model.engine, request.places))
+    notes = (*request.notes, *frozen.notes, *ignored_by_engine(config.model.engine, request.places))
     digest = identity_digest(config)
     run_id = check_name(request.name or _default_name(request.preset, config, digest))
     final = RunPaths(request.place or request.runs_dir / run_id)
@@ -206,6 +226,9 @@ def _fill(
         ),
         code=code_version(),
         chat_form=form.value,
+        reasoning_opened=opens_reasoning(
+            probe_prompt(tokenizer, form, config.prompt.chat_template_kwargs), config.prompt.reasoning_end
+        ),
         scenario_digest=file_digest(scenario),
         templates_digest=tree_digest(run.templates),
         subset=subset,

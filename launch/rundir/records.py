@@ -66,6 +66,7 @@ class RunRecord(Section):
     checkpoint: CheckpointRecord
     code: CodeVersion
     chat_form: str = Field(description="native, folded or text: how prompts meet the chat template.")
+    reasoning_opened: bool = Field(default=False, description="Prompts end within the reasoning.")
     scenario_digest: str
     templates_digest: str
     subset: Subset | None = None

@@ -159,6 +159,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
         max_prompt_tokens=config.max_prompt_tokens,
+        reasoning_opened=record.reasoning_opened,
     )
 
     def on_dead(message: str) -> None:

@@ -10,7 +10,10 @@ from launch.scenarios.records import Generation, Request
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
-    """All that an engine is opened with; `eos_token_ids` come from generation_config.json."""
+    """All that an engine is opened with.
+
+    `eos_token_ids` come from generation_config.json; `reasoning_opened`: prompts end within the reasoning.
+    """
 
     checkpoint: Path
     model: ModelConfig
@@ -19,6 +22,7 @@ class EngineSetup:
     reasoning_end: str | None
     eos_token_ids: tuple[int, ...]
     max_prompt_tokens: int
+    reasoning_opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
