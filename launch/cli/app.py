@@ -22,6 +22,7 @@ COMMANDS = {
     "cancel": "Cancel a run's jobs, the merge job included.",
     "merge": "Check a run's results and publish them.",
     "verify": "Check a published directory against its manifest.",
+    "compare": "Compare the texts of two published directories.",
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
     "presets": "List the presets, clusters and datasets.",
 }

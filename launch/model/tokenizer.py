@@ -60,6 +60,23 @@ def open_reference_tokenizer(checkpoint: Path, trust_remote_code: bool) -> ChatT
     return _ReferenceTokenizer(checkpoint, trust_remote_code)
 
 
+def load_tokenizer_file(checkpoint: Path) -> Tokenizer:
+    """tokenizer.json of a checkpoint, whole texts, no padding; CheckpointError when it cannot be read."""
+    path = checkpoint / "tokenizer.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: not found; tokens cannot be counted without it. Save it there with"
+            " transformers' AutoTokenizer (save_pretrained)."
+        )
+    try:
+        loaded = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
+        raise CheckpointError(f"{path}: not a tokenizer ({error}). Copy the checkpoint again.") from None
+    loaded.no_truncation()
+    loaded.no_padding()
+    return loaded
+
+
 class _LightTokenizer:
     def __init__(self, checkpoint: Path) -> None:
         self._checkpoint = checkpoint
@@ -95,20 +112,7 @@ class _LightTokenizer:
 
     def _tokenizer(self) -> Tokenizer:
         if self._loaded is None:
-            path = self._checkpoint / "tokenizer.json"
-            if not path.is_file():
-                raise CheckpointError(
-                    f"{path}: not found; tokens cannot be counted without it. Save it there with"
-                    " transformers' AutoTokenizer (save_pretrained)."
-                )
-            try:
-                self._loaded = Tokenizer.from_file(str(path))
-            except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower
-                raise CheckpointError(
-                    f"{path}: not a tokenizer ({error}). Copy the checkpoint again."
-                ) from None
-            self._loaded.no_truncation()
-            self._loaded.no_padding()
+            self._loaded = load_tokenizer_file(self._checkpoint)
         return self._loaded
 
 

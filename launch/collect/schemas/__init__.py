@@ -1,4 +1,4 @@
-"""JSON Schemas of the published files; those of .jsonl files describe one line."""
+"""JSON Schemas of the published files, and of what `compare --json` says; .jsonl files: of one line."""
 
 from functools import cache
 from pathlib import Path
@@ -6,11 +6,19 @@ from typing import Any
 
 import orjson
 
-NAMES = ("test_leaderboard", "user", "generations", "provenance", "inference_summary", "manifest")
+NAMES = (
+    "test_leaderboard",
+    "user",
+    "generations",
+    "provenance",
+    "inference_summary",
+    "manifest",
+    "comparison",
+)
 
 
 @cache
 def read_schema(name: str) -> dict[str, Any]:
-    """The schema of a published file by its stem, `user` for those below users/."""
+    """The schema of a published file by its stem, `user` for those below users/, or `comparison`."""
     schema: dict[str, Any] = orjson.loads(Path(__file__).with_name(f"{name}.schema.json").read_bytes())
     return schema

@@ -1,0 +1,1 @@
+"""Figures over texts: pure functions that know no files, runs or commands."""

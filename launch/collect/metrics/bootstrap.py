@@ -1,0 +1,104 @@
+"""Intervals by a bootstrap over users: items of one user are alike, so users are drawn, not items.
+
+A figure is a mean over items. Each resample draws as many users as there are, with replacement, each with
+all of its items, and takes the mean again (a cluster bootstrap). All figures of one resample come from the
+same draw, so a difference of two figures is paired. Intervals are percentiles of 1,000 resamples (Efron and
+Tibshirani 1993, ch. 13). The seed is fixed: the same results give the same interval.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+NUM_RESAMPLES = 1000
+SEED = 42
+CONFIDENCE = 0.95
+# With exponential values the 95 % interval held the true mean in 0.91 of 2,000 simulations with 20 users, and
+# in 0.79 with 5 (tests/collect/metrics/test_bootstrap.py repeats it).
+MIN_USERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and its interval; the interval is None where no resample had a value."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval holds 0; an unknown interval does."""
+        return self.low is None or self.high is None or self.low <= 0 <= self.high
+
+
+class ClusterSums:
+    """Sums and numbers of item values by user, for several columns; memory: 16 bytes a user and column."""
+
+    def __init__(self, num_columns: int) -> None:
+        self.num_columns = num_columns
+        self._rows: dict[str, int] = {}
+        self._sums = array("d")
+        self._counts = array("d")
+        self._blank = array("d", [0.0] * num_columns)
+
+    def add(self, user: str, values: Sequence[float | None]) -> None:
+        """Adds one item of a user; None where it has no value."""
+        row = self._rows.setdefault(user, len(self._rows))
+        start = row * self.num_columns
+        if start == len(self._sums):
+            self._sums.extend(self._blank)
+            self._counts.extend(self._blank)
+        for column, value in enumerate(values):
+            if value is not None:
+                self._sums[start + column] += value
+                self._counts[start + column] += 1
+
+    def matrices(self) -> tuple[Matrix, Matrix]:
+        """Sums and counts, users by columns; users sorted, so that their order of arrival changes nothing."""
+        order = [self._rows[user] for user in sorted(self._rows)]
+        shape = (len(order), self.num_columns)
+        sums = np.array(self._sums, dtype=np.float64).reshape(shape)[order]
+        counts = np.array(self._counts, dtype=np.float64).reshape(shape)[order]
+        return sums, counts
+
+
+def means(sums: Matrix, counts: Matrix) -> Matrix:
+    """The mean over all items of each column; NaN for a column without values."""
+    return _divide(sums.sum(axis=0), counts.sum(axis=0))
+
+
+def resampled_means(
+    sums: Matrix, counts: Matrix, num_resamples: int = NUM_RESAMPLES, seed: int = SEED
+) -> Matrix:
+    """The means of every resample, resamples by columns; NaN where a resample drew no value."""
+    num_users = len(sums)
+    random = np.random.default_rng(seed)
+    found = np.empty((num_resamples, sums.shape[1]))
+    for number in range(num_resamples if num_users else 0):
+        times = np.bincount(random.integers(0, num_users, num_users), minlength=num_users)
+        found[number] = _divide(times @ sums, times @ counts)
+    return found if num_users else np.full_like(found, np.nan)
+
+
+def estimate(value: float, resampled: Matrix) -> Estimate | None:
+    """The value with its percentile interval; None for a value that is none."""
+    if np.isnan(value):
+        return None
+    kept = resampled[~np.isnan(resampled)]
+    if not len(kept):
+        return Estimate(float(value), None, None)
+    edge = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(kept, [edge, 1 - edge])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _divide(sums: Any, counts: Any) -> Matrix:
+    result: Matrix = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
+    return result
