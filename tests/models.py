@@ -78,6 +78,65 @@ def make_tiny_llama(
     return path
 
 
+def make_tiny_lora(
+    path: Path,
+    base: Path,
+    *,
+    seed: int = 1,
+    rank: int = 8,
+    weights: Literal["safetensors", "bin"] = "safetensors",
+    base_name: str | None = None,
+    **settings: Any,
+) -> Path:
+    """Make a LoRA adapter for the tiny Llama at `base`, as peft saves it, in the directory `path`; return it.
+
+    It changes the attention and the MLP enough that greedy texts differ. `settings` go into
+    adapter_config.json, such as use_rslora; `base_name` is what stands there for the base. Only "bin" needs
+    torch.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name or str(base),
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted({name.split(".")[-2] for name in _adapted(base)}),
+    }
+    _write_json(path / "adapter_config.json", config | settings)
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, (size_out, size_in) in _adapted(base).items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        for part, shape in (("A", (rank, size_in)), ("B", (size_out, rank))):
+            values = rng.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
+            tensors[f"{stem}.lora_{part}.weight"] = to_bfloat16(values)
+    if weights == "safetensors":
+        write_safetensors(path / "adapter_model.safetensors", tensors)
+    else:
+        _save_bin(path / "adapter_model.bin", tensors)
+    return path
+
+
+def _adapted(base: Path) -> dict[str, tuple[int, int]]:
+    """Name and shape of each matrix of the layers."""
+    shapes = _shapes(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    return {
+        name: (shape[0], shape[1]) for name, shape in shapes.items() if ".layers." in name and len(shape) > 1
+    }
+
+
+def _save_bin(path: Path, tensors: dict[str, NDArray[np.uint16]]) -> None:
+    """What torch.save writes."""
+    import torch
+
+    torch.save({name: torch.from_numpy(bits).view(torch.bfloat16) for name, bits in tensors.items()}, path)
+
+
 def _config(num_layers: int, num_heads: int, num_kv_heads: int, head_dim: int) -> dict[str, Any]:
     hidden_size = num_heads * head_dim
     return {
