@@ -7,7 +7,7 @@ runs (SmolLM2 has 9 heads, which 2 does not divide), chat templates of any kind,
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,13 +86,14 @@ def make_tiny_lora(
     rank: int = 8,
     weights: Literal["safetensors", "bin"] = "safetensors",
     base_name: str | None = None,
+    whole_tensors: Sequence[str] = (),
     **settings: Any,
 ) -> Path:
     """Make a LoRA adapter for the tiny Llama at `base`, as peft saves it, in the directory `path`; return it.
 
     It changes the attention and the MLP enough that greedy texts differ. `settings` go into
-    adapter_config.json, such as use_rslora; `base_name` is what stands there for the base. Only "bin" needs
-    torch.
+    adapter_config.json, such as use_rslora; `base_name` is what stands there for the base; `whole_tensors`
+    are put beside it by name. Only "bin" needs torch.
     """
     path.mkdir(parents=True, exist_ok=True)
     config = {
@@ -115,11 +116,31 @@ def make_tiny_lora(
         for part, shape in (("A", (rank, size_in)), ("B", (size_out, rank))):
             values = rng.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
             tensors[f"{stem}.lora_{part}.weight"] = to_bfloat16(values)
+    tensors |= {name: to_bfloat16(np.ones((1, 1), np.float32)) for name in whole_tensors}
     if weights == "safetensors":
         write_safetensors(path / "adapter_model.safetensors", tensors)
     else:
         _save_bin(path / "adapter_model.bin", tensors)
     return path
+
+
+def put_in_hub_cache(cache: Path, checkpoint: Path, hub_id: str, branch: str = "main") -> Path:
+    """Put a copy of `checkpoint` into a hub cache as huggingface_hub lays it out; return the snapshot.
+
+    Blobs named by digest, links to them in snapshots/<commit>/, and the commit in refs/<branch>.
+    """
+    repository = cache / f"models--{hub_id.replace('/', '--')}"
+    commit = hashlib.sha1(f"{hub_id} {branch}".encode()).hexdigest()
+    snapshot = repository / "snapshots" / commit
+    for directory in (repository / "blobs", repository / "refs", snapshot):
+        directory.mkdir(parents=True, exist_ok=True)
+    for file in sorted(checkpoint.iterdir()):
+        content = file.read_bytes()
+        blob = repository / "blobs" / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+    (repository / "refs" / branch).write_text(commit, encoding="ascii")
+    return snapshot
 
 
 def _adapted(base: Path) -> dict[str, tuple[int, int]]:

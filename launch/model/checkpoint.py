@@ -22,9 +22,9 @@ class Checkpoint:
     `path` is the directory of the model's weights, of an `adapter` its base model's; `tokenizer_dir` holds
     tokenizer and chat template, often the same. `architecture` is the first of config.json's `architectures`;
     `config` is config.json; `files` the digest of each file that counts, an adapter's behind `adapter/` and
-    those of a tokenizer elsewhere behind `tokenizer/`, and `digest` one over all (launch.model.fingerprint says
-    what they cannot see); `eos_token_ids` end a sample in every engine alike. `hub_id` is what was asked for
-    where that was no directory; `notes` say how the parts were found.
+    those of a tokenizer elsewhere behind `tokenizer/`, and `digest` one over all (launch.model.fingerprint
+    says what they cannot see); `eos_token_ids` end a sample in every engine alike. `hub_id` is what was asked
+    for where that was no directory; `notes` say how the parts were found.
     """
 
     path: Path
