@@ -21,6 +21,8 @@ _ALIASES = {"model.checkpoint": ["--checkpoint-dir"]}
 _TEXT_FIELDS = frozenset(
     {
         "model.checkpoint",
+        "model.base_checkpoint",
+        "model.tokenizer",
         "data.dataset",
         "data.scenario_path",
         "prompt.system_prompt",

@@ -34,20 +34,23 @@ class InstalledEngines:
 
 
 def resolve_engine(
-    kind: EngineKind, architecture: str | None, installed: InstalledEngines | None = None
+    kind: EngineKind,
+    architecture: str | None,
+    installed: InstalledEngines | None = None,
+    objection: str | None = None,
 ) -> tuple[EngineKind, str]:
     """The engine, never AUTO, and the sentence to say aloud.
 
-    What is asked for is taken. AUTO is vllm if it is installed and knows `architecture` (from config.json),
-    else transformers; EngineError when neither is installed.
+    What is asked for is taken. AUTO is vllm if it is installed, knows `architecture` (from config.json) and
+    has no `objection` to the checkpoint otherwise, else transformers; EngineError when neither is installed.
     """
     installed = installed or find_installed_engines()
     if kind is not EngineKind.AUTO:
         return kind, f"engine {kind}: as asked for{_remark(kind, installed)}"
-    if installed.vllm and architecture and architecture in (installed.architectures or ()):
+    if installed.vllm and architecture and architecture in (installed.architectures or ()) and not objection:
         remark = _remark(EngineKind.VLLM, installed)
         return EngineKind.VLLM, f"engine vllm: {installed.vllm} knows {architecture}{remark}"
-    why = _why_not_vllm(installed, architecture)
+    why = _why_not_vllm(installed, architecture) or objection
     if not installed.transformers:
         raise EngineError(
             f"model.engine: auto: {why}, and transformers is not installed. Install vllm-launch[vllm] (GPU)"
@@ -129,14 +132,16 @@ def _find_registry() -> Path | None:
     return None
 
 
-def _why_not_vllm(installed: InstalledEngines, architecture: str | None) -> str:
+def _why_not_vllm(installed: InstalledEngines, architecture: str | None) -> str | None:
     if installed.vllm is None:
         return "vLLM is not installed here"
     if architecture is None:
         return "config.json names no architecture"
     if installed.architectures is None:
         return f"the architectures of {installed.vllm} cannot be read"
-    return f"{installed.vllm} does not know {architecture}"
+    if architecture not in installed.architectures:
+        return f"{installed.vllm} does not know {architecture}"
+    return None
 
 
 def _remark(kind: EngineKind, installed: InstalledEngines) -> str:

