@@ -23,6 +23,7 @@ from launch.config.shipped import shipped
 from launch.errors import ConfigError, InputError, RunError
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.engines import resolve_engine
+from launch.model.preflight import check_before_start
 from launch.model.tokenizer import open_light_tokenizer
 from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
@@ -60,7 +61,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
     kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
     config = freeze(asked, checkpoint.path, kind)
-    notes = (*request.notes, said)
+    notes = (*request.notes, said, *check_before_start(asked, checkpoint, kind))
     digest = identity_digest(config)
     run_id = request.name or _default_name(request.preset, config, digest)
     final = RunPaths(request.runs_dir / check_name(run_id))
