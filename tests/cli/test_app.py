@@ -23,7 +23,7 @@ def test_an_unknown_command(tmp_path: Path):
     said = vllm_launch("zzz", cwd=tmp_path)
     assert said.errors == [
         "vllm-launch: no command named 'zzz'. Write one of submit, resume, status, cancel, merge, verify,"
-        " prompts, presets. See `vllm-launch --help`."
+        " check-model, prompts, presets. See `vllm-launch --help`."
     ]
 
 
