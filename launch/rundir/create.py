@@ -25,6 +25,7 @@ from launch.errors import ConfigError, InputError, RunError
 from launch.model.chat_template import read_chat_template, template_variables
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.engine_fit import choose_engine
+from launch.model.preflight import check_before_start
 from launch.model.tokenizer import open_light_tokenizer
 from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
@@ -76,9 +77,10 @@ def freeze_request(asked: RunConfig) -> Frozen:
     checkpoint = inspect_parts(asked, needs_weights=asked.engine.load_format != "dummy")
     trusted = asked.model.trust_remote_code
     kind, said = choose_engine(asked.model.engine, checkpoint, trust_remote_code=trusted)
+    fits = check_before_start(asked, checkpoint, kind)
     prompt, notes = meet_template(asked.prompt, read_chat_template(checkpoint.tokenizer_dir))
     asked = asked.model_copy(update={"prompt": prompt})
-    return Frozen(freeze(asked, checkpoint, kind), checkpoint, (*checkpoint.notes, *said, *notes))
+    return Frozen(freeze(asked, checkpoint, kind), checkpoint, (*checkpoint.notes, *said, *notes, *fits))
 
 
 def meet_template(prompt: PromptConfig, template: str | None) -> tuple[PromptConfig, list[str]]:

@@ -25,6 +25,7 @@ from launch.worker.engines.shield import (
     kill_trees,
     list_children,
     shielded_children,
+    unheard_ends,
 )
 from launch.worker.engines.vllm_settings import check_room, llm_arguments, settings_as_run
 
@@ -158,7 +159,8 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
         on_cpu = current_platform.is_cpu()
         arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
         try:
-            llm = vllm.LLM(**arguments)
+            with unheard_ends():
+                llm = vllm.LLM(**arguments)
         except BaseException as error:
             kill_trees(_started_since(before))
             if isinstance(error, _validation_errors()):
