@@ -258,6 +258,7 @@ TABLE: tuple[FailureRow, ...] = (
     ),
 )
 UNKNOWN_MEANING = "the engine failed"
+SIGKILL_MEANING = "something killed it, most likely the kernel for want of host memory"
 SIGKILLED = (-9, 137)
 
 
@@ -274,9 +275,8 @@ def classify(log_text: str, returncode: int | None = None) -> Diagnosis:
             if match is not None:
                 return _diagnosis(row, match)
     if returncode in SIGKILLED:
-        row = next(row for row in TABLE if row.failure_class is FailureClass.HOST_OUT_OF_MEMORY)
-        evidence = "the engine process was killed by SIGKILL, as the kernel does when memory is short"
-        return Diagnosis(row.failure_class, row.meaning, row.retry, evidence)
+        evidence = "the engine process was killed by SIGKILL without a word"
+        return Diagnosis(FailureClass.HOST_OUT_OF_MEMORY, SIGKILL_MEANING, Retry.CHANGED, evidence)
     return Diagnosis(FailureClass.UNKNOWN, UNKNOWN_MEANING, Retry.NEVER, "")
 
 
