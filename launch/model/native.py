@@ -56,12 +56,13 @@ def _names(tables: dict[str, dict[str, str]]) -> frozenset[str] | None:
     ((package, files),) = tables.items()
     found: frozenset[str] = frozenset()
     for file, table in files.items():
-        found |= _read_table(package, file, table)
+        found |= read_table(package, file, table)
     return found or None
 
 
 @cache
-def _read_table(package: str, file: str, table: str) -> frozenset[str]:
+def read_table(package: str, file: str, table: str) -> frozenset[str]:
+    """names_in_table of a file of an installed package; empty when it is not there."""
     spec = importlib.util.find_spec(package)
     for folder in spec.submodule_search_locations or () if spec else ():
         path = Path(folder, file)

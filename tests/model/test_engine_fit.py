@@ -3,17 +3,18 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launch.config.schema import EngineKind
-from launch.errors import CheckpointError
+from launch.errors import CheckpointError, EngineError
 from launch.model.adapters import MAX_LORA_RANKS, max_lora_rank, vllm_objection
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.engine_fit import choose_engine
-from launch.model.native import knows_model, knows_tokenizer, names_in_table
+from launch.model.native import knows_model, knows_tokenizer, names_in_table, read_table
 from tests.models import make_tiny_llama, make_tiny_lora
 
 VLLM, TRANSFORMERS, STUB, AUTO = (
@@ -43,6 +44,18 @@ def test_an_adapter_is_run_by_each_engine_in_its_way(base: Path, tmp_path: Path)
     assert said(VLLM, adapter) == ("LoRA adapter: through vLLM's own LoRA, max_lora_rank 16",)
     assert said(TRANSFORMERS, adapter) == ("LoRA adapter: merged into its base model in memory, with peft",)
     assert said(STUB, adapter) == ()
+
+
+def test_merging_needs_peft(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    adapter = inspect_checkpoint(make_tiny_lora(tmp_path / "lora", base))
+    monkeypatch.setitem(sys.modules, "peft", None)  # which is how Python says that it is not there
+    with pytest.raises(EngineError) as caught:
+        choose_engine(TRANSFORMERS, adapter, trust_remote_code=False)
+    assert str(caught.value) == (
+        f"{adapter.root}: the transformers engine merges a LoRA adapter with peft, which is not installed"
+        " here. Install vllm-launch[hf], or peft."
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,6 +146,16 @@ def bring_code(model: Path, *, native: bool = False, files: bool = True, prefix:
         for name in ("configuration_odd.py", "modeling_odd.py"):
             (model / name).write_text("raise RuntimeError('this code ran')")
     return inspect_checkpoint(model)
+
+
+def test_code_where_the_engine_is_not_installed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_table.cache_clear()
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert said(TRANSFORMERS, bring_code(base)) == (
+        "code of the checkpoint (configuration_odd.py, modeling_odd.py) does not run; whether transformers"
+        " needs it cannot be seen here",
+    )
+    read_table.cache_clear()
 
 
 @pytest.mark.parametrize("kind", [VLLM, TRANSFORMERS])

@@ -1,5 +1,6 @@
 """A LoRA adapter and a tokenizer elsewhere in both engines: the same greedy texts, and not the base's."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from launch.config.schema import EngineKind
 from launch.errors import EngineError
-from launch.worker.engines.adapted import lora_arguments
+from launch.worker.engines.adapted import lora_arguments, merge_adapter, refuse_overlooked
 from launch.worker.engines.hf import TransformersEngine, open_transformers
 from launch.worker.engines.protocol import Engine
 from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
@@ -100,6 +101,23 @@ def test_an_adapter_of_another_model_is_a_users_error(bare: Path, tiny_llama: Pa
     other = make_tiny_llama(tmp_path / "other", num_heads=4, num_kv_heads=2)
     with pytest.raises(EngineError, match=r"lora: peft refuses it: .*size mismatch"):
         merged(bare, tiny_llama, make_tiny_lora(tmp_path / "lora", other, rank=RANK))
+
+
+def test_peft_that_is_not_installed_on_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "peft", None)  # which is how Python says that it is not there
+    setup = make_setup(tmp_path, EngineKind.TRANSFORMERS, adapter=tmp_path / "lora", adapter_rank=RANK)
+    with pytest.raises(
+        EngineError, match=r"lora: peft, which merges a LoRA adapter, is not installed\. Inst"
+    ):
+        merge_adapter(setup, object())
+
+
+def test_what_an_older_vllm_overlooks_in_an_adapter_is_refused(tmp_path: Path):
+    base = make_tiny_llama(tmp_path / "base", num_layers=1, weights="none")
+    adapter = make_tiny_lora(tmp_path / "lora", base, alpha_pattern={"q_proj": 4})
+    refuse_overlooked(adapter, {"r", "rank_pattern", "alpha_pattern"})
+    with pytest.raises(EngineError, match=r"lora: adapter_config\.json: alpha_pattern is overlooked by this"):
+        refuse_overlooked(adapter, {"r", "rank_pattern"})
 
 
 @pytest.mark.parametrize(("rank", "limit"), [(1, 1), (RANK, 16), (512, 512)])

@@ -1,6 +1,8 @@
 """A LoRA adapter in each engine: vLLM applies it per request, transformers gets it merged with peft."""
 
 import dataclasses
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from launch.errors import EngineError
@@ -22,22 +24,26 @@ def lora_arguments(setup: EngineSetup) -> dict[str, Any]:
 def open_lora_request(setup: EngineSetup) -> Any | None:
     """vLLM's LoRARequest for every request, None without an adapter.
 
-    EngineError for ranks or alphas per module where vLLM overlooks them: 0.26 does, 0.32 does not.
+    EngineError for ranks or alphas per module where this vLLM overlooks them: 0.26 does, 0.32 does not.
     """
     if setup.adapter is None:
         return None
     from vllm.lora.peft_helper import PEFTHelper
     from vllm.lora.request import LoRARequest
 
-    config = read_adapter(setup.adapter, needs_weights=False).config
-    known = {field.name for field in dataclasses.fields(PEFTHelper)}
+    refuse_overlooked(setup.adapter, {field.name for field in dataclasses.fields(PEFTHelper)})
+    return LoRARequest("adapter", 1, str(setup.adapter))
+
+
+def refuse_overlooked(adapter: Path, known: Collection[str]) -> None:
+    """EngineError when ranks or alphas per module are set and not among what vLLM reads, `known`."""
+    config = read_adapter(adapter, needs_weights=False).config
     for name in ("rank_pattern", "alpha_pattern"):
         if config.get(name) and name not in known:
             raise EngineError(
-                f"{setup.adapter}: adapter_config.json: {name} is overlooked by this vLLM. Take a newer one,"
+                f"{adapter}: adapter_config.json: {name} is overlooked by this vLLM. Take a newer one,"
                 " or --engine transformers."
             )
-    return LoRARequest("adapter", 1, str(setup.adapter))
 
 
 def merge_adapter(setup: EngineSetup, model: Any) -> Any:
