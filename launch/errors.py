@@ -8,6 +8,7 @@ LaunchError                exit 2   the user's to mend
 ├── SchedulerError                  Slurm said no, or is not there
 ├── StorageError                    a disk: full, over quota, not writable
 ├── EngineError                     the engine cannot run this configuration
+├── QuantizeError                   llm-compressor, or the environment it runs in
 └── IncompleteError        exit 3   a result is incomplete or differs; nothing was published
 
 Everything else that is raised is a bug of ours: traceback, exit 1.
@@ -58,6 +59,10 @@ class StorageError(LaunchError):
 
 class EngineError(LaunchError):
     """The engine cannot run this configuration."""
+
+
+class QuantizeError(LaunchError):
+    """llm-compressor's environment cannot be made or used, or it could not quantise a checkpoint."""
 
 
 class IncompleteError(LaunchError):

@@ -33,7 +33,7 @@ def command(**flags: Any) -> int:
     """Show rendered prompts with token counts and cuts."""
     layers = Layers(flags["preset"], None, collect_flags(flags), flags["sets"])
     config = with_dataset(resolve(layers).config, flags["data_root"])
-    maker = _open_maker(config)
+    maker = open_maker(config)
     path = find_history(scenario_dir(config), config.prompt.ablation_config)
     prompt = config.prompt
     history = {}
@@ -52,7 +52,8 @@ def command(**flags: Any) -> int:
     return ExitCode.OK
 
 
-def _open_maker(config: RunConfig) -> PromptMaker:
+def open_maker(config: RunConfig) -> PromptMaker:
+    """The prompt maker of a configuration whose dataset is filled in; the weights are not looked at."""
     checkpoint = inspect_parts(config, needs_weights=False)
     tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)

@@ -1,0 +1,167 @@
+"""Runs the recipe and puts the quantised checkpoint in its place: whole or not at all.
+
+Everything is made in `.<name>.<random>.partial` beside its place and renamed when it has been looked at; an
+error removes it, a kill leaves only a directory that nothing reads. llm-compressor's log outlives a failure.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.errors import CheckpointError, ConfigError, QuantizeError
+from launch.model.checkpoint import Checkpoint, inspect_checkpoint
+from launch.model.fingerprint import MODEL_FILES
+from launch.model.quantize import recipe
+from launch.model.quantize.environment import own_environment
+from launch.model.quantize.record import RECORD
+from launch.model.quantize.schemes import Scheme
+
+# What the recipe writes itself, or what would speak of the weights that were.
+NOT_COPIED = {
+    *("config.json", "*.index.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json"),
+    "params.json",
+}
+LEGAL_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """What is to be made. `prompts` are token ids, none for a scheme that needs none; `record` is kept in
+    quantization_recipe.json beside what the recipe answers.
+    """
+
+    checkpoint: Checkpoint
+    out: Path
+    scheme: Scheme
+    group_size: int | None
+    prompts: Sequence[Sequence[int]]
+    trust_remote_code: bool
+    record: Mapping[str, Any]
+
+
+def refuse_taken(out: Path) -> None:
+    """ConfigError when `out` is there and holds anything."""
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: is there already and is not empty. Name another directory, or remove it.")
+
+
+def refuse_quantized(checkpoint: Checkpoint) -> None:
+    """CheckpointError when the weights are quantised already."""
+    found = checkpoint.config.get("quantization_config")
+    if found is not None:
+        method = found.get("quant_method") if isinstance(found, dict) else found
+        raise CheckpointError(
+            f"{checkpoint.path}: is quantised already ({method}). Give the checkpoint that it was made of."
+        )
+
+
+def produce(wanted: Quantization, python: Path) -> Checkpoint:
+    """The quantised checkpoint at `wanted.out`, made by the Python of an environment with llm-compressor.
+
+    QuantizeError or CheckpointError when that fails, with nothing left but a log; OSErrors are the caller's.
+    """
+    wanted.out.parent.mkdir(parents=True, exist_ok=True)
+    work = wanted.out.with_name(f".{wanted.out.name}.{secrets.token_hex(4)}.partial")
+    work.mkdir()
+    try:
+        answer = _run_recipe(wanted, python, work)
+        made = work / "checkpoint"
+        copy_companions(wanted.checkpoint.path, made)
+        record = {**wanted.record, **answer}
+        (made / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _check(made, wanted.checkpoint)
+        for file in made.iterdir():  # transformers writes weights that only their owner can read
+            shutil.copymode(wanted.checkpoint.path / "config.json", file)
+        made.replace(wanted.out)  # over an empty directory too
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return inspect_checkpoint(wanted.out)
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copies tokenizer, chat template, generation_config, remote code and licences byte for byte.
+
+    llm-compressor could save a tokenizer too, in the words of its own transformers: prompts would then be
+    made by other files than the original's.
+    """
+    for pattern in (*MODEL_FILES, *LEGAL_FILES):
+        if pattern in NOT_COPIED:
+            continue
+        for file in sorted(source.glob(pattern)):
+            if file.is_file():
+                place = target / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+
+
+def _run_recipe(wanted: Quantization, python: Path, work: Path) -> dict[str, Any]:
+    """What the recipe answers; its output goes to a log, which is moved to `<out>.log` when it fails."""
+    answer = work / "answer.json"
+    (work / "request.json").write_text(json.dumps(_request(wanted, work, answer)), encoding="utf-8")
+    log = work / "log"
+    command = [str(python), "-I", str(Path(recipe.__file__).resolve()), str(work / "request.json")]
+    with log.open("w", encoding="utf-8") as handle:
+        done = subprocess.run(
+            command, cwd=work, stdout=handle, stderr=handle, env=_environment(), check=False
+        )
+    if done.returncode == recipe.REFUSED:
+        raise CheckpointError(
+            f"{wanted.checkpoint.path}: {json.loads(answer.read_text(encoding='utf-8'))['error']}"
+        )
+    if done.returncode:
+        kept = wanted.out.with_name(f"{wanted.out.name}.log")
+        reason = _last_line(log)
+        log.replace(kept)
+        raise QuantizeError(
+            f"{wanted.checkpoint.path}: llm-compressor failed ({_ending(done.returncode)}): {reason}."
+            f" All of it is in {kept}."
+        )
+    answered: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return answered
+
+
+def _request(wanted: Quantization, work: Path, answer: Path) -> dict[str, Any]:
+    prompts = work / "prompts.jsonl"
+    lines = (json.dumps(list(ids)) + "\n" for ids in wanted.prompts)
+    prompts.write_text("".join(lines), encoding="utf-8")
+    return {
+        "checkpoint": str(wanted.checkpoint.path),
+        "out": str(work / "checkpoint"),
+        "scheme": wanted.scheme.value,
+        "group_size": wanted.group_size,
+        "prompts": str(prompts) if wanted.prompts else None,
+        "trust_remote_code": wanted.trust_remote_code,
+        "answer": str(answer),
+    }
+
+
+def _environment() -> dict[str, str]:
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    return {**own_environment(), **offline, "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1"}
+
+
+def _check(made: Path, original: Checkpoint) -> None:
+    """The result says that it is quantised, is whole, and reads prompts as the original does."""
+    found = inspect_checkpoint(made)
+    if "quantization_config" not in found.config:
+        raise QuantizeError(f"{made}: llm-compressor wrote a config.json without quantization_config.")
+    if found.eos_token_ids != original.eos_token_ids:
+        raise QuantizeError(
+            f"{made}: ends samples with tokens {found.eos_token_ids}, the original with"
+            f" {original.eos_token_ids}."
+        )
+
+
+def _ending(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit {code}"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return (lines or ["it said nothing"])[-1][-300:].rstrip(".")

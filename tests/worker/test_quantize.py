@@ -1,0 +1,107 @@
+"""`vllm-launch quantize` whole: llm-compressor in its pinned environment, vLLM on both, the comparison.
+
+The environment is made on the first run on a machine (about a minute) and stays in the cache.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launch.config.shipped import shipped
+from launch.errors import CheckpointError
+from launch.model.checkpoint import inspect_checkpoint
+from launch.model.quantize.environment import open_environment
+from launch.model.quantize.produce import Quantization, produce
+from launch.model.quantize.schemes import Scheme
+from tests.local_submit import Desk
+from tests.models import make_tiny_llama
+from tests.runs import SCENARIOS
+
+# Measured on two shared cores: 90 s, and 60 s more where the environment has to be made.
+TIMEOUT_S = 400
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(TIMEOUT_S + 20)]
+
+
+@pytest.fixture(scope="module")
+def quantizer_python() -> Path:
+    """The Python that has llm-compressor."""
+    return open_environment(shipped("configs", "quantize", "requirements.txt"), cpu=True, say=print)
+
+
+def test_w4a16_is_made_loaded_and_compared(tmp_path: Path, quantizer_python: Path):
+    # Width 192: 128 does not divide it, so the group size is 64.
+    desk = Desk(tmp_path, make_tiny_llama(tmp_path / "tiny", num_heads=6, num_kv_heads=2))
+    (desk.checkpoint / "LICENSE").write_text("as you like")
+    out = tmp_path / "out"
+    words = ("--scheme", "w4a16", "--calibration-items", "8", "--compare-users", "1", "--max-tokens", "8")
+    data = ("--dataset", "Chameleons", "--data-root", str(SCENARIOS))
+    code, output, errors = desk.launch("quantize", str(desk.checkpoint), str(out), *words, *data).finish(
+        TIMEOUT_S
+    )
+    assert code == 0, errors
+
+    record = json.loads((out / "quantization_recipe.json").read_text())
+    original, made = inspect_checkpoint(desk.checkpoint), inspect_checkpoint(out)
+    assert (record["scheme"], record["group_size"], record["num_modules"]) == ("w4a16", 64, 14)
+    assert record["source"]["digest"] == original.digest
+    assert record["versions"]["llmcompressor"] and record["versions"]["compressed-tensors"]
+    calibration = record["calibration"]
+    assert (calibration["dataset"], calibration["num_prompts"]) == ("Chameleons", 8)
+    assert calibration["ablation_config"] == "profile_and_context" and len(calibration["digest"]) == 32
+
+    assert made.config["quantization_config"]["quant_method"] == "compressed-tensors"
+    assert made.num_weight_bytes < original.num_weight_bytes
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json", "LICENSE"):
+        assert (out / name).read_bytes() == (desk.checkpoint / name).read_bytes()
+    assert "group size 64" in output and "weights " in output
+
+    summaries = {
+        name: json.loads((tmp_path / "out.compare" / name / "inference_summary.json").read_text())
+        for name in ("original", "quantized")
+    }
+    as_run = {name: each["engines"][0]["settings"]["quantization"] for name, each in summaries.items()}
+    assert as_run == {"original": None, "quantized": "compressed-tensors"}
+    assert all(each["engine"] == "vllm" for each in summaries.values())
+    items = {each["num_data_items_filled"] for each in summaries.values()}
+    assert len(items) == 1 and items.pop() > 0
+    assert "exact match" in output and "verdict" in output
+    assert not list(tmp_path.glob(".*partial")) and not (tmp_path / "out.log").exists()
+
+
+@pytest.mark.parametrize("scheme", [Scheme.FP8, Scheme.W8A8])
+def test_the_other_schemes_write_what_they_say(tmp_path: Path, quantizer_python: Path, scheme: Scheme):
+    original = inspect_checkpoint(make_tiny_llama(tmp_path / "tiny"))
+    prompts = [[7, 8, 9, 10] * 8, [3, 4, 5]] if scheme.needs_prompts else []
+    made = produce(
+        Quantization(original, tmp_path / "out", scheme, None, prompts, False, {}), quantizer_python
+    )
+    (group,) = made.config["quantization_config"]["config_groups"].values()
+    kind = {Scheme.FP8: "float", Scheme.W8A8: "int"}[scheme]
+    assert (group["weights"]["type"], group["weights"]["num_bits"]) == (kind, 8)
+    assert group["weights"]["strategy"] == "channel"
+    assert group["input_activations"]["strategy"] == "token" and group["input_activations"]["dynamic"]
+    assert made.config["quantization_config"]["ignore"] == ["lm_head"]
+
+
+def test_a_group_size_that_does_not_divide_is_one_line_and_leaves_nothing(
+    tmp_path: Path, quantizer_python: Path
+):
+    original = inspect_checkpoint(make_tiny_llama(tmp_path / "tiny"))
+    wanted = Quantization(original, tmp_path / "out", Scheme.W4A16, 96, [[1]], False, {})
+    with pytest.raises(CheckpointError, match=r"tiny: group size 96 does not divide 256, the input width of"):
+        produce(wanted, quantizer_python)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_model_without_linear_layers_is_one_line(tmp_path: Path, quantizer_python: Path):
+    # GPT-2 has layers of a kind of its own (Conv1D); its weights are not read before that is seen.
+    checkpoint = make_tiny_llama(tmp_path / "tiny")
+    shape = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 640, "n_positions": 64}
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "eos_token_id": 2, **shape}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    wanted = Quantization(
+        inspect_checkpoint(checkpoint), tmp_path / "out", Scheme.W8A8, None, [[1]], False, {}
+    )
+    with pytest.raises(CheckpointError, match=r"tiny: no Linear layer was found in it"):
+        produce(wanted, quantizer_python)
