@@ -74,16 +74,20 @@ def engine_environment(
     cpu: bool,
     tensor_parallel_size: int = 1,
     num_cpus: int | None = None,
+    spare_core: bool = True,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
     node-local folder of the user, `num_cpus` the cores of the slot (those this process may use unless given).
+    On a CPU vLLM's workers leave one core to its other processes; without `spare_core` (transformers, which
+    computes in the engine process itself) they get all.
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
     if cpu:
-        wanted |= _cpu_variables(tensor_parallel_size, num_cpus or len(os.sched_getaffinity(0)))
+        cores = (num_cpus or len(os.sched_getaffinity(0))) - spare_core
+        wanted |= _cpu_variables(max(1, cores // tensor_parallel_size))
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
     dropped = _dropped(base, forced)
@@ -104,12 +108,12 @@ def socket_folder(scratch: Path) -> Path:
     return Path(f"/tmp/vllm-launch-{os.getuid()}-{digest}")
 
 
-def _cpu_variables(tensor_parallel_size: int, num_cpus: int) -> dict[str, str]:
+def _cpu_variables(num_threads: int) -> dict[str, str]:
     return {
         # "auto" wants a NUMA node per rank, and cores named here could be another task's.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # One core is left to the engine core and the engine process: threads that wait spin (measured).
-        "OMP_NUM_THREADS": str(max(1, (num_cpus - 1) // tensor_parallel_size)),
+        # vLLM leaves one core to engine core and engine process: threads that wait spin (measured).
+        "OMP_NUM_THREADS": str(num_threads),
     }
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.config.schema import RunConfig
+from launch.config.schema import EngineKind, RunConfig
 from launch.errors import RunError
 from launch.worker.commands import with_package
 from launch.worker.engines.stub import TASK_VARIABLE
@@ -30,6 +30,7 @@ def slot_environment(
         cpu=not visible,
         tensor_parallel_size=config.engine.tensor_parallel_size,
         num_cpus=max(1, len(os.sched_getaffinity(0)) // config.engine.engines_per_node),
+        spare_core=config.model.engine is not EngineKind.TRANSFORMERS,
     )
 
 

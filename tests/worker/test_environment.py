@@ -67,6 +67,7 @@ def test_a_slot_gets_its_own_of_the_visible_gpus():
 def test_a_cpu_engine_leaves_a_core_to_the_processes_that_feed_it():
     assert make({}, cpu=True, num_cpus=2).variables["OMP_NUM_THREADS"] == "1"
     assert make({}, cpu=True, num_cpus=9, tensor_parallel_size=2).variables["OMP_NUM_THREADS"] == "4"
+    assert make({}, cpu=True, num_cpus=2, spare_core=False).variables["OMP_NUM_THREADS"] == "2"
     assert make({}, cpu=True).variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert make({"OMP_NUM_THREADS": "7"}, cpu=True).variables["OMP_NUM_THREADS"] == "7"
 
