@@ -73,21 +73,19 @@ def engine_environment(
     scratch: Path,
     cpu: bool,
     tensor_parallel_size: int = 1,
-    num_cpus: int | None = None,
-    spare_core: bool = True,
+    num_threads: int | None = None,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
-    node-local folder of the user, `num_cpus` the cores of the slot (those this process may use unless given).
-    On a CPU vLLM's workers leave one core to its other processes; without `spare_core` (transformers, which
-    computes in the engine process itself) they get all.
+    node-local folder of the user, `num_threads` how many may compute on a CPU (vllm_threads of the cores that
+    this process may use, unless given).
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
     if cpu:
-        cores = (num_cpus or len(os.sched_getaffinity(0))) - spare_core
-        wanted |= _cpu_variables(max(1, cores // tensor_parallel_size))
+        threads = num_threads or vllm_threads(len(os.sched_getaffinity(0)))
+        wanted |= _cpu_variables(max(1, threads // tensor_parallel_size))
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
     dropped = _dropped(base, forced)
@@ -108,11 +106,19 @@ def socket_folder(scratch: Path) -> Path:
     return Path(f"/tmp/vllm-launch-{os.getuid()}-{digest}")
 
 
+def vllm_threads(num_cpus: int) -> int:
+    """Threads of vLLM's workers: one core is left to engine core and engine process.
+
+    Threads that wait spin (measured on two cores). The transformers engine computes in the engine process
+    itself and gets every core.
+    """
+    return max(1, num_cpus - 1)
+
+
 def _cpu_variables(num_threads: int) -> dict[str, str]:
     return {
         # "auto" wants a NUMA node per rank, and cores named here could be another task's.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # vLLM leaves one core to engine core and engine process: threads that wait spin (measured).
         "OMP_NUM_THREADS": str(num_threads),
     }
 
