@@ -22,7 +22,7 @@ class GpuMemoryRow(Section):
     """One GPU type of the table `memory`."""
 
     memory_gib: int = Field(gt=0, description="Memory of one GPU, in units of 2^30 bytes.")
-    source: str = Field(min_length=1, description="Where the vendor says so.")
+    source: str = Field(min_length=1, description="What the number rests on.")
 
 
 def gpu_row(name: str) -> dict[str, Any] | None:
