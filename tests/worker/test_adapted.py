@@ -1,7 +1,9 @@
 """A LoRA adapter and a tokenizer elsewhere in both engines: the same greedy texts, and not the base's."""
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,15 @@ from tests.models import make_tiny_llama, make_tiny_lora
 from tests.worker.engine_setups import make_requests, make_setup, run_all, texts_of
 
 GREEDY = {"temperature": 0.0, "num_samples": 1}
+ODD = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OddConfig(LlamaConfig):
+    model_type = "odd"
+
+class OddForCausalLM(LlamaForCausalLM):
+    config_class = OddConfig
+"""
 RANK = 12  # none of vLLM's ranks, so that its padding is tried, too
 
 
@@ -33,8 +44,18 @@ FORMS: tuple[Any, ...] = ("safetensors", "bin")
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama as a training run leaves it, without a tokenizer."""
-    return make_tiny_llama(tmp_path_factory.mktemp("bare") / "tiny", tokenizer=False)
+    """The tiny Llama as a training run leaves it, without a tokenizer, and with code that must not run."""
+    made = make_tiny_llama(tmp_path_factory.mktemp("bare") / "tiny", tokenizer=False)
+    bring_code(made, "raise RuntimeError('the code of the checkpoint ran')")
+    return made
+
+
+def bring_code(model: Path, source: str, **changes: Any) -> None:
+    """Puts odd.py into a checkpoint, and its classes into config.json."""
+    config = json.loads((model / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "odd.OddConfig", "AutoModelForCausalLM": "odd.OddForCausalLM"}
+    (model / "config.json").write_text(json.dumps(config | changes))
+    (model / "odd.py").write_text(source)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +114,21 @@ def test_facts_say_how_the_adapter_is_applied(
     assert facts.settings["adapter_applied"] == "merged into the base model with peft"
     assert "peft" in facts.versions
     assert "adapter" not in plain_vllm.facts.settings
+
+
+@pytest.mark.engine
+def test_trusted_code_runs_in_transformers(
+    bare: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    odd = make_tiny_llama(tmp_path / "odd", tokenizer=False)
+    bring_code(odd, ODD, architectures=["OddForCausalLM"], model_type="odd")
+    setup = make_setup(odd, EngineKind.TRANSFORMERS, sampling=GREEDY, tokenizer=tiny_llama)
+    with pytest.raises(EngineError, match=r"transformers refuses it: .*custom code"):
+        open_transformers(setup)
+    trusted = replace(setup, model=setup.model.model_copy(update={"trust_remote_code": True}))
+    assert texts(open_transformers(trusted), tiny_llama) == texts(merged(bare, tiny_llama, None), tiny_llama)
 
 
 @pytest.mark.engine
