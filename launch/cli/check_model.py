@@ -11,7 +11,7 @@ from launch.config.layers import Layers, overlay, resolve
 from launch.config.schema import RunConfig
 from launch.errors import ExitCode
 from launch.model.checkpoint import inspect_checkpoint
-from launch.model.engines import resolve_engine
+from launch.model.engine_fit import choose_engine
 from launch.model.fit_check import LARGEST_TP, Level
 from launch.model.fit_view import as_json, as_rows
 from launch.model.preflight import examine, named_gpu
@@ -20,7 +20,8 @@ TYPICAL_TOKENS = 1280
 """1,024 of prompt and 256 generated: the work of docs/performance.md."""
 
 SETTINGS = (
-    *("model.engine", "model.dtype", "model.quantization", "model.kv_cache_dtype", "model.trust_remote_code"),
+    *("model.base_checkpoint", "model.tokenizer", "model.engine", "model.dtype", "model.quantization"),
+    *("model.kv_cache_dtype", "model.trust_remote_code"),
     *("engine.tensor_parallel_size", "engine.gpu_memory_utilization", "engine.max_model_len"),
     *("engine.max_num_seqs", "engine.enforce_eager", "engine.load_format", "engine.cpu_kvcache_space_gib"),
     "sampling.max_tokens",
@@ -46,17 +47,23 @@ SETTINGS = (
 def command(**flags: Any) -> int:
     """Whether CHECKPOINT will run as asked, how much of a GPU it takes, and what to change. Exit 2 if not."""
     config = _configuration(flags["preset"], collect_flags(flags))
+    model = config.model
     checkpoint = inspect_checkpoint(
-        flags["checkpoint"].expanduser(), needs_weights=config.engine.load_format != "dummy"
+        flags["checkpoint"],
+        base=model.base_checkpoint,
+        tokenizer=model.tokenizer,
+        needs_weights=config.engine.load_format != "dummy",
     )
-    kind, choice = resolve_engine(config.model.engine, checkpoint.architecture)
+    kind, said = choose_engine(model.engine, checkpoint, trust_remote_code=model.trust_remote_code)
+    choice, *notes = *said, *checkpoint.notes
     gpu = None if flags["gpu"] is None else named_gpu(flags["gpu"], "--gpu")
     report = examine(config, checkpoint, kind, gpu, flags["num_gpus"])
     if flags["as_text"]:
-        value = {"choice": choice, **as_json(report, flags["typical_tokens"])}
+        value = {"choice": choice, "notes": notes, **as_json(report, flags["typical_tokens"])}
         click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
     else:
-        for name, text in [("engine", choice), *as_rows(report, flags["typical_tokens"])]:
+        told = [("engine", choice), *(("note", note) for note in notes)]
+        for name, text in [*told, *as_rows(report, flags["typical_tokens"])]:
             click.echo(f"{name:<12}{text}")
     return ExitCode.USER if report.of(Level.ERROR) else ExitCode.OK
 

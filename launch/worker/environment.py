@@ -42,11 +42,7 @@ _CACHES = (
     ("TRITON_CACHE_DIR", "triton", "compiled kernels, locked per file"),
     ("FLASHINFER_WORKSPACE_BASE", "flashinfer", "compiled kernels: 80 s of a cold start"),
     ("DG_JIT_CACHE_DIR", "deep_gemm", "compiled kernels"),
-    (
-        "HF_MODULES_CACHE",
-        "hf_modules",
-        "code of checkpoints (trust_remote_code), copied before it is imported",
-    ),
+    ("HF_MODULES_CACHE", "hf_modules", "code of a checkpoint that is trusted, copied to be imported"),
     ("CUDA_CACHE_PATH", "cuda", "compiled kernels of the driver"),
 )
 

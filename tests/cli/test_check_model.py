@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.commands import PREFIX, submit_words, succeed, vllm_launch
 from tests.cli.refusals import refusal
-from tests.models import make_tiny_llama
+from tests.models import make_tiny_llama, make_tiny_lora
 
 
 def check(model: Path, *words: str, code: int = 0) -> str:
@@ -26,6 +26,19 @@ def edit(model: Path, **settings: Any) -> Path:
 def submit(model: Path, scenario: Path, *words: str) -> list[str]:
     """Of the quick_test preset with vllm, on a Slurm that nothing is sent to."""
     return [*submit_words(model, scenario), "--engine", "vllm", "--dry-run", *words]
+
+
+def test_an_adapter_is_looked_at_with_its_base(tmp_path: Path, checkpoint: Path) -> None:
+    pytest.importorskip("vllm")
+    adapter = make_tiny_lora(tmp_path / "lora", checkpoint, base_name="/elsewhere/base")
+    words = ("--base-checkpoint", str(checkpoint))
+    out = check(adapter, *words)
+    assert "note        LoRA adapter: through vLLM's own LoRA, max_lora_rank 8" in out
+    assert f"note        LoRA adapter {adapter}, rank 8, over the base model {checkpoint}" in out
+    make_tiny_lora(adapter, checkpoint, use_dora=True)
+    said = vllm_launch("check-model", adapter, *words, "--engine", "vllm", cwd=tmp_path)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"{PREFIX}{adapter}: vLLM's LoRA does not have use_dora: True. Take --engine")
 
 
 def test_a_table_for_people(checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import CheckpointError, ConfigError, QuantizeError
+from launch.model.adapters import MERGE_ADVICE
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.fingerprint import MODEL_FILES
 from launch.model.quantize import recipe
@@ -52,7 +53,12 @@ def refuse_taken(out: Path) -> None:
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
-    """CheckpointError when the weights are quantised already."""
+    """CheckpointError when the weights are quantised already, or are an adapter's base."""
+    if checkpoint.adapter is not None:
+        raise CheckpointError(
+            f"{checkpoint.root}: is a LoRA adapter, and only whole weights are quantised. To do so,"
+            f" {MERGE_ADVICE}."
+        )
     found = checkpoint.config.get("quantization_config")
     if found is not None:
         method = found.get("quant_method") if isinstance(found, dict) else found
