@@ -7,7 +7,7 @@ runs (SmolLM2 has 9 heads, which 2 does not divide), chat templates of any kind,
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,86 @@ def make_tiny_llama(
     if weights == "git_lfs_pointer":
         _replace_by_pointer(path / "model.safetensors")
     return path
+
+
+def make_tiny_lora(
+    path: Path,
+    base: Path,
+    *,
+    seed: int = 1,
+    rank: int = 8,
+    weights: Literal["safetensors", "bin"] = "safetensors",
+    base_name: str | None = None,
+    whole_tensors: Sequence[str] = (),
+    **settings: Any,
+) -> Path:
+    """Make a LoRA adapter for the tiny Llama at `base`, as peft saves it, in the directory `path`; return it.
+
+    It changes the attention and the MLP enough that greedy texts differ. `settings` go into
+    adapter_config.json, such as use_rslora; `base_name` is what stands there for the base; `whole_tensors`
+    are put beside it by name. Only "bin" needs torch.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name or str(base),
+        "r": rank,
+        "lora_alpha": 2 * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted({name.split(".")[-2] for name in _adapted(base)}),
+    }
+    _write_json(path / "adapter_config.json", config | settings)
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, (size_out, size_in) in _adapted(base).items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        for part, shape in (("A", (rank, size_in)), ("B", (size_out, rank))):
+            values = rng.standard_normal(shape, np.float32) * np.float32(shape[1] ** -0.5)
+            tensors[f"{stem}.lora_{part}.weight"] = to_bfloat16(values)
+    tensors |= {name: to_bfloat16(np.ones((1, 1), np.float32)) for name in whole_tensors}
+    if weights == "safetensors":
+        write_safetensors(path / "adapter_model.safetensors", tensors)
+    else:
+        _save_bin(path / "adapter_model.bin", tensors)
+    return path
+
+
+def put_in_hub_cache(cache: Path, checkpoint: Path, hub_id: str, branch: str = "main") -> Path:
+    """Put a copy of `checkpoint` into a hub cache as huggingface_hub lays it out; return the snapshot.
+
+    Blobs named by digest, links to them in snapshots/<commit>/, and the commit in refs/<branch>.
+    """
+    repository = cache / f"models--{hub_id.replace('/', '--')}"
+    commit = hashlib.sha1(f"{hub_id} {branch}".encode()).hexdigest()
+    snapshot = repository / "snapshots" / commit
+    for directory in (repository / "blobs", repository / "refs", snapshot):
+        directory.mkdir(parents=True, exist_ok=True)
+    for file in sorted(checkpoint.iterdir()):
+        content = file.read_bytes()
+        blob = repository / "blobs" / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+    (repository / "refs" / branch).write_text(commit, encoding="ascii")
+    return snapshot
+
+
+def _adapted(base: Path) -> dict[str, tuple[int, int]]:
+    """Name and shape of each matrix of the layers."""
+    shapes = _shapes(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    return {
+        name: (shape[0], shape[1]) for name, shape in shapes.items() if ".layers." in name and len(shape) > 1
+    }
+
+
+def _save_bin(path: Path, tensors: dict[str, NDArray[np.uint16]]) -> None:
+    """What torch.save writes."""
+    import torch
+
+    torch.save({name: torch.from_numpy(bits).view(torch.bfloat16) for name, bits in tensors.items()}, path)
 
 
 def _config(num_layers: int, num_heads: int, num_kv_heads: int, head_dim: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ ROOMS = (
     "submit",
 )
 # Seconds to import, or absent on a login node: imported inside functions, and not at all on login-node paths.
-HEAVY = {"torch", "transformers", "vllm", "pynvml", "submitit", "llmcompressor"}
+HEAVY = {"torch", "transformers", "vllm", "peft", "pynvml", "submitit", "llmcompressor"}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +75,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     home = tmp_path_factory.mktemp("elsewhere")
     venv = home / "venv"
     must(sys.executable, "-m", "venv", "--without-pip", str(venv))
-    python = str(venv / "bin" / "python")
-    must(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(wheel))
-    # The libraries come from this environment, behind the new one's own packages. A plain path in a .pth file
-    # is searched for modules, but the .pth files in it are not read: an editable install stays behind.
-    (site,) = (venv / "lib").glob("python*/site-packages")
-    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    # Its dependencies come from the package index, as on a login node that has nothing else: no torch.
+    must(sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", str(wheel))
     work = home / "work"
     work.mkdir()
     return Installed(venv / "bin", work)

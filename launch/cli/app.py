@@ -23,6 +23,7 @@ COMMANDS = {
     "merge": "Check a run's results and publish them.",
     "verify": "Check a published directory against its manifest.",
     "compare": "Compare the texts of two published directories.",
+    "check-model": "Whether a checkpoint will run, on which GPUs, and what to change; needs no GPU.",
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
     "quantize": "Make a quantised checkpoint and compare it with the original.",
     "presets": "List the presets, clusters and datasets.",
@@ -34,7 +35,7 @@ OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno
 
 
 class CommandGroup(click.Group):
-    """Finds a command in launch/cli/<name>.py, so that no command pays for another's imports."""
+    """Finds a command in launch/cli/<name>.py, `_` for `-`, so that no command pays for another's imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order they are met."""
@@ -44,7 +45,7 @@ class CommandGroup(click.Group):
         """The command, or None for a name that is none."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"launch.cli.{cmd_name}").command
+        command = importlib.import_module(f"launch.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -21,6 +21,8 @@ _ALIASES = {"model.checkpoint": ["--checkpoint-dir"]}
 _TEXT_FIELDS = frozenset(
     {
         "model.checkpoint",
+        "model.base_checkpoint",
+        "model.tokenizer",
         "data.dataset",
         "data.scenario_path",
         "prompt.system_prompt",
@@ -51,9 +53,20 @@ def setting_fields() -> Iterator[tuple[str, str, str]]:
 
 def setting_options(command: Command) -> Command:
     """Decorates a click command with a flag for every setting; `collect_flags` reads what was given."""
-    for key, name, meaning in reversed(list(setting_fields())):
-        flag = "--" + name.replace("_", "-")
-        names = [*_ALIASES.get(key, []), flag, _parameter(key)]
+    return _add_options(command, [(key, meaning, ()) for key, _, meaning in setting_fields()])
+
+
+def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callable[[Command], Command]:
+    """The same for the settings `keys` alone, for a command that reads no others; `short` adds names."""
+    meanings = {key: meaning for key, _, meaning in setting_fields()}
+    more = {key: (name,) for key, name in (short or {}).items()}
+    return lambda command: _add_options(command, [(key, meanings[key], more.get(key, ())) for key in keys])
+
+
+def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
+    for key, meaning, short in reversed(rows):
+        flag = "--" + key.rpartition(".")[2].replace("_", "-")
+        names = [*_ALIASES.get(key, []), *short, flag, _parameter(key)]
         command = click.option(*names, help=f"{meaning} [{key}]", metavar="VALUE")(command)
     return command
 
@@ -62,7 +75,7 @@ def collect_flags(values: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """The settings given as flags: dotted key to (flag as shown, value as YAML reads it)."""
     given = {}
     for key, name, _ in setting_fields():
-        text = values[_parameter(key)]
+        text = values.get(_parameter(key))
         if text is not None:
             flag = "--" + name.replace("_", "-")
             given[key] = (flag, _value(flag, key, text))

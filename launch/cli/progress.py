@@ -14,6 +14,7 @@ from launch.config.wording import printable
 from launch.rundir.attempts import EngineStart, list_attempts, list_engine_starts
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+from launch.worker.diagnosis import told
 from launch.worker.driver import TaskState, TaskView
 
 READ_PERIOD_S = 2.0
@@ -108,7 +109,7 @@ class TaskProgress:
 
 
 def task_message(run: RunPaths, submission: int, task: int, log_dir: Path) -> str:
-    """Why a task ended, as it said itself, and where its log is."""
+    """Why a task ended, as it said itself, where its log is, and below it what to do, numbered."""
     attempts = list_attempts(run, submission, task)
     ended: dict[str, Any] = {}
     if attempts:
@@ -116,7 +117,7 @@ def task_message(run: RunPaths, submission: int, task: int, log_dir: Path) -> st
     failure = ended.get("failure") or {}
     log = log_dir / f"task-{task}.log"
     said = failure.get("message") or ended.get("reason") or _last_line(log) or "it left no word"
-    return f"{said} (log: {log})"
+    return "\n".join([f"{said} (log: {log})", *told(failure)[1:]])
 
 
 def _last_line(log: Path) -> str:

@@ -13,9 +13,8 @@ from launch.config.schema import Language, RunConfig
 from launch.config.shipped import shipped
 from launch.errors import ExitCode, InputError
 from launch.model.chat_template import ChatTemplateError
-from launch.model.checkpoint import inspect_checkpoint
 from launch.model.tokenizer import open_light_tokenizer
-from launch.rundir.create import checkpoint_path, scenario_dir, scenario_file
+from launch.rundir.create import inspect_parts, scenario_dir, scenario_file
 from launch.scenarios.chat import probe_chat_form
 from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
@@ -55,8 +54,8 @@ def command(**flags: Any) -> int:
 
 def open_maker(config: RunConfig) -> PromptMaker:
     """The prompt maker of a configuration whose dataset is filled in; the weights are not looked at."""
-    checkpoint = inspect_checkpoint(checkpoint_path(config), needs_weights=False)
-    tokenizer = open_light_tokenizer(checkpoint.path)
+    checkpoint = inspect_parts(config, needs_weights=False)
+    tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
     return open_prompt_maker(config, shipped("templates", "prompts"), Language.ENGLISH, tokenizer, form)
 

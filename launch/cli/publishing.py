@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from launch.collect.manifest import Manifest
 from launch.collect.merge import merge
 from launch.collect.published_files import SUMMARY_FILE
 from launch.errors import ExitCode
@@ -20,9 +21,17 @@ def merge_and_tell(run: RunPaths) -> int:
     what = f"{manifest.num_done:,} of {manifest.num_items:,} items done"
     if not manifest.complete:
         what += f", {manifest.num_failed} failed, {manifest.num_missing} missing: marked in every file"
-    click.echo(f"{'published':<12}{published.output_dir}: {what}")
+    click.echo(f"{'published':<12}{published.output_dir}: {what}{said_of(manifest)}")
     click.echo(f"{'figures':<12}{_figures(read_json(published.output_dir / SUMMARY_FILE) or {})}")
     return ExitCode.OK
+
+
+def said_of(manifest: Manifest) -> str:
+    """What is said wherever a published run is shown: that it is limited, or from the stub."""
+    said = ""
+    if manifest.subset is not None:
+        said += f"; limited to {manifest.subset.num_items:,} of {manifest.subset.of_items:,} items"
+    return said + ("; texts of the stub engine, not of a model" if manifest.stub else "")
 
 
 def _figures(summary: dict[str, Any]) -> str:

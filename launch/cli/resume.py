@@ -4,9 +4,10 @@ import time
 from typing import Any
 
 import click
+import psutil
 
 from launch.cli.options import collect_flags, setting_options
-from launch.cli.runs import find_run
+from launch.cli.runs import find_process, find_run
 from launch.cli.sending import Sending, open_and_show, send
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
@@ -15,6 +16,7 @@ from launch.config.wording import found
 from launch.errors import ConfigError, RunError, SchedulerError
 from launch.rundir.attempts import list_alive_attempts
 from launch.rundir.identity import code_version
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config
 from launch.slurm.submission import cancel_submission, open_rows, queue_of
@@ -91,13 +93,23 @@ def close_submission(run: RunPaths, submission: int, *, replace: bool) -> None:
             cancel_submission(run, submission)
             _wait_until_gone(run, submission)
         return
+    if replace:
+        _stop_driver(run, submission)
     alive = list_alive_attempts(run, submission)
     if alive:
         tasks = ", ".join(str(task) for task, _ in alive[:5])
         raise RunError(
-            f"{run.root}: submission {submission} still works on task {tasks}. Wait for it or cancel it with"
-            " `vllm-launch cancel`."
+            f"{run.root}: submission {submission} still works on task {tasks}. Wait for it, cancel it with"
+            " `vllm-launch cancel`, or say --replace."
         )
+
+
+def _stop_driver(run: RunPaths, submission: int) -> None:
+    """Tells the process on this machine that drives a submission to stop, and waits until it has."""
+    driver = find_process(read_json(run.submission(submission).driver))
+    if driver is not None:
+        driver.terminate()
+        psutil.wait_procs([driver], timeout=CANCEL_WAIT_S)
 
 
 def _wait_until_gone(run: RunPaths, submission: int) -> None:

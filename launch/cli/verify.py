@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from launch.cli.publishing import said_of
 from launch.cli.runs import find_run
 from launch.collect.manifest import MANIFEST
 from launch.collect.verify import verify_published
@@ -22,6 +23,7 @@ def command(name: str) -> int:
     if (Path(name) / MANIFEST).is_file():
         report = verify_published(Path(name))
         problems, sound = report.problems, f"{len(report.manifest.files)} files as published"
+        sound += said_of(report.manifest)
     else:
         checked = verify_run(find_run(name))
         problems, sound = checked.problems, f"{checked.tally.num_done} items, every line sound"

@@ -25,6 +25,7 @@ def gpu_figures(attempts: Sequence[AttemptFiles]) -> dict[str, Any]:
         "peak_memory_used_mib": _peak(gpus, "peak_memory_used_mib"),
         "mean_power_w": _mean(gpus, "mean_power_w"),
         "peak_power_w": _peak(gpus, "peak_power_w"),
+        "mean_temperature_c": _mean(gpus, "mean_temperature_c"),
         "peak_temperature_c": _peak(gpus, "peak_temperature_c"),
         "energy_j": _sum(gpus, "energy_j"),
         "no_gpu": None if measured else "; ".join(reasons) or "no attempt was sampled",

@@ -126,8 +126,11 @@ def _read_entries(path: Path) -> dict[str, Entry]:
         for number, line in enumerate(handle, start=1):
             try:
                 row = orjson.loads(line)
+                if row.get("missing"):
+                    offset += len(line)
+                    continue
                 key, entry = row["key"], Entry(offset, len(line), row["digest"], "samples" in row)
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
                 raise RunError(
                     f"{path}:{number}: no result line. Publish it again with `vllm-launch merge RUN`."
                 ) from None

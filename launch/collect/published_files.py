@@ -1,5 +1,8 @@
 """Writes the published files of a run in one pass over its users, in input order.
 
+A line of generations.jsonl is a result line byte for byte, or says that its item is missing. That a run is
+limited to a subset, or from the stub engine, stands in every other file; generations.jsonl has the manifest.
+
 generations.jsonl, test_leaderboard.json and users/ hold no time, host, task or attempt: the same results give
 the same bytes. provenance.jsonl has those, by key.
 """
@@ -66,9 +69,11 @@ class PublishedFiles:
         leaderboard.write(dump(filled))
         self._separator = b",\n"
         for outcome in outcomes:
-            if outcome.line is not None:
-                self._open[GENERATIONS_FILE].write(outcome.line.data)
-                self._open[PROVENANCE_FILE].write(json_line(self._provenance(outcome)))
+            absent = {"key": outcome.key, "missing": True}
+            line = json_line(absent) if outcome.line is None else outcome.line.data
+            self._open[GENERATIONS_FILE].write(line)
+            where = absent if outcome.line is None else self._provenance(outcome)
+            self._open[PROVENANCE_FILE].write(json_line(where | self._marks))
         if self._names is not None:
             name = f"{USERS_DIR}/{self._names.name(user_hash)}"
             content = dump(user_record(filled, outcomes)) + b"\n"
@@ -88,6 +93,7 @@ class PublishedFiles:
             "time": outcome.line.time,
             "host": self._sources.hosts[source],
             "engine": self._engines[source],
+            **({} if outcome.failure is None else {"failed": outcome.failure["class"]}),
         }
 
 

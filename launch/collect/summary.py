@@ -65,7 +65,7 @@ def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Pa
     seconds = covered_s(generating_intervals(sources.run, sources.starts))
     engine = submissions[-1].engine
     return {
-        "checkpoint": record.checkpoint.path,
+        "checkpoint": record.checkpoint.adapter or record.checkpoint.path,
         "scenario": str(record.data.scenario_path),
         "dataset": record.data.dataset,
         "ablation_config": record.prompt.ablation_config.value,
@@ -99,6 +99,7 @@ def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Pa
         "prompt": record.prompt.model_dump(mode="json"),
         "model": record.model.model_dump(mode="json"),
         "chat_form": record.chat_form,
+        "checkpoint_hub_id": record.checkpoint.hub_id,
         "checkpoint_digest": record.checkpoint.digest,
         "identity_digest": record.identity_digest,
         "code": record.code.model_dump(),

@@ -1,20 +1,28 @@
-"""Engine settings measured per GPU: configs/gpus.yaml. A row sets only what was measured to be better."""
+"""configs/gpus.yaml: engine settings that were measured per GPU, and memory as vendors state it."""
 
+import re
 from typing import Any
 
 from pydantic import Field
 
-from launch.config.load import load_yaml
+from launch.config.load import Document, load_yaml
 from launch.config.schema import EngineConfig, Section
 from launch.config.shipped import shipped
 from launch.config.tables import refuse_other_keys, rows
 
 
 class GpuRow(Section):
-    """One GPU of configs/gpus.yaml."""
+    """One GPU of the table `gpus`."""
 
     engine: EngineConfig = Field(description="Engine settings that were measured to be better.")
     evidence: str = Field(min_length=1, description="What was measured, with what.")
+
+
+class GpuMemoryRow(Section):
+    """One GPU type of the table `memory`."""
+
+    memory_gib: int = Field(gt=0, description="Memory of one GPU, in units of 2^30 bytes.")
+    source: str = Field(min_length=1, description="What the number rests on.")
 
 
 def gpu_row(name: str) -> dict[str, Any] | None:
@@ -23,11 +31,34 @@ def gpu_row(name: str) -> dict[str, Any] | None:
     A row is for every device whose name begins with the row's words: `NVIDIA H100 80GB` for `NVIDIA H100 80GB
     HBM3`. The longest such row counts. Only settings that the row writes are in the answer.
     """
-    document = load_yaml(shipped("configs", "gpus.yaml"))
-    refuse_other_keys(document, ("description", "gpus"))
-    known = rows(document, "gpus", GpuRow)
+    known = rows(_document(), "gpus", GpuRow)
     words = name.casefold().split()
     matching = [row for row in known if words[: len(row.split())] == row.casefold().split()]
     if not matching:
         return None
     return known[max(matching, key=len)].engine.model_dump(exclude_unset=True)
+
+
+def gpu_memory() -> dict[str, int]:
+    """Memory in GiB by GPU type, in file order."""
+    known = rows(_document(), "memory", GpuMemoryRow)
+    return {name: row.memory_gib for name, row in known.items()}
+
+
+def find_gpu_type(name: str) -> str | None:
+    """The row of `memory` that a GPU type means; hyphens, underscores, case and `nvidia` do not count.
+
+    None when there is none, and for the name of cards of several sizes, such as a100.
+    """
+    wanted = _plain(name)
+    return next((known for known in gpu_memory() if _plain(known) == wanted), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]|nvidia", "", name.casefold())
+
+
+def _document() -> Document:
+    document = load_yaml(shipped("configs", "gpus.yaml"))
+    refuse_other_keys(document, ("description", "gpus", "memory"))
+    return document

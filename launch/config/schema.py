@@ -93,7 +93,17 @@ MergeOptions = Annotated[SbatchOptions, AfterValidator(slurm_values.merge_option
 class ModelConfig(Section):
     """Identity: the checkpoint and what changes the numbers it computes."""
 
-    checkpoint: AsPath | None = Field(default=None, description="Hugging Face checkpoint directory.")
+    checkpoint: AsPath | None = Field(
+        default=None,
+        description="Directory of a Hugging Face checkpoint or LoRA adapter, or a hub id in the cache.",
+    )
+    base_checkpoint: AsPath | None = Field(
+        default=None, description="Base model of a LoRA adapter that names one which is not here."
+    )
+    tokenizer: AsPath | None = Field(
+        default=None,
+        description="Directory of tokenizer and chat template; the checkpoint's own unless set.",
+    )
     engine: AsEngineKind = Field(default=EngineKind.AUTO, description="auto, vllm, transformers or stub.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto", description="Type of the weights in memory; auto takes the checkpoint's."
@@ -151,7 +161,8 @@ class PromptConfig(Section):
     )
     reasoning_end: str | None = Field(
         default=None,
-        description="Text up to and including the last of these, such as </think>, is stored apart.",
+        description="Text up to and including the last of these is stored apart; </think> unless set, where"
+        " the chat template has it; '' for never.",
     )
 
 

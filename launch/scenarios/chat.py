@@ -54,6 +54,12 @@ def probe_chat_form(tokenizer: ChatTokenizer, kwargs: Mapping[str, object]) -> C
     )
 
 
+def probe_prompt(tokenizer: ChatTokenizer, form: ChatForm, kwargs: Mapping[str, object]) -> str:
+    """A prompt of the shortest conversation that we make: for what stands at the end of every prompt."""
+    messages = [{"role": role, "content": "probe"} for role in PROBES[-1]]
+    return render_prompt(tokenizer, messages, form, kwargs)
+
+
 def arrange(messages: Sequence[Message], form: ChatForm) -> list[dict[str, str]]:
     """The messages in the form's order of roles; text is joined, never changed or left out."""
     if form is not ChatForm.FOLDED:

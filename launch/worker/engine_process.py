@@ -25,7 +25,7 @@ from launch.rundir.claims import ClaimBook, Owner, survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import checkpoint_dir, load_run, load_submission, run_config
+from launch.rundir.records import adapter_dir, load_run, load_submission, run_config, tokenizer_dir
 from launch.scenarios.records import Failure, Generation, Request
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
@@ -152,13 +152,17 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
     channel.send(phase="loading")
     setup = EngineSetup(
-        checkpoint=checkpoint_dir(record),
+        checkpoint=Path(record.checkpoint.path),
+        adapter=adapter_dir(record),
+        adapter_rank=record.checkpoint.adapter_rank,
+        tokenizer=tokenizer_dir(record),
         model=config.model,
         engine=config.engine,
         sampling=config.sampling,
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
         max_prompt_tokens=config.max_prompt_tokens,
+        reasoning_opened=record.reasoning_opened,
     )
 
     def on_dead(message: str) -> None:

@@ -42,6 +42,7 @@ _CACHES = (
     ("TRITON_CACHE_DIR", "triton", "compiled kernels, locked per file"),
     ("FLASHINFER_WORKSPACE_BASE", "flashinfer", "compiled kernels: 80 s of a cold start"),
     ("DG_JIT_CACHE_DIR", "deep_gemm", "compiled kernels"),
+    ("HF_MODULES_CACHE", "hf_modules", "code of a checkpoint that is trusted, copied to be imported"),
     ("CUDA_CACHE_PATH", "cuda", "compiled kernels of the driver"),
 )
 
@@ -73,17 +74,19 @@ def engine_environment(
     scratch: Path,
     cpu: bool,
     tensor_parallel_size: int = 1,
-    num_cpus: int | None = None,
+    num_threads: int | None = None,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
-    node-local folder of the user, `num_cpus` the cores of the slot (those this process may use unless given).
+    node-local folder of the user, `num_threads` how many may compute on a CPU (vllm_threads of the cores that
+    this process may use, unless given).
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
     if cpu:
-        wanted |= _cpu_variables(tensor_parallel_size, num_cpus or len(os.sched_getaffinity(0)))
+        threads = num_threads or vllm_threads(len(os.sched_getaffinity(0)))
+        wanted |= _cpu_variables(max(1, threads // tensor_parallel_size))
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
     dropped = _dropped(base, forced)
@@ -104,12 +107,20 @@ def socket_folder(scratch: Path) -> Path:
     return Path(f"/tmp/vllm-launch-{os.getuid()}-{digest}")
 
 
-def _cpu_variables(tensor_parallel_size: int, num_cpus: int) -> dict[str, str]:
+def vllm_threads(num_cpus: int) -> int:
+    """Threads of vLLM's workers: one core is left to engine core and engine process.
+
+    Threads that wait spin (measured on two cores). The transformers engine computes in the engine process
+    itself and gets every core.
+    """
+    return max(1, num_cpus - 1)
+
+
+def _cpu_variables(num_threads: int) -> dict[str, str]:
     return {
         # "auto" wants a NUMA node per rank, and cores named here could be another task's.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # One core is left to the engine core and the engine process: threads that wait spin (measured).
-        "OMP_NUM_THREADS": str(max(1, (num_cpus - 1) // tensor_parallel_size)),
+        "OMP_NUM_THREADS": str(num_threads),
     }
 
 

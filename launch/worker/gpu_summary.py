@@ -130,15 +130,20 @@ class GpuSummary:
         }
 
     def _total(self, gpus: list[dict[str, Any]]) -> dict[str, Any]:
-        """Over all GPUs: utilisation is their mean, power, memory and energy their sum."""
-        utilization = _sum([gpu["mean_utilization_percent"] for gpu in gpus])
+        """Over all GPUs: utilisation and temperature are their means, power, memory and energy their sums."""
         sources = {gpu["energy_from"] for gpu in gpus}
         return {
             "num_gpus": len(gpus),
-            "mean_utilization_percent": None if utilization is None else _rounded(utilization / len(gpus)),
+            "mean_utilization_percent": _rounded(_mean([gpu["mean_utilization_percent"] for gpu in gpus])),
+            "mean_memory_used_mib": _rounded(self._memory.mean),
             "peak_memory_used_mib": _rounded(self._memory.peak),
             "mean_power_w": _rounded(self._power.mean),
             "peak_power_w": _rounded(self._power.peak),
+            "mean_temperature_c": _rounded(_mean([gpu["mean_temperature_c"] for gpu in gpus])),
+            "peak_temperature_c": max(
+                (gpu["peak_temperature_c"] for gpu in gpus if gpu["peak_temperature_c"] is not None),
+                default=None,
+            ),
             "energy_j": _rounded(_sum([gpu["energy_j"] for gpu in gpus])),
             "energy_from": sources.pop() if len(sources) == 1 else "mixed",
         }
@@ -156,6 +161,12 @@ def _sum(values: list[float | None]) -> float | None:
     """None where one is missing: a sum over some GPUs would pass for all of them."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """None where one is missing, as for a sum."""
+    total = _sum(values)
+    return None if total is None else total / len(values)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, list_starts
@@ -17,7 +18,9 @@ class Outcome:
 
     code: ExitCode
     reason: str
-    failure: dict[str, str] | None = None
+    failure: dict[str, Any] | None = None
+    end: SlotEnd | None = None
+    """Of the slot that failed."""
 
 
 def judge(ends: Sequence[SlotEnd]) -> Outcome:
@@ -38,8 +41,8 @@ def _judge_one(end: SlotEnd) -> Outcome:
     if end.was_killed and end.was_drained and end.failure is None:
         return Outcome(ExitCode.CONTINUE, "killed")
     if end.returncode == ExitCode.USER and end.failure is not None:
-        return Outcome(ExitCode.USER, "refused", end.failure)
-    return Outcome(ExitCode.BUG, "failed", end.failure or _unexplained(end))
+        return Outcome(ExitCode.USER, "refused", end.failure, end)
+    return Outcome(ExitCode.BUG, "failed", end.failure or _unexplained(end), end)
 
 
 def _unexplained(end: SlotEnd) -> dict[str, str]:

@@ -4,7 +4,7 @@ from launch.config.schema import EngineKind, Language, RunConfig
 from launch.model.tokenizer import open_light_tokenizer, open_reference_tokenizer
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlannedUser
-from launch.rundir.records import RunRecord, checkpoint_dir
+from launch.rundir.records import RunRecord, tokenizer_dir
 from launch.scenarios.chat import ChatForm
 from launch.scenarios.fit import fit, open_prompt_maker
 from launch.scenarios.records import Generation, Item, Request
@@ -16,11 +16,11 @@ def open_request_maker(run: RunPaths, record: RunRecord, config: RunConfig) -> M
 
     A real engine tokenises with transformers' tokenizer, the stub with the light one; tests hold them equal.
     """
-    checkpoint = checkpoint_dir(record)
+    directory = tokenizer_dir(record)
     if config.model.engine is EngineKind.STUB:
-        tokenizer = open_light_tokenizer(checkpoint)
+        tokenizer = open_light_tokenizer(directory)
     else:
-        tokenizer = open_reference_tokenizer(checkpoint, config.model.trust_remote_code)
+        tokenizer = open_reference_tokenizer(directory, config.model.trust_remote_code)
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, ChatForm(record.chat_form))
 
     def make_request(planned: PlannedUser, item: Item, history: HistoryEntries) -> Request | Generation:

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.config.schema import RunConfig
+from launch.config.schema import EngineKind, RunConfig
 from launch.errors import RunError
 from launch.worker.commands import with_package
 from launch.worker.engines.stub import TASK_VARIABLE
-from launch.worker.environment import EngineEnvironment, engine_environment
+from launch.worker.environment import EngineEnvironment, engine_environment, vllm_threads
 
 
 def slot_environment(
@@ -23,13 +23,14 @@ def slot_environment(
     if visible:
         # nvidia-smi, NVML and Slurm count GPUs by bus id; CUDA by speed unless told.
         variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    num_cpus = max(1, len(os.sched_getaffinity(0)) // config.engine.engines_per_node)
     return engine_environment(
         variables,
         slot_gpus=gpus,
         scratch=scratch_folder(config.resources.scratch_dir, base),
         cpu=not visible,
         tensor_parallel_size=config.engine.tensor_parallel_size,
-        num_cpus=max(1, len(os.sched_getaffinity(0)) // config.engine.engines_per_node),
+        num_threads=num_cpus if config.model.engine is EngineKind.TRANSFORMERS else vllm_threads(num_cpus),
     )
 
 

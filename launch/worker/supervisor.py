@@ -17,10 +17,17 @@ from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
-from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submission, run_config
+from launch.rundir.records import (
+    RunRecord,
+    SubmissionRecord,
+    load_run,
+    load_submission,
+    run_config,
+)
 from launch.worker.attempt_record import Events, describe_attempt, write_ended
 from launch.worker.commands import engine_command
 from launch.worker.devices import share_gpus, visible_gpus
+from launch.worker.diagnosis import explain, told
 from launch.worker.gpu import GpuSampler
 from launch.worker.outcome import Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
@@ -99,9 +106,10 @@ class _Attempt:
         sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
         self._sampler = GpuSampler(paths.gpu, sampled)
         outcome = judge(self._watch(events, paths.heartbeat))
+        outcome = explain(outcome, self._config, Path(self._record.checkpoint.path), on_cpu=not visible)
         outcome = stop_without_progress(outcome, self._run, self._at, len(self._slots))
         if outcome.failure is not None:
-            _say(outcome.failure["message"])
+            _say("\n".join(told(outcome.failure)))
         return outcome
 
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:

@@ -43,10 +43,16 @@ def _check_templates(run: RunPaths, record: RunRecord) -> None:
 
 
 def _check_checkpoint(planned: CheckpointRecord, *, needs_weights: bool) -> None:
-    found = inspect_checkpoint(Path(planned.path), needs_weights=needs_weights)
+    found = inspect_checkpoint(
+        Path(planned.adapter or planned.path),
+        base=Path(planned.path) if planned.adapter else None,
+        # Named even where it is the checkpoint's own: an adapter may have got one since.
+        tokenizer=Path(planned.tokenizer or planned.path),
+        needs_weights=needs_weights,
+    )
     if planned.digest != found.digest:
         raise ChangedError(
-            f"{planned.path}: the checkpoint changed since the run was planned:"
+            f"{planned.adapter or planned.path}: the checkpoint changed since the run was planned:"
             f" {_cut(planned.digest)} -> {_cut(found.digest)} ({_differences(planned.files, found.files)})."
             " Restore it, or plan a new run."
         )

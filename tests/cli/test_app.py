@@ -23,7 +23,7 @@ def test_an_unknown_command(tmp_path: Path):
     said = vllm_launch("zzz", cwd=tmp_path)
     assert said.errors == [
         "vllm-launch: no command named 'zzz'. Write one of submit, resume, status, cancel, merge, verify,"
-        " compare, prompts, presets. See `vllm-launch --help`."
+        " compare, check-model, prompts, quantize, presets. See `vllm-launch --help`."
     ]
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from launch.model.hub import hub_cache
 from tests.cli.commands import submit_words
 from tests.cli.refusals import refusal
 from tests.models import make_tiny_llama
 
 NO_TOKENIZER = (
     "HERE/model: tokenizer: found none of tokenizer.json, tokenizer.model, vocab.json with merges.txt,"
-    " tekken.json. Copy the tokenizer of the base model there."
+    " tekken.json. Give the base model's directory with --tokenizer, or copy its tokenizer there."
 )
 
 
@@ -103,5 +104,6 @@ def test_a_hub_id_instead_of_a_directory(tmp_path: Path, scenario: Path, command
     words = ["--preset", "quick_test", "--scenario-path", scenario, "--checkpoint", hub_id]
     assert refusal(tmp_path, command, *words) == (
         f"{hub_id}: is not a directory. If it is a Hugging Face hub id, download it first:"
-        f" `hf download {hub_id} --local-dir DIR`, and give DIR; nodes do not reach the hub."
+        f" `hf download {hub_id}`; nodes do not reach the hub. Looked in {hub_cache()}"
+        " (HF_HUB_CACHE, HF_HOME)."
     )

@@ -22,7 +22,8 @@ def published(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Pat
 def test_the_table_at_80_columns(tmp_path: Path, published: Path) -> None:
     out = succeed("compare", published, published, cwd=tmp_path, COLUMNS="80").out
     assert "No setting differs." in out and "exact match: 100.00 % of 96 samples" in out
-    assert "48 items x 2" in out and "made-up texts" in out
+    flat = " ".join(out.split())  # where a line breaks depends on how long the path is
+    assert "48 items x 2" in flat and "made-up texts" in flat
     assert "tokens a sample" in out and "chrF1|nrefs:1" in out and "BLEU|nrefs:1" in out
     assert "verdict: Stub texts, made up, in A and B" in out
     assert max(map(len, out.splitlines())) <= 80

@@ -10,6 +10,7 @@ from tests.cli.commands import Said, submit_words, succeed, vllm_launch
 from tests.scenarios import builders
 
 FAILED = "b2#0.0"
+STUB = "; limited to 3 of 3 items; texts of the stub engine, not of a model"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
     said = succeed("resume", "r", "--retry-failed", "--max-failed-items", "100", cwd=here)
     assert said.row("submission").startswith("3: 1 items")
     assert said.row("published") == (
-        f"{published(here)}: 2 of 3 items done, 1 failed, 0 missing: marked in every file"
+        f"{published(here)}: 2 of 3 items done, 1 failed, 0 missing: marked in every file{STUB}"
     )
     for name in ("manifest.json", "inference_summary.json"):
         value = read(here, name)
@@ -83,10 +84,14 @@ def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
     assert "too_long" in json.dumps(read(here, "users/b2.json"))
     lines = [json.loads(line) for line in (published(here) / "generations.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines if "failure" in line] == [FAILED]
+    lines = [json.loads(line) for line in (published(here) / "provenance.jsonl").read_text().splitlines()]
+    assert [(line["key"], line["failed"]) for line in lines if "failed" in line] == [(FAILED, "too_long")]
     succeed("verify", published(here), cwd=here)
 
 
 def test_allowed_from_the_start(here: Path, checkpoint: Path):
     words = [*submit_words(checkpoint, here / "scenario", "allowed"), "--max-prompt-tokens", "600"]
     said = succeed(*words, "--max-failed-items", "1", cwd=here)
-    assert said.row("published").endswith("2 of 3 items done, 1 failed, 0 missing: marked in every file")
+    assert said.row("published").endswith(
+        f"2 of 3 items done, 1 failed, 0 missing: marked in every file{STUB}"
+    )

@@ -55,7 +55,7 @@ def test_a_disk_that_fills_while_generating(disk: Disk, checkpoint: Path):
     disk.clear()
     said = succeed("resume", "r", cwd=disk.root)
     assert said.row("submission").startswith(f"3: {92 - kept.num_done} items")
-    assert said.row("published").endswith("92 of 92 items done")
+    assert said.row("published").endswith("92 of 92 items done; texts of the stub engine, not of a model")
     succeed("verify", "outputs/leaderboards/r", cwd=disk.root)
 
 
@@ -69,4 +69,7 @@ def test_publishing_onto_a_full_disk(disk: Disk, tmp_path: Path, checkpoint: Pat
     assert len(said.errors) == 1 and said.errors[0].endswith(FULL)
     assert contents(disk.root) == {Path("ballast")}
     disk.clear()
-    assert succeed("merge", "r", cwd=tmp_path).row("published") == f"{published}: 92 of 92 items done"
+    assert (
+        succeed("merge", "r", cwd=tmp_path).row("published")
+        == f"{published}: 92 of 92 items done; texts of the stub engine, not of a model"
+    )

@@ -59,6 +59,20 @@ def test_it_is_marked_in_what_is_published(here: Path, said: Said, name: str):
     assert value["num_items"] == 7
 
 
+def test_every_published_file_says_so_and_so_do_the_commands(here: Path, said: Said):
+    published = here / "outputs" / "leaderboards" / "r"
+    users = json.loads((published / "test_leaderboard.json").read_text())
+    users += [json.loads(path.read_text()) for path in (published / "users").iterdir()]
+    lines = (published / "provenance.jsonl").read_text().splitlines()
+    marked = [*users, *map(json.loads, lines)]
+    assert {(each["limited"]["num_items"], each["limited"]["of_items"]) for each in marked} == {(7, 92)}
+    assert all(each["stub"] is True for each in marked)
+    end = "; limited to 7 of 92 items; texts of the stub engine, not of a model"
+    assert said.row("published") == f"{published}: 7 of 7 items done{end}"
+    assert succeed("merge", "r", cwd=here).row("published").endswith(end)
+    assert succeed("verify", published, cwd=here).out.splitlines()[-1].endswith(f"files as published{end}")
+
+
 def test_it_is_part_of_the_identity(here: Path, said: Said, checkpoint: Path):
     succeed(*submit_words(checkpoint, name="more"), "--limit-items", "8", "--dry-run", cwd=here)
     digests = set()

@@ -15,7 +15,8 @@ from launch.config.schema import RunConfig
 from launch.errors import InputError
 from launch.model.quantize.schemes import Scheme
 from tests.cli.commands import PREFIX, Said, succeed, vllm_launch
-from tests.models import make_tiny_llama
+from tests.cli.refusals import refusal
+from tests.models import make_tiny_llama, make_tiny_lora
 from tests.quantized_models import add_to_config
 from tests.runs import SCENARIOS, make_config
 from tests.scenarios import builders
@@ -75,6 +76,14 @@ def test_what_is_quantised_or_no_checkpoint_is_refused(tmp_path: Path):
     add_to_config(awq, {"quantization_config": {"quant_method": "awq"}})
     assert "is quantised already (awq)" in quantize(tmp_path, awq, "--scheme", "fp8").err
     assert "is not a directory" in quantize(tmp_path, tmp_path / "absent", "--scheme", "fp8").err
+
+
+def test_an_adapter_is_not_taken_for_its_base(tmp_path: Path, checkpoint: Path):
+    adapter = make_tiny_lora(tmp_path / "lora", checkpoint)
+    assert refusal(tmp_path, "quantize", adapter, tmp_path / "out", "--scheme", "fp8") == (
+        "HERE/lora: is a LoRA adapter, and only whole weights are quantised. To do so, merge it into its base"
+        " first (peft: `merge_and_unload`, then `save_pretrained`)."
+    )
 
 
 def test_a_dataset_is_asked_for_where_prompts_are_needed(tmp_path: Path, checkpoint: Path):

@@ -13,6 +13,7 @@ from tests.cli.commands import finish, start, submit_words, succeed, vllm_launch
 from tests.worker.tasks import num_committed, processes_with, wait_until
 
 SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
+STUB = "; limited to 60 of 92 items; texts of the stub engine, not of a model"
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +116,8 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
     still = vllm_launch("resume", "r", cwd=tmp_path)
     assert still.code == 2
     assert still.errors == [
-        f"vllm-launch: {run.root}: submission 1 still works on task 0. Wait for it or cancel it with"
-        " `vllm-launch cancel`."
+        f"vllm-launch: {run.root}: submission 1 still works on task 0. Wait for it, cancel it with"
+        " `vllm-launch cancel`, or say --replace."
     ]
     about = read_json(run.attempt(1, 0, 0).attempt_json)
     assert about is not None
@@ -129,7 +130,7 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
     assert 0 < kept < 60
     said = succeed("resume", "r", cwd=tmp_path)
     assert said.row("submission").startswith(f"2: {60 - kept} items")
-    assert said.row("published").endswith("60 of 60 items done")
+    assert said.row("published").endswith(f"60 of 60 items done{STUB}")
 
 
 @pytest.mark.process
@@ -144,4 +145,15 @@ def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Pa
     assert said.errors[0].startswith("task 0 ended with 75: drained")
     assert said.errors[1].startswith(f"vllm-launch: {run.root}: ")
     assert "of 60 items are missing" in said.errors[1] and len(said.errors) == 2
-    assert succeed("resume", "r", cwd=tmp_path).row("published").endswith("60 of 60 items done")
+    assert succeed("resume", "r", cwd=tmp_path).row("published").endswith(f"60 of 60 items done{STUB}")
+
+
+@pytest.mark.process
+def test_replace_stops_what_works_and_takes_the_rest(tmp_path: Path, checkpoint: Path):
+    submit = start(*submit_words(checkpoint), "--limit-items", "60", cwd=tmp_path, **SLOW)
+    run = RunPaths(tmp_path / "outputs" / "runs" / "r")
+    wait_until(lambda: num_committed(run) > 0, "a commit")
+    said = succeed("resume", "r", "--replace", cwd=tmp_path)
+    assert "of 60 items are missing" in finish(submit).err
+    assert said.row("submission").startswith("2: ") and not said.row("submission").startswith("2: 60 ")
+    assert "60 of 60 items done" in said.row("published")

@@ -55,6 +55,7 @@ def plan_run(
     data: Mapping[str, Any] | None = None,
     publish: Mapping[str, Any] | None = None,
     name: str = "run",
+    num_samples: int = NUM_SAMPLES,
 ) -> RunPaths:
     """A run of the stub engine below `root`, with submission 1 opened and nothing generated."""
     scenario = root / f"scenario-{name}"
@@ -66,7 +67,7 @@ def plan_run(
             "model": {"checkpoint": checkpoint, "engine": "stub"},
             "data": {"scenario_path": scenario, **(data or {})},
             "prompt": {"language": "en"},
-            "sampling": {"num_samples": NUM_SAMPLES, "max_tokens": 16},
+            "sampling": {"num_samples": num_samples, "max_tokens": 16},
             "engine": {"max_model_len": 512},
             "resources": {"num_tasks": num_tasks},
             "publish": {"output_dir": root / "published" / name, **(publish or {})},

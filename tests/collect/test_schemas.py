@@ -55,6 +55,11 @@ def test_a_limited_run_with_failed_and_missing_items(tmp_path: Path, checkpoint:
     result = merge(run)
     assert (result.manifest.num_failed, result.manifest.num_missing) == (2, 2)
     check_directory(result.output_dir)
+    missing = list(result.manifest.missing_items)
+    for name in ("generations.jsonl", "provenance.jsonl"):
+        lines = read_lines(result.output_dir / name)
+        assert len(lines) == 8, "a line for every item, whatever became of it"
+        assert [line["key"] for line in lines if "missing" in line] == missing
 
 
 def test_the_manifests_schema_has_its_fields() -> None:
@@ -67,6 +72,8 @@ def test_the_manifests_schema_has_its_fields() -> None:
         ("generations", ["samples", 0, "finish_reason"], "abort"),
         ("generations", ["samples"], []),
         ("generations", ["failure"], {"class": "x", "message": "y"}),
+        ("generations", ["missing"], True),
+        ("provenance", ["missing"], True),
         ("provenance", ["submission"], 0),
         ("test_leaderboard", [0, "task", "task_behavior_collections", 0, "data", 0, "continuations"], []),
         ("test_leaderboard", [0, "task", "task_behavior_collections", 0, "data", 0, "missing"], True),

@@ -3,7 +3,7 @@
 import pytest
 
 from launch.config import gpus
-from launch.config.gpus import gpu_row
+from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row
 from launch.config.load import load_yaml
 from launch.config.shipped import shipped
 
@@ -39,3 +39,25 @@ def test_the_longest_row_counts(write: Write, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setattr(gpus, "shipped", lambda *parts: table)
     assert gpu_row("x large 80GB") == {"max_num_seqs": 2} and gpu_row("X 40GB") == {"max_num_seqs": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("h100", "h100"),
+        ("NVIDIA-H100", "h100"),
+        ("A100_80GB", "a100-80gb"),
+        ("rtx-4090", "rtx4090"),
+        ("a100", None),
+        ("h1000", None),
+    ],
+)
+def test_gpu_types_as_clusters_write_them(name: str, found: str | None) -> None:
+    assert find_gpu_type(name) == found
+
+
+def test_memory_by_type() -> None:
+    memory = gpu_memory()
+    assert (memory["h100"], memory["h200"], memory["a100-40gb"]) == (80, 141, 40)
+    document = load_yaml(shipped("configs", "gpus.yaml")).values["memory"]
+    assert all(row["source"] for row in document.values())

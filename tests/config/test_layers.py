@@ -29,7 +29,7 @@ def refusal(layers: Layers) -> str:
 
 
 def test_the_shipped_files_are_the_ones_the_readme_names() -> None:
-    assert PRESETS == ["high_quality", "production", "quick_test", "throughput"]
+    assert PRESETS == ["high_quality", "production", "quick_test", "single_node", "throughput"]
     assert CLUSTERS == ["example_gpu_partition", "none", "slurm"]
     assert all(description for _, description, _ in list_presets() + list_clusters())
 

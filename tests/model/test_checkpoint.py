@@ -13,6 +13,7 @@ from demo.smollm2 import write_safetensors
 from launch.errors import CheckpointError
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.fingerprint import BLOCK_BYTES
+from launch.model.hub import hub_cache
 from tests.models import make_tiny_llama
 
 
@@ -201,7 +202,15 @@ def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(Path("org/Name-8B.v1")) == (
         "CKPT: is not a directory. If it is a Hugging Face hub id, download it first:"
-        " `hf download CKPT --local-dir DIR`, and give DIR; nodes do not reach the hub."
+        f" `hf download CKPT`; nodes do not reach the hub. Looked in {hub_cache()} (HF_HUB_CACHE, HF_HOME)."
+    )
+
+
+def test_the_newest_of_several_training_checkpoints_is_named(tmp_path: Path) -> None:
+    for name in ("checkpoint-1000", "checkpoint-500"):
+        make_tiny_llama(tmp_path / name)
+    assert refusal(tmp_path) == (
+        "CKPT: config.json: not found here, but in CKPT/checkpoint-1000. Give that directory."
     )
 
 
@@ -218,19 +227,6 @@ def test_no_config(tiny: Path) -> None:
     (tiny / "model.gguf").write_bytes(b"GGUF")
     assert refusal(tiny) == (
         "CKPT: config.json: not found. GGUF files are not supported; give the model in Hugging Face form."
-    )
-
-
-@pytest.mark.parametrize("with_config", [True, False])
-def test_a_lora_adapter(tmp_path: Path, with_config: bool) -> None:
-    adapter = make_tiny_llama(tmp_path / "lora")
-    (adapter / "model.safetensors").rename(adapter / "adapter_model.safetensors")
-    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
-    if not with_config:
-        (adapter / "config.json").unlink()
-    assert refusal(adapter) == (
-        "CKPT: is a LoRA adapter, not a model; merge it into org/base first"
-        " (peft: `merge_and_unload`, then `save_pretrained`)."
     )
 
 
@@ -328,7 +324,7 @@ def test_no_tokenizer_and_its_other_forms(tmp_path: Path) -> None:
     bare = make_tiny_llama(tmp_path / "bare", tokenizer=False)
     message = (
         "CKPT: tokenizer: found none of tokenizer.json, tokenizer.model, vocab.json with merges.txt,"
-        " tekken.json. Copy the tokenizer of the base model there."
+        " tekken.json. Give the base model's directory with --tokenizer, or copy its tokenizer there."
     )
     assert refusal(bare) == message
     (bare / "vocab.json").write_text("{}")

@@ -169,6 +169,32 @@ def test_cancel_takes_the_merge_job_along_and_resume_is_refused_meanwhile(site: 
     assert not (site.home / "outputs" / "leaderboards" / "cancelled").exists()
 
 
+def test_foreground_waits_until_it_is_published(site: Site) -> None:
+    words = (
+        "--engine",
+        "stub",
+        "--dataset",
+        "DMSC",
+        "--limit-items",
+        "8",
+        "--num-tasks",
+        "2",
+        "--foreground",
+    )
+    run = site.submit("foreground", *words)
+    assert json.loads((site.published(run) / "manifest.json").read_text())["num_done"] == 8
+
+
+def test_replace_cancels_what_is_queued_and_sends_the_rest(site: Site) -> None:
+    words = ("--engine", "stub", "--dataset", "DMSC", "--limit-items", "null", "--num-tasks", "2")
+    run = site.submit("replaced", *words, extra={"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "2"})
+    wait_for_commits(run, 0, STUB_WAIT_S, site)
+    said = site.launch("resume", str(run.root), "--replace")
+    assert "submission  2: " in said and "submission  2: 41 items" not in said
+    site.wait(run, STUB_WAIT_S, submission=2)
+    assert json.loads((site.published(run) / "manifest.json").read_text())["num_done"] == 41
+
+
 def test_a_task_refuses_a_checkpoint_that_changed_while_it_was_queued(site: Site) -> None:
     run = site.submit(
         "changed", "--engine", "stub", "--dataset", "DMSC", "--set", "resources.extra_sbatch.hold=true"

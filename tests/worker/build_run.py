@@ -21,13 +21,14 @@ def build_run(
     num_tasks: int = 1,
     engine: dict[str, Any] | None = None,
     resources: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
 ) -> RunPaths:
     """A run of the stub engine with submission 1 opened; `root` also gets its scenario and checkpoint."""
     scenario = write_scenario(root / "scenario", num_users, items_per_user)
     checkpoint = make_tiny_llama(root / "checkpoint", num_layers=1, num_heads=2, num_kv_heads=1)
     config = RunConfig.model_validate(
         {
-            "model": {"checkpoint": checkpoint, "engine": "stub"},
+            "model": {"checkpoint": checkpoint, "engine": "stub", **(model or {})},
             "data": {"scenario_path": scenario},
             "prompt": {"language": "en"},
             "sampling": {"num_samples": 2, "max_tokens": 16},

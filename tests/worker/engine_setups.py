@@ -25,8 +25,12 @@ def make_setup(
     sampling: dict[str, Any] | None = None,
     eos_token_ids: tuple[int, ...] = (2,),
     reasoning_end: str | None = None,
+    **parts: Any,
 ) -> EngineSetup:
-    """A small setup in float32, which a CPU without bfloat16 computes fastest and most alike everywhere."""
+    """A small setup in float32, which a CPU without bfloat16 computes fastest and most alike everywhere.
+
+    `parts` are those of EngineSetup beside the checkpoint: adapter, adapter_rank, tokenizer.
+    """
     asked = SamplingConfig(**({"max_tokens": 16, "num_samples": 2} | (sampling or {})))
     limits = engine or EngineConfig(max_model_len=512, max_num_seqs=16, enforce_eager=True)
     return EngineSetup(
@@ -37,6 +41,7 @@ def make_setup(
         reasoning_end=reasoning_end,
         eos_token_ids=eos_token_ids,
         max_prompt_tokens=limits.max_model_len - asked.max_tokens,
+        **parts,
     )
 
 

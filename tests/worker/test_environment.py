@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.errors import StorageError
-from launch.worker.environment import SOCKET_PATH_LIMIT, engine_environment, socket_folder
+from launch.worker.environment import SOCKET_PATH_LIMIT, engine_environment, socket_folder, vllm_threads
 
 
 def make(base, scratch=Path("/scratch/u"), *, slot_gpus=None, cpu=False, **numbers):
@@ -65,8 +65,9 @@ def test_a_slot_gets_its_own_of_the_visible_gpus():
 
 
 def test_a_cpu_engine_leaves_a_core_to_the_processes_that_feed_it():
-    assert make({}, cpu=True, num_cpus=2).variables["OMP_NUM_THREADS"] == "1"
-    assert make({}, cpu=True, num_cpus=9, tensor_parallel_size=2).variables["OMP_NUM_THREADS"] == "4"
+    assert make({}, cpu=True, num_threads=1).variables["OMP_NUM_THREADS"] == "1"
+    assert make({}, cpu=True, num_threads=8, tensor_parallel_size=2).variables["OMP_NUM_THREADS"] == "4"
+    assert (vllm_threads(1), vllm_threads(2), vllm_threads(9)) == (1, 1, 8)
     assert make({}, cpu=True).variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert make({"OMP_NUM_THREADS": "7"}, cpu=True).variables["OMP_NUM_THREADS"] == "7"
 

@@ -156,9 +156,12 @@ def test_every_reading_of_every_visible_gpu(tmp_path: Path):
     assert summary["total"] == {
         "num_gpus": 2,
         "mean_utilization_percent": 90.0,
+        "mean_memory_used_mib": 4096.0,
         "peak_memory_used_mib": 4096.0,
         "mean_power_w": 500.0,
         "peak_power_w": 500.0,
+        "mean_temperature_c": 61.0,
+        "peak_temperature_c": 61,
         "energy_j": pytest.approx(2 * energy),
         "energy_from": "counter",
     }

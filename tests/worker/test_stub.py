@@ -3,6 +3,7 @@
 import pytest
 
 from launch.config.schema import EngineConfig, EngineKind
+from launch.errors import EngineError
 from launch.worker.engines.endings import keeps_special_tokens
 from launch.worker.engines.protocol import EngineSetup, RequestRefused
 from launch.worker.engines.select import open_engine
@@ -78,6 +79,11 @@ def test_it_fails_to_start_for_the_task_it_was_told_to(setup, environment, told)
             open_stub(setup, environment)
     else:
         assert open_stub(setup, environment).num_unfinished == 0
+
+
+def test_a_failure_that_it_does_not_know_is_refused(setup):
+    with pytest.raises(EngineError, match="got 'item:3'"):
+        open_stub(setup, {"VLLM_LAUNCH_STUB_FAIL": "step:2,item:3"})
 
 
 def test_it_fails_in_the_step_it_was_told_to(setup):

@@ -1,14 +1,18 @@
 """A task refuses to mix what another code, checkpoint or prompt file makes."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from launch.errors import CheckpointError
+from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import CodeVersion, load_run, load_submission
 from launch.worker.unchanged import ChangedError, check_unchanged
+from tests.models import make_tiny_llama, make_tiny_lora
 from tests.worker.build_run import build_run
 
 
@@ -77,6 +81,47 @@ def test_a_prompt_file(run: RunPaths):
         template.write("more")
     with pytest.raises(ChangedError, match=r"templates: the run's prompt files changed: \w{12} -> \w{12}\."):
         check(run)
+
+
+def test_an_adapter_that_was_trained_on(tmp_path: Path):
+    base = make_tiny_llama(tmp_path / "base", num_layers=1)
+    adapter = make_tiny_lora(tmp_path / "lora", base)
+    run = build_run(tmp_path, model={"checkpoint": adapter})
+    check(run)
+    make_tiny_lora(adapter, base, seed=2)
+    with pytest.raises(ChangedError) as caught:
+        check(run)
+    assert str(caught.value).startswith(f"{adapter}: the checkpoint changed since the run was planned: ")
+    assert re.search(r"\(adapter/adapter_model\.safetensors: \w{12} -> \w{12}\)", str(caught.value))
+
+
+def test_a_tokenizer_elsewhere_that_changed(tmp_path: Path):
+    tokenizer = make_tiny_llama(tmp_path / "base", num_layers=1)
+    run = build_run(tmp_path, model={"tokenizer": tokenizer})
+    check(run)
+    (tokenizer / "chat_template.jinja").unlink()
+    with pytest.raises(ChangedError, match=r"\(tokenizer/chat_template\.jinja: \w{12} -> absent\)"):
+        check(run)
+
+
+def test_a_tokenizer_that_an_adapter_got_since_is_not_taken(tmp_path: Path):
+    base = make_tiny_llama(tmp_path / "base", num_layers=1)
+    adapter = make_tiny_lora(tmp_path / "lora", base)
+    run = build_run(tmp_path, model={"checkpoint": adapter})
+    shutil.copy(base / "tokenizer.json", adapter)
+    check(run)
+
+
+def test_a_run_from_before_adapters_and_tokenizers_were_recorded(run: RunPaths):
+    record = yaml.safe_load(run.run_yaml.read_text())
+    digest = settings_digest(load_run(run))
+    for name in ("adapter", "adapter_rank", "tokenizer", "hub_id"):
+        del record["checkpoint"][name]
+    for name in ("base_checkpoint", "tokenizer"):
+        del record["model"][name]
+    run.run_yaml.write_text(yaml.safe_dump(record))
+    check(run)
+    assert settings_digest(load_run(run)) == digest
 
 
 def test_a_checkpoint_that_is_gone(run: RunPaths):

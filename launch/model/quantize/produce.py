@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import CheckpointError, ConfigError, QuantizeError
+from launch.model.adapters import MERGE_ADVICE
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
-from launch.model.fingerprint import SMALL_FILES
+from launch.model.fingerprint import MODEL_FILES
 from launch.model.quantize import recipe
 from launch.model.quantize.environment import own_environment
 from launch.model.quantize.record import RECORD
@@ -52,7 +53,12 @@ def refuse_taken(out: Path) -> None:
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
-    """CheckpointError when the weights are quantised already."""
+    """CheckpointError when the weights are quantised already, or are an adapter's base."""
+    if checkpoint.adapter is not None:
+        raise CheckpointError(
+            f"{checkpoint.root}: is a LoRA adapter, and only whole weights are quantised. To do so,"
+            f" {MERGE_ADVICE}."
+        )
     found = checkpoint.config.get("quantization_config")
     if found is not None:
         method = found.get("quant_method") if isinstance(found, dict) else found
@@ -90,7 +96,7 @@ def copy_companions(source: Path, target: Path) -> None:
     llm-compressor could save a tokenizer too, in the words of its own transformers: prompts would then be
     made by other files than the original's.
     """
-    for pattern in (*SMALL_FILES, *LEGAL_FILES):
+    for pattern in (*MODEL_FILES, *LEGAL_FILES):
         if pattern in NOT_COPIED:
             continue
         for file in sorted(source.glob(pattern)):

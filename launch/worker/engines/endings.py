@@ -22,12 +22,12 @@ def ending_token_ids(setup: EngineSetup) -> list[int]:
 
 def keeps_special_tokens(setup: EngineSetup, tokenizer: Any) -> bool:
     """Whether special tokens have to stay in the text, because the end of the reasoning is one of them."""
-    return setup.reasoning_end is not None and setup.reasoning_end in tokenizer.all_special_tokens
+    return bool(setup.reasoning_end) and setup.reasoning_end in tokenizer.all_special_tokens
 
 
 def make_sample(setup: EngineSetup, text: str, finish_reason: str, num_tokens: int) -> Sample:
     """A sample of the engine's text, its reasoning part apart when the run has an end marker for it."""
-    if setup.reasoning_end is None:
+    if not setup.reasoning_end:
         return Sample(text, finish_reason, num_tokens)
-    reasoning, text = split_reasoning(text, setup.reasoning_end)
+    reasoning, text = split_reasoning(text, setup.reasoning_end, opened=setup.reasoning_opened)
     return Sample(text, finish_reason, num_tokens, reasoning)

@@ -15,6 +15,7 @@ from tokenizers.decoders import DecodeStream
 from launch.config.schema import EngineKind
 from launch.errors import EngineError
 from launch.scenarios.records import Generation, Request
+from launch.worker.engines.adapted import BY_PEFT, merge_adapter, parts_as_run
 from launch.worker.engines.endings import ending_token_ids, keeps_special_tokens, make_sample
 from launch.worker.engines.hf_batch import Row, run_batch
 from launch.worker.engines.protocol import EngineFacts, EngineSetup, RequestRefused
@@ -136,7 +137,7 @@ def open_transformers(setup: EngineSetup) -> TransformersEngine:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            setup.checkpoint, trust_remote_code=setup.model.trust_remote_code
+            setup.tokenizer_dir, trust_remote_code=setup.model.trust_remote_code
         )
         model = transformers.AutoModelForCausalLM.from_pretrained(
             setup.checkpoint, dtype=setup.model.dtype, trust_remote_code=setup.model.trust_remote_code
@@ -147,9 +148,9 @@ def open_transformers(setup: EngineSetup) -> TransformersEngine:
         ) from error
     if not tokenizer.is_fast:
         raise EngineError(
-            f"{setup.checkpoint}: the transformers engine needs tokenizer.json. Convert the tokenizer."
+            f"{setup.tokenizer_dir}: the transformers engine needs tokenizer.json. Convert the tokenizer."
         )
-    model = model.to(device).eval()
+    model = merge_adapter(setup, model).to(device).eval()
     model.generation_config = transformers.GenerationConfig()
     max_num_seqs = setup.engine.max_num_seqs or (CUDA_SEQS if device == "cuda" else CPU_SEQS)
     facts = EngineFacts(
@@ -164,8 +165,9 @@ def open_transformers(setup: EngineSetup) -> TransformersEngine:
             "dtype": str(model.dtype).removeprefix("torch."),
             "quantization": getattr(model.config, "quantization_config", None) and "of the checkpoint",
             "attention": getattr(model.config, "_attn_implementation", None),
+            **parts_as_run(setup, BY_PEFT),
         },
-        versions=_versions(),
+        versions=_versions(*(["peft"] if setup.adapter else [])),
         phases_s={"import": imported - started, "load": time.monotonic() - imported},
     )
     return TransformersEngine(setup, model, tokenizer, facts)
@@ -186,6 +188,6 @@ def _check_settings(setup: EngineSetup) -> None:
             )
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "tokenizers")
+def _versions(*more: str) -> dict[str, str]:
+    names = ("torch", "transformers", "tokenizers", *more)
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

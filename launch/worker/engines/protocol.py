@@ -10,7 +10,11 @@ from launch.scenarios.records import Generation, Request
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
-    """All that an engine is opened with; `eos_token_ids` come from generation_config.json."""
+    """All that an engine is opened with; `eos_token_ids` come from generation_config.json.
+
+    `checkpoint` holds the weights; over them goes the LoRA `adapter` of `adapter_rank`. The tokenizer is
+    that of `tokenizer`, else the checkpoint's own. `reasoning_opened`: prompts end within the reasoning.
+    """
 
     checkpoint: Path
     model: ModelConfig
@@ -19,6 +23,21 @@ class EngineSetup:
     reasoning_end: str | None
     eos_token_ids: tuple[int, ...]
     max_prompt_tokens: int
+    reasoning_opened: bool = False
+    adapter: Path | None = None
+    adapter_rank: int | None = None
+    tokenizer: Path | None = None
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """Where the tokenizer lies."""
+        return self.tokenizer or self.checkpoint
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What there is beside the checkpoint, for engine.json: adapter and tokenizer."""
+        parts = {"adapter": self.adapter, "tokenizer": self.tokenizer}
+        return {name: str(path) for name, path in parts.items() if path not in (None, self.checkpoint)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import psutil
 
@@ -34,6 +35,42 @@ def shielded_children() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGUSR2, signal.SIG_DFL if before is None else before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def unheard_ends() -> Iterator[None]:
+    """While this holds, a process below this one that was sent TERM and cannot hear it is killed for it.
+
+    vLLM's core ends its workers with TERM when it cannot start, and waits for them: behind the shield they
+    never hear it, so core and parent waited for ever (seen with a KV cache too small, vLLM 0.32.0). To be
+    left when the engine runs: from then on a TERM is Slurm's.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_end_unheard, args=(over,), name="unheard-ends", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _end_unheard(over: threading.Event) -> None:
+    while not over.wait(WATCH_PERIOD_S):
+        for process in list_descendants(list_children()):
+            if _has_pending_term(process.pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _has_pending_term(pid: int) -> bool:
+    """Whether TERM waits for a process (proc_pid_status(5): ShdPnd has a bit per signal, from 1)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    pending = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in pending)
 
 
 def list_children() -> list[psutil.Process]:

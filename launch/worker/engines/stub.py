@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from launch.config.schema import EngineKind
+from launch.errors import EngineError
 from launch.scenarios.records import Generation, Request
 from launch.worker.engines.endings import make_sample
 from launch.worker.engines.protocol import EngineFacts, EngineSetup, RequestRefused
@@ -102,8 +103,16 @@ class StubEngine:
 
 
 def open_stub(setup: EngineSetup, environment: Mapping[str, str] = os.environ) -> StubEngine:
-    """The stub; RuntimeError when VLLM_LAUNCH_STUB_FAIL says that it, or this task, fails at start."""
+    """The stub; RuntimeError when VLLM_LAUNCH_STUB_FAIL says that it, or this task, fails at start.
+
+    EngineError for a word in it that is none: a test that asks for no known failure would pass for nothing.
+    """
     failures = frozenset(filter(None, environment.get("VLLM_LAUNCH_STUB_FAIL", "").split(",")))
+    for word in failures:
+        if word != "start" and not word.startswith(("task:", "key:", "step:")):
+            raise EngineError(
+                f"VLLM_LAUNCH_STUB_FAIL: got {word!r}. Write start, task:<n>, key:<item key> or step:<n>."
+            )
     task = environment.get(TASK_VARIABLE, environment.get("SLURM_ARRAY_TASK_ID", ""))
     if failures & {"start", f"task:{task}"}:
         raise RuntimeError("the stub was told to fail at start")

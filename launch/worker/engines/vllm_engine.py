@@ -16,6 +16,7 @@ from typing import Any
 from launch.config.schema import EngineKind
 from launch.errors import EngineError
 from launch.scenarios.records import Generation, Request
+from launch.worker.engines.adapted import BY_VLLM, open_lora_request, parts_as_run
 from launch.worker.engines.endings import COMPLETE, ending_token_ids, keeps_special_tokens, make_sample
 from launch.worker.engines.protocol import EngineDied, EngineFacts, EngineSetup, RequestRefused
 from launch.worker.engines.shield import (
@@ -24,6 +25,7 @@ from launch.worker.engines.shield import (
     kill_trees,
     list_children,
     shielded_children,
+    unheard_ends,
 )
 from launch.worker.engines.vllm_settings import check_room, llm_arguments, settings_as_run
 
@@ -40,6 +42,7 @@ class VllmEngine:
         self._requests: dict[str, Request] = {}
         self._processes = processes
         self._watch: DeathWatch | None = None
+        self._lora_request = open_lora_request(setup)
         self._skip_special = not keeps_special_tokens(setup, llm.get_tokenizer())
         self._room = facts.settings["max_model_len"] - setup.sampling.max_tokens
         self._window = max(2, math.ceil(2 * facts.max_num_seqs / setup.sampling.samples_per_item))
@@ -74,7 +77,8 @@ class VllmEngine:
         params = make_sampling_params(self._setup, seed=request.seed, skip_special_tokens=self._skip_special)
         name = str(request.number)
         try:
-            self._engine.add_request(name, _prompt(self._llm, request.token_ids), params)
+            prompt = _prompt(self._llm, request.token_ids)
+            self._engine.add_request(name, prompt, params, lora_request=self._lora_request)
         except _validation_errors() as error:
             raise RequestRefused(request, "refused", _one_line(error)) from error
         except _death_errors() as error:
@@ -155,13 +159,14 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
         on_cpu = current_platform.is_cpu()
         arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
         try:
-            llm = vllm.LLM(**arguments)
+            with unheard_ends():
+                llm = vllm.LLM(**arguments)
         except BaseException as error:
             kill_trees(_started_since(before))
             if isinstance(error, _validation_errors()):
                 raise EngineError(f"{setup.checkpoint}: vLLM refuses it: {_one_line(error)}") from error
             raise
-    settings = settings_as_run(llm.llm_engine.vllm_config)
+    settings = settings_as_run(llm.llm_engine.vllm_config) | parts_as_run(setup, BY_VLLM)
     facts = EngineFacts(
         kind=EngineKind.VLLM,
         version=vllm.__version__,

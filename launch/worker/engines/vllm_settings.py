@@ -4,6 +4,7 @@ from typing import Any
 
 from launch.config.schema import EngineConfig
 from launch.errors import EngineError
+from launch.worker.engines.adapted import lora_arguments
 from launch.worker.engines.protocol import EngineSetup
 
 CPU_BATCHED_TOKENS = 4096
@@ -30,6 +31,9 @@ def llm_arguments(setup: EngineSetup, *, on_cpu: bool, version: str) -> tuple[di
         "generation_config": "vllm",
         "disable_log_stats": True,
     }
+    if setup.tokenizer is not None:
+        arguments["tokenizer"] = str(setup.tokenizer)
+    arguments |= lora_arguments(setup)
     arguments |= {name: getattr(setup.engine, name) for name in _PASSED_ON}
     notes: list[str] = []
     if on_cpu:

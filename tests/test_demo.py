@@ -1,0 +1,56 @@
+"""What `make demo` promises: it fails unless vLLM was the engine and every item is there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.demo import ITEMS_PER_DATASET, DemoError, check, filled_items, shorten, submit_command
+from tests.cli.commands import submit_words, succeed
+from tests.models import make_tiny_llama
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as the demo publishes it, but by the stub engine."""
+    here = tmp_path_factory.mktemp("demo")
+    succeed(*submit_words(make_tiny_llama(here / "model")), "--limit-items", str(ITEMS_PER_DATASET), cwd=here)
+    return here / "outputs" / "leaderboards" / "r"
+
+
+@pytest.fixture
+def by_vllm(published: Path, tmp_path: Path) -> Path:
+    """The same with vllm written as its engine."""
+    directory = tmp_path / "published"
+    shutil.copytree(published, directory)
+    summary = json.loads((directory / "inference_summary.json").read_text())
+    (directory / "inference_summary.json").write_text(json.dumps(summary | {"engine": "vllm"}))
+    return directory
+
+
+def test_the_stub_is_no_demo(published: Path):
+    with pytest.raises(DemoError, match="expected vllm as the engine, got stub"):
+        check(published)
+
+
+def test_every_item_has_to_be_there(by_vllm: Path):
+    check(by_vllm)
+    assert sum(1 for _ in filled_items(by_vllm)) == ITEMS_PER_DATASET
+    file = by_vllm / "test_leaderboard.json"
+    users = json.loads(file.read_text())
+    users[0]["task"]["task_behavior_collections"][0]["data"][0]["continuations"] = []
+    file.write_text(json.dumps(users))
+    with pytest.raises(DemoError, match=f"expected {ITEMS_PER_DATASET} filled items, got 9"):
+        check(by_vllm)
+
+
+def test_what_it_types_is_a_submit_of_the_preset_with_vllm(tmp_path: Path):
+    command = submit_command("DMSC", tmp_path)
+    assert command[1:4] == ["launch/submit.py", "--preset", "quick_test"]
+    assert "model.engine=vllm" in command and f"publish.output_dir={tmp_path}" in command
+
+
+def test_a_sample_is_shown_in_one_line():
+    assert shorten("a\n b") == "a b"
+    assert len(shorten("x" * 1000)) == 200 and shorten("x" * 1000).endswith("…")

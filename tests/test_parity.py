@@ -1,0 +1,110 @@
+"""vLLM against Hugging Face, as a user would compare them: the same prompts, and the same greedy texts.
+
+Where a text differs, its two likeliest tokens were equally likely for all that float32 can say.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.rundir.layout import RunPaths
+from launch.rundir.plan import PlanReader, read_index
+from launch.rundir.records import load_run, load_submission, run_config
+from launch.scenarios.records import Request
+from launch.worker.reader import planned_item
+from launch.worker.requests import open_request_maker
+from tests.runs import REPOSITORY, SCENARIOS
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+MAX_TOKENS = 64
+MIN_IDENTICAL = 0.95
+MAX_LOGIT_GAP = 1e-3
+
+
+def generate(program: str, checkpoint: Path, scenario: Path, output: Path) -> RunPaths:
+    """A greedy float32 run of every item; the run."""
+    words = [
+        *("--checkpoint_dir", str(checkpoint), "--dataset", "Chameleons", "--scenario_path", str(scenario)),
+        *("--ablation_config", "profile_and_context", "--output_dir", str(output)),
+        *("--temperature", "0", "--max_tokens", str(MAX_TOKENS), "--dtype", "float32"),
+        *("--max_model_len", "2048", "--max_num_seqs", "16"),
+    ]
+    if program == "inference_vllm.py":
+        words += ["--engine", "vllm", "--enforce_eager", "true"]
+    done = subprocess.run(
+        [sys.executable, program, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return RunPaths(output.with_name(f"{output.name}.run"))
+
+
+def requests_of(run: RunPaths) -> Iterator[Request]:
+    """Every request of a run, as its engine process makes them."""
+    record = load_run(run)
+    make_request = open_request_maker(run, record, run_config(record, load_submission(run, 1)))
+    plan = PlanReader(run)
+    for entry in read_index(run):
+        user = plan.user(entry.span)
+        for number in range(entry.first_item, entry.first_item + entry.num_items):
+            made = make_request(user, planned_item(user, number), [])
+            assert isinstance(made, Request)
+            yield made
+    plan.close()
+
+
+def texts_of(output: Path) -> dict[str, str]:
+    """The one text of each item, by key."""
+    lines = [json.loads(line) for line in (output / "generations.jsonl").read_text().splitlines()]
+    return {line["key"]: line["samples"][0]["text"] for line in lines}
+
+
+def first_gap(model: Any, tokenizer: Any, prompt: tuple[int, ...], other: str) -> float:
+    """The gap between the two largest logits at the first token at which `other` leaves the greedy text."""
+    import torch
+
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        for _ in range(MAX_TOKENS):
+            logits = model(ids).logits[0, -1]
+            ids = torch.cat([ids, logits.argmax()[None, None]], dim=1)
+            text = tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+            if not other.startswith(
+                text.rstrip("\ufffd")
+            ):  # a character may be whole only with its next token
+                first, second = logits.topk(2).values.tolist()
+                return float(first - second)
+    raise AssertionError(f"{other!r} is the greedy text")
+
+
+def test_the_same_prompts_and_the_same_greedy_texts(tmp_path: Path, smollm2: Path):
+    scenario = tmp_path / "scenario"
+    scenario.mkdir()
+    users = [
+        user
+        for name in ("Chameleons", "DMSC")
+        for user in json.loads((SCENARIOS / name / "test_leaderboard.json").read_text())
+    ]
+    (scenario / "test_leaderboard.json").write_text(json.dumps(users, ensure_ascii=False))
+    runs = {
+        name: generate(program, smollm2, scenario, tmp_path / name)
+        for name, program in (("vllm", "inference_vllm.py"), ("hf", "inference_distributed.py"))
+    }
+    prompts = {name: {each.key: each.token_ids for each in requests_of(run)} for name, run in runs.items()}
+    assert prompts["vllm"] == prompts["hf"] and len(prompts["hf"]) == 133
+    ours, theirs = texts_of(tmp_path / "vllm"), texts_of(tmp_path / "hf")
+    different = [key for key in theirs if ours[key] != theirs[key]]
+    assert len(different) <= (1 - MIN_IDENTICAL) * len(theirs), different
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    gaps = {key: first_gap(model, tokenizer, prompts["hf"][key], ours[key]) for key in different}
+    print(f"{len(theirs) - len(different)} of {len(theirs)} texts are identical; gaps {gaps}")
+    assert all(gap < MAX_LOGIT_GAP for gap in gaps.values()), gaps

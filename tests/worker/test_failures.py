@@ -1,0 +1,238 @@
+"""The table from logs to failure classes: a log per row, and an advice with flags for each."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from launch.config.schema import EngineConfig, ModelConfig, PromptConfig, RunConfig, SamplingConfig
+from launch.errors import ExitCode
+from launch.model.shape import ModelShape, read_shape
+from launch.worker.advice import ADVICE, Case, advise
+from launch.worker.diagnosis import explain, told
+from launch.worker.failures import TABLE, Diagnosis, FailureClass, Retry, classify
+from launch.worker.outcome import Outcome, judge
+from tests.models import make_tiny_llama
+from tests.worker.test_outcome import end
+
+LOGS = Path(__file__).with_name("failure_logs")
+EIGHT_HEADS = read_shape(
+    {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "hidden_size": 256,
+        "num_hidden_layers": 2,
+        "intermediate_size": 512,
+    },
+    "LlamaForCausalLM",
+)
+
+
+def read(name: FailureClass) -> str:
+    """A log without its first line, which says where it comes from."""
+    first, _, text = (LOGS / f"{name}.log").read_text(encoding="utf-8").partition("\n")
+    assert re.match(r"# (recorded|quoted): \S+ ", first) or first.startswith("# ")
+    return text
+
+
+def make_case(
+    name: FailureClass,
+    shape: ModelShape | None = EIGHT_HEADS,
+    *,
+    on_cpu: bool = False,
+    max_prompt_tokens: int | None = None,
+    model: dict[str, str] | None = None,
+    **engine: object,
+) -> Case:
+    config = RunConfig(
+        model=ModelConfig.model_validate({"checkpoint": Path("/models/tiny"), **(model or {})}),
+        prompt=PromptConfig(max_prompt_tokens=max_prompt_tokens),
+        sampling=SamplingConfig(max_tokens=512),
+        engine=EngineConfig.model_validate(engine),
+    )
+    return Case(classify(read(name)), config, shape, "0.0.log", on_cpu)
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_every_class_has_a_log_that_reaches_it_and_an_advice(name: FailureClass):
+    found = classify(read(name), returncode=1)
+    assert found.failure_class is name
+    assert "\n" not in found.evidence and len(found.evidence) <= 240
+    assert bool(found.evidence) == (name is not FailureClass.UNKNOWN)
+    for on_cpu in (False, True):
+        for shape in (EIGHT_HEADS, None):
+            advice = advise(make_case(name, shape, on_cpu=on_cpu))
+            assert advice and all(len(sentence) < 200 for sentence in advice)
+
+
+def test_every_class_has_a_row_and_every_log_a_class():
+    classes = {row.failure_class for row in TABLE}
+    assert classes == set(FailureClass) - {FailureClass.UNKNOWN}
+    assert len(TABLE) == len(classes)
+    assert set(ADVICE) == set(FailureClass)
+    assert {path.stem for path in LOGS.glob("*.log")} == {name.value for name in FailureClass}
+    assert {row.retry for row in TABLE} == set(Retry)
+
+
+def numbers(name: FailureClass) -> dict[str, float]:
+    return dict(classify(read(name)).numbers)
+
+
+def test_numbers_are_read_from_the_text():
+    assert numbers(FailureClass.KV_CACHE_TOO_SMALL) == {
+        "max_model_len": 65536,
+        "needed_gib": 2.0,
+        "available_gib": 1.0,
+        "estimated": 32640,
+    }
+    busy = {"free_gib": 40.12, "total_gib": 79.19, "utilization": 0.9}
+    assert numbers(FailureClass.GPU_BUSY) == busy
+    assert numbers(FailureClass.GPU_MEMORY_AT_START) == {"num_seqs": 1024}
+    assert numbers(FailureClass.OUT_OF_MEMORY) == {"total_gib": 23.53}
+    assert numbers(FailureClass.BAD_TENSOR_PARALLEL) == {"heads": 8, "size": 3}
+    assert numbers(FailureClass.BAD_MAX_MODEL_LEN) == {"asked": 512, "allowed": 256}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Model architecture FooModel was supported in vLLM until v0.9", "unsupported_model"),
+        ("AssertionError: 9 is not divisible by 2", "bad_tensor_parallel"),
+        ("safetensors_rust.SafetensorError: header too large", "bad_checkpoint"),
+        ("ValueError: No available memory for the cache blocks. Try", "kv_cache_too_small"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0", "host_out_of_memory"),
+        ("Failed core proc(s): {'EngineCore': -9}", "host_out_of_memory"),
+        ("Address already in use. Retrying with a new port.", "unknown"),
+        ("NCCL error in: ProcessGroupNCCL.cpp", "device_fault"),
+        ("TimeoutError: RPC call to execute_model timed out.", "engine_dead"),
+    ],
+)
+def test_other_texts(text: str, name: str):
+    assert classify(text).failure_class == name
+
+
+def test_the_cause_comes_before_what_follows_from_it():
+    """Whatever dies, the parent's last words are those of a dead engine."""
+    tail = "RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': 1}"
+    for row in TABLE:
+        if (
+            row.failure_class is not FailureClass.OUT_OF_MEMORY
+        ):  # with a start that failed it is the other one
+            assert classify(f"{read(row.failure_class)}\n{tail}").failure_class is row.failure_class
+
+
+def test_an_engine_killed_without_a_word_is_the_hosts_memory():
+    assert classify("", -9).failure_class is FailureClass.HOST_OUT_OF_MEMORY
+    assert classify("", 137).failure_class is FailureClass.HOST_OUT_OF_MEMORY
+    assert classify("", -11).failure_class is FailureClass.UNKNOWN
+    assert classify(read(FailureClass.GPU_BUSY), -9).failure_class is FailureClass.GPU_BUSY
+
+
+# Advice
+
+
+def test_kv_cache_on_a_gpu():
+    kv = FailureClass.KV_CACHE_TOO_SMALL
+    assert advise(make_case(kv, max_model_len=65536)) == (
+        "submit a new run with --max-model-len 32640: prompts are then cut to 32128 tokens",
+        "resume with --gpu-memory-utilization 0.95, which is enough on GPUs of 21 GiB and more",
+        "resume with --tensor-parallel-size 2: each GPU holds less of the model and of the KV cache",
+        "submit a new run with --kv-cache-dtype fp8: twice as many tokens in the same memory; outputs"
+        " change a little",
+    )
+    planned_short = make_case(kv, max_model_len=65536, max_prompt_tokens=4096)
+    assert advise(planned_short)[0] == "resume with --max-model-len 32640"
+    assert advise(make_case(kv, on_cpu=True, max_model_len=65536))[1:] == (
+        "resume with --cpu-kvcache-space-gib 3",
+    )
+
+
+def test_memory_of_a_gpu():
+    start = advise(make_case(FailureClass.GPU_MEMORY_AT_START, tensor_parallel_size=2))
+    assert start == (
+        "resume with --max-num-seqs 512 (it was 1024)",
+        "resume with --gpu-memory-utilization 0.85: vLLM leaves more for what it does not count",
+        "resume with --tensor-parallel-size 4: each GPU holds less of the model and of the KV cache",
+        "submit a new run with --quantization fp8: half the weights; it changes outputs a little",
+    )
+    assert advise(make_case(FailureClass.OUT_OF_MEMORY))[0] == "resume with --max-num-seqs 128 (it was 256)"
+    asked = make_case(FailureClass.OUT_OF_MEMORY, max_num_seqs=64)
+    assert advise(asked)[0] == "resume with --max-num-seqs 32 (it was 64)"
+    busy = advise(make_case(FailureClass.GPU_BUSY))
+    assert busy[0] == "resume with --gpu-memory-utilization 0.49: 40.12 of 79.19 GiB are free"
+
+
+def test_splitting_and_length():
+    assert advise(make_case(FailureClass.BAD_TENSOR_PARALLEL, tensor_parallel_size=3)) == (
+        "resume with --tensor-parallel-size 2",
+        "resume with --tensor-parallel-size 4, if the model needs more GPUs",
+    )
+    few = advise(make_case(FailureClass.TOO_FEW_GPUS, tensor_parallel_size=4))
+    assert few[0] == "resume with --tensor-parallel-size 1, for the task sees only 1"
+    assert few[1].startswith("resume with --gpus-per-task 4")
+    case = make_case(FailureClass.BAD_MAX_MODEL_LEN, max_model_len=1024)
+    assert advise(case) == ("submit a new run with --max-model-len 256 --max-tokens 128",)
+
+
+# Judging a slot
+
+
+def explained(tmp_path: Path, log: str, **ended: object) -> Outcome:
+    path = tmp_path / "0.0.log"
+    path.write_text(log)
+    checkpoint = make_tiny_llama(tmp_path / "model", weights="none")
+    values = {"returncode": 1, "said": "failed", "log": str(path), **ended}
+    outcome = judge([end(**values)])  # type: ignore[arg-type]
+    return explain(outcome, RunConfig(engine=EngineConfig(max_model_len=65536)), checkpoint, on_cpu=False)
+
+
+CORE_FAILED = {"class": "RuntimeError", "message": "RuntimeError: Engine core initialization failed."}
+
+
+def test_the_log_explains_what_the_engine_process_could_not(tmp_path: Path):
+    outcome = explained(tmp_path, read(FailureClass.KV_CACHE_TOO_SMALL), failure=CORE_FAILED)
+    assert outcome.code is ExitCode.BUG and outcome.failure is not None
+    assert outcome.failure["class"] == "kv_cache_too_small"
+    assert outcome.failure["message"].startswith(
+        "slot 0: the KV cache does not hold one sequence of max_model_len: max seq len (65536), (2.0 GiB"
+    )
+    lines = told(outcome.failure)
+    assert "\n" not in lines[0]
+    assert lines[1].startswith("  1. submit a new run with --max-model-len 32640")
+    assert lines[3].startswith("  3. resume with --tensor-parallel-size 2")
+
+
+def test_what_no_log_explains_keeps_its_words(tmp_path: Path):
+    failure = {"class": "KeyError", "message": "KeyError: 'x'"}
+    outcome = explained(tmp_path, "Traceback", failure=failure)
+    assert outcome.failure == {**failure, "advice": [f"read the first error in {tmp_path / '0.0.log'}"]}
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "returncode"), [("StorageError", 2), ("EngineError", 2), ("stuck", 1)]
+)
+def test_what_was_said_in_words_of_ours_stays(tmp_path: Path, failure_class: str, returncode: int):
+    failure = {"class": failure_class, "message": "x: got 1. Set 2."}
+    log = "OSError: No space left on device" if failure_class != "EngineError" else ""
+    assert explained(tmp_path, log, failure=failure, returncode=returncode).failure == failure
+
+
+def test_a_refusal_by_vllm_is_explained(tmp_path: Path):
+    failure = {"class": "EngineError", "message": read(FailureClass.BAD_TENSOR_PARALLEL).splitlines()[-1]}
+    outcome = explained(tmp_path, "", failure=failure, returncode=2)
+    assert outcome.code is ExitCode.USER and outcome.failure is not None
+    assert outcome.failure["class"] == "bad_tensor_parallel"
+
+
+def test_without_log_and_checkpoint_there_is_still_an_answer(tmp_path: Path):
+    ended = end(-9, None, log=str(tmp_path / "none.log"))
+    outcome = explain(judge([ended]), RunConfig(), tmp_path, on_cpu=False)
+    assert outcome.failure is not None and outcome.failure["class"] == "host_out_of_memory"
+    killed_by_us = end(-9, "drained", was_killed=True, was_drained=True, log=str(tmp_path / "none.log"))
+    outcome = explain(judge([killed_by_us]), RunConfig(), tmp_path, on_cpu=False)
+    assert outcome.code is ExitCode.CONTINUE and outcome.failure is None
+
+
+def test_a_diagnosis_without_numbers_is_whole():
+    empty = classify("")
+    assert empty == Diagnosis(FailureClass.UNKNOWN, "the engine failed", Retry.NEVER, "")
