@@ -37,3 +37,13 @@ def test_without_that_the_core_waits_for_ever():
     with unheard_ends():
         core.communicate(timeout=10)
     assert core.returncode == 0
+
+
+def test_processes_of_an_engine_that_ran_before_are_left_alone():
+    with shielded_children():
+        core = start_core()
+    with unheard_ends(before={core.pid}), pytest.raises(subprocess.TimeoutExpired):
+        core.wait(timeout=3)
+    with unheard_ends():
+        core.communicate(timeout=10)
+    assert core.returncode == 0

@@ -15,8 +15,10 @@ TIMEOUT_S = 400  # measured on two shared cores: 107 to 181 s
 
 @pytest.mark.engine
 @pytest.mark.timeout(TIMEOUT_S + 20)
-def test_production_runs_with_tensor_parallel_2(tmp_path: Path):
+def test_production_runs_with_tensor_parallel_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # 8 heads, for SmolLM2 has 9, which 2 does not divide; one layer, for torch.compile takes a third of it.
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"):
+        monkeypatch.delenv(name, raising=False)  # the session's own engines may have set them
     desk = Desk(tmp_path, make_tiny_llama(tmp_path / "model", num_layers=1, max_position_embeddings=8192))
     words = ("--preset", "production", "--tensor-parallel-size", "2", "--limit-items", str(NUM_ITEMS))
     command = desk.submit("tp2", *words, "--engine", "vllm", "--dtype", "float32")

@@ -9,7 +9,7 @@ import multiprocessing.resource_tracker
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -38,15 +38,17 @@ def shielded_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unheard_ends() -> Iterator[None]:
+def unheard_ends(before: Collection[int] = ()) -> Iterator[None]:
     """While this holds, a process below this one that was sent TERM and cannot hear it is killed for it.
+
+    Children whose pid is in `before`, and all below them, are of another engine and left alone.
 
     vLLM's core ends its workers with TERM when it cannot start, and waits for them: behind the shield they
     never hear it, so core and parent waited for ever (seen with a KV cache too small, vLLM 0.32.0). To be
     left when the engine runs: from then on a TERM is Slurm's.
     """
     over = threading.Event()
-    thread = threading.Thread(target=_end_unheard, args=(over,), name="unheard-ends", daemon=True)
+    thread = threading.Thread(target=_end_unheard, args=(over, before), name="unheard-ends", daemon=True)
     thread.start()
     try:
         yield
@@ -55,9 +57,10 @@ def unheard_ends() -> Iterator[None]:
         thread.join()
 
 
-def _end_unheard(over: threading.Event) -> None:
+def _end_unheard(over: threading.Event, before: Collection[int]) -> None:
     while not over.wait(WATCH_PERIOD_S):
-        for process in list_descendants(list_children()):
+        new = [child for child in list_children() if child.pid not in before]
+        for process in list_descendants(new):
             if _has_pending_term(process.pid):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()

@@ -159,7 +159,7 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
         on_cpu = current_platform.is_cpu()
         arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
         try:
-            with unheard_ends():
+            with unheard_ends(before):
                 llm = vllm.LLM(**arguments)
         except BaseException as error:
             kill_trees(_started_since(before))
