@@ -20,7 +20,7 @@ from launch.worker.reader import planned_item
 from launch.worker.requests import open_request_maker
 from tests.runs import REPOSITORY, SCENARIOS
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 
 MAX_TOKENS = 64
 MIN_IDENTICAL = 0.95
