@@ -147,11 +147,11 @@ def test_prompts_that_cannot_fit_are_no_calibration(checkpoint: Path):
 def compared(*words: str) -> RunConfig:
     """The configuration of a run of the comparison for flags as typed."""
     context = quantize_command.make_context("quantize", ["IN", "OUT", "--scheme", "fp8", *words])
-    flags = run_flags(context.params, Path("/models/x"), Path("/work/out.compare"), "original")
+    flags = run_flags(context.params, Path("/models/x"), Path("/results/out.compare"), "original")
     assert (flags["cluster"], flags["name"], flags["runs_dir"]) == (
         "none",
         "original",
-        Path("/work/out.compare/runs"),
+        Path("/results/out.compare/runs"),
     )
     return resolve(Layers(flags["preset"], flags["cluster"], collect_flags(flags), flags["sets"])).config
 
@@ -160,7 +160,7 @@ def compared(*words: str) -> RunConfig:
 def test_both_are_greedy_on_whole_users_with_the_flags_given(preset: str):
     config = compared("--preset", preset, "--max-tokens", "99", "--compare-users", "7")
     assert config.model.checkpoint == Path("/models/x")
-    assert config.publish.output_dir == Path("/work/out.compare/original")
+    assert config.publish.output_dir == Path("/results/out.compare/original")
     assert (config.data.limit_users, config.data.limit_items) == (7, None)
     assert (config.sampling.temperature, config.sampling.samples_per_item) == (0, 1)
     assert config.sampling.max_tokens == 99
