@@ -28,6 +28,7 @@ def submit(model: Path, scenario: Path, *words: str) -> list[str]:
     return [*submit_words(model, scenario), "--engine", "vllm", "--dry-run", *words]
 
 
+@pytest.mark.process  # imports vLLM
 def test_an_adapter_is_looked_at_with_its_base(tmp_path: Path, checkpoint: Path) -> None:
     pytest.importorskip("vllm")
     adapter = make_tiny_lora(tmp_path / "lora", checkpoint, base_name="/elsewhere/base")
