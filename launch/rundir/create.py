@@ -214,7 +214,7 @@ def _fill(
     of_users, of_items, chosen = _choose(scenario, config)
     counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, config), estimate)
     subset = None
-    if chosen is not None:
+    if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
             num_users=counts.num_users, num_items=counts.num_items, of_users=of_users, of_items=of_items
         )

@@ -9,6 +9,7 @@ import pytest
 from tests.cli.commands import Said, submit_words, succeed
 
 LIMITS = ["--limit-users", "5", "--limit-items", "7"]
+WHOLE = "data.limit_items=null"  # quick_test has a limit of its own
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,9 @@ def test_it_is_part_of_the_identity(here: Path, said: Said, checkpoint: Path):
         text = (here / "outputs" / "runs" / name / "run.yaml").read_text()
         digests.add(next(line for line in text.splitlines() if line.startswith("identity_digest")))
     assert len(digests) == 2
+
+
+def test_a_limit_that_cuts_nothing_marks_nothing(here: Path, checkpoint: Path):
+    said = succeed(*submit_words(checkpoint, name="whole"), "--limit-users", "18", "--set", WHOLE, cwd=here)
+    assert said.row("published").endswith(": 92 of 92 items done; texts of the stub engine, not of a model")
+    assert not [line for line in said.notes if line.startswith("limited to ")]
