@@ -11,7 +11,7 @@ from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
-from launch.rundir.submissions import open_submission
+from launch.rundir.submissions import Place, open_submission
 from tests.models import make_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def make_run(
         update={"publish": config.publish.model_copy(update={"output_dir": published})}
     )
     run = create_run(RunRequest(config, "quick_test", root / "runs", name))
-    open_submission(run, config, max_array_size=1000, max_concurrent=1, gpus_per_task=0)
+    open_submission(run, config, Place(1000, 1, 0))
     return run
 
 

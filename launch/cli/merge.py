@@ -2,16 +2,28 @@
 
 import click
 
+from launch.cli.follow_up import follow_up
 from launch.cli.publishing import merge_and_tell
 from launch.cli.runs import find_run
+from launch.errors import ExitCode
 
 
 @click.command("merge", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run_name", metavar="RUN")
-def command(run_name: str) -> int:
+@click.option(
+    "--after",
+    type=click.IntRange(1),
+    metavar="SUBMISSION",
+    help="Said by this submission's merge job: what is missing for a reason that may pass is sent again.",
+)
+@click.option("--round", "round_", type=click.IntRange(0), default=0, hidden=True)
+def command(run_name: str, after: int | None, round_: int) -> int:
     """Check a run's results and publish them.
 
     Exit code 3 when items are missing or failed beyond what the run allows: they are named and nothing is
-    published.
+    published; 75 when missing items were sent again.
     """
-    return merge_and_tell(find_run(run_name))
+    run = find_run(run_name)
+    if after is not None and follow_up(run, after, round_):
+        return ExitCode.CONTINUE
+    return merge_and_tell(run)

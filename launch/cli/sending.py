@@ -14,8 +14,8 @@ from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import load_run, load_submission, run_config
-from launch.rundir.submissions import Opened, open_submission
+from launch.rundir.records import list_submissions, load_run, load_submission, run_config
+from launch.rundir.submissions import Opened, Place, open_submission
 from launch.slurm.commands import max_array_size
 from launch.slurm.submission import command_arguments, open_rows, queue_of, send_submission, write_jobs
 from launch.worker.driver import LocalTasks, drive, visible_gpus
@@ -26,11 +26,12 @@ FOLLOW_PERIOD_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How to send: `dry_run` starts nothing; `foreground` waits for Slurm."""
+    """How to send: `dry_run` starts nothing, `foreground` waits for Slurm; merge jobs send rounds from 1."""
 
     dry_run: bool = False
     foreground: bool = False
     retry_failed: bool = False
+    round: int = 0
 
 
 def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
@@ -43,13 +44,17 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
     on_slurm = resources.scheduler is Scheduler.SLURM
     gpus = [] if on_slurm else visible_gpus()
     concurrent = resources.max_concurrent if on_slurm else _places(config, len(gpus))
-    opened = open_submission(
-        run,
-        config.model_copy(update={"publish": publish}),
+    place = Place(
         max_array_size=(resources.max_array_size or max_array_size()) if on_slurm else UNLIMITED_ARRAY,
         max_concurrent=concurrent,
         gpus_per_task=config.gpus_per_task if on_slurm or gpus else 0,
+    )
+    opened = open_submission(
+        run,
+        config.model_copy(update={"publish": publish}),
+        place,
         retry_failed=sending.retry_failed,
+        number_of_round=sending.round,
     )
     _show_plan(run, opened)
     return opened
@@ -113,6 +118,7 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
         what = (
             f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
         )
+        what += f", follow-up {sent.round}" if sent.round else ""
         click.echo(f"{'job':<12}{sent.job_id}: {what}")
     click.echo(f"{'logs':<12}{logs}")
     click.echo(f"next: vllm-launch status {run.root}")
@@ -120,10 +126,18 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
 
 
 def _follow(run: RunPaths, submission: int) -> int:
-    """Waits until no job of the submission is left; the exit code says whether it was published."""
-    while open_rows(queue_of(run, submission)[1]):
-        time.sleep(FOLLOW_PERIOD_S)
-    return merge_and_tell(run)
+    """Waits until no job of the submission is left, nor of those that merge jobs sent after it.
+
+    The exit code says whether the run was published.
+    """
+    while True:
+        while open_rows(queue_of(run, submission)[1]):
+            time.sleep(FOLLOW_PERIOD_S)
+        newest = list_submissions(run)[-1]
+        if newest == submission:
+            return merge_and_tell(run)
+        click.echo(f"{'round':<12}submission {newest} generates what was missing")
+        submission = newest
 
 
 def _tasks_here(run: RunPaths, submission: int) -> LocalTasks:

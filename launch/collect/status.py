@@ -20,6 +20,7 @@ from launch.rundir.records import (
     load_run,
     load_submission,
 )
+from launch.rundir.rounds import why_stopped
 from launch.slurm.commands import QueueRow
 
 
@@ -33,6 +34,9 @@ class SubmissionStatus:
     num_settled: int
     merge_job: str | None
     tasks: tuple[TaskStatus, ...]
+    round: int = 0
+    stopped: str | None = None
+    """Why its merge job sent no further round, if items were missing and it did not."""
 
     @property
     def states(self) -> dict[str, int]:
@@ -144,4 +148,6 @@ def _submission(
         num_settled=sum(task.num_settled for task in tasks),
         merge_job=None if merge_row is None else f"{merge_row.state} ({merge_row.reason})",
         tasks=tasks,
+        round=record.round,
+        stopped=why_stopped(run, number),
     )

@@ -88,10 +88,10 @@ def _percent(status: RunStatus) -> str:
 def _one_line(submission: SubmissionStatus) -> str:
     states = ", ".join(f"{count} {state}" for state, count in submission.states.items())
     merge = "" if submission.merge_job is None else f"; merge job {submission.merge_job}"
-    return (
-        f"submission {submission.submission}: {submission.num_settled:,} of {submission.num_items:,} items;"
-        f" tasks: {states}{merge}"
-    )
+    sent = f", sent by a merge job in round {submission.round}" if submission.round else ""
+    stopped = f"; no further round: {printable(submission.stopped)}" if submission.stopped else ""
+    settled = f"{submission.num_settled:,} of {submission.num_items:,} items"
+    return f"submission {submission.submission}{sent}: {settled}; tasks: {states}{merge}{stopped}"
 
 
 def _tasks(submission: SubmissionStatus) -> Table:

@@ -12,6 +12,7 @@ from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.slurm.commands import QueueRow
 from launch.slurm.states import JobPhase, job_phase
 
+_RANK = {JobPhase.ENDED: 0, JobPhase.WAITING: 1, JobPhase.RUNNING: 2}
 TaskName = tuple[int, int]
 """Submission and task."""
 
@@ -41,23 +42,29 @@ class TaskStatus:
 
 
 def rows_by_task(
-    run: RunPaths, submission: int, queue_rows: Iterable[QueueRow]
+    run: RunPaths, submission: int, queue_rows: Iterable[QueueRow], last_round: int | None = None
 ) -> tuple[dict[int, QueueRow], QueueRow | None]:
-    """The row of each task, and that of the merge job; jobs.jsonl says which job is which."""
+    """The row of each task, and that of the merge job; jobs.jsonl says which job is which.
+
+    With follow-ups queued a task has a row in each: the one that runs counts, else one that waits, else the
+    last that ended. `last_round` leaves out the follow-ups after it.
+    """
     jobs = {
         str(line["job_id"]): line
         for line in read_journal(run.submission(submission).jobs)
-        if line.get("job_id")
+        if line.get("job_id") and (last_round is None or int(line.get("round", 0)) <= last_round)
     }
-    rows: dict[int, QueueRow] = {}
-    merge_row = None
+    best: dict[int | None, tuple[tuple[int, int], QueueRow]] = {}
     for row in queue_rows:
         job = jobs.get(row.job_id)
-        if job is not None and row.array_task is not None:
-            rows[int(job["offset"]) + row.array_task] = row
-        elif job is not None:
-            merge_row = row
-    return rows, merge_row
+        if job is None:
+            continue
+        task = None if row.array_task is None else int(job["offset"]) + row.array_task
+        rank = (_RANK[job_phase(row.state)], int(job.get("round", 0)))
+        if task not in best or rank > best[task][0]:
+            best[task] = (rank, row)
+    merge_row = best.pop(None, (None, None))[1]
+    return {task: row for task, (_, row) in best.items() if task is not None}, merge_row
 
 
 def read_task(

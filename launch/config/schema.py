@@ -337,6 +337,14 @@ class ResourcesConfig(Section):
         default_factory=dict,
         description="Further sbatch options: name without dashes to value; true: a bare flag, false: none.",
     )
+    max_rounds: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=3,
+        description="Times the merge job sends items again that are missing for a reason that may pass.",
+    )
+    sbatch_on_nodes: bool = Field(
+        default=True,
+        description="Whether the merge job may call sbatch; else follow-ups are queued at submission.",
+    )
     merge: MergeResources = Field(default=MergeResources(), description="Of the merge job.")
 
 

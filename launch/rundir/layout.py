@@ -94,6 +94,11 @@ class SubmissionPaths:
         return self.root / "jobs.jsonl"
 
     @property
+    def rounds(self) -> Path:
+        """A line for each merge job that found items missing: what it decided, and why."""
+        return self.root / "rounds.jsonl"
+
+    @property
     def driver(self) -> Path:
         """Host and process of the submit that runs the tasks itself (cluster none)."""
         return self.root / "driver.json"

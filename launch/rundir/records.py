@@ -102,6 +102,7 @@ class SubmissionRecord(Section):
     num_chunks: int
     num_items: int
     arrays: tuple[ArrayRecord, ...] = Field(default=(), strict=False)
+    round: int = Field(default=0, description="0: sent by a user; n: the n-th in a row sent by merge jobs.")
     notes: tuple[str, ...] = Field(default=(), strict=False)
 
 

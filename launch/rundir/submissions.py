@@ -41,40 +41,37 @@ class Opened:
     num_chunks: int
 
 
-def open_submission(
-    run: RunPaths,
-    config: RunConfig,
-    *,
-    max_array_size: int,
-    max_concurrent: int | None,
-    gpus_per_task: int,
-    retry_failed: bool = False,
-) -> Opened:
-    """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of where tasks will run.
 
-    `max_concurrent` is how many tasks may run at once, where that is known; `gpus_per_task` 0 on a CPU.
+    `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU.
     """
-    settled = survey_settled(run)
-    missing = set(settled.missing(retry_failed=retry_failed))
-    if not missing:
-        failed = f", {settled.num_failed} failed (--retry-failed tries again)" if settled.num_failed else ""
-        raise RunError(
-            f"{run.root}: every item is settled{failed}; nothing is left to generate."
-            " Run `vllm-launch merge`."
-        )
+
+    max_array_size: int
+    max_concurrent: int | None
+    gpus_per_task: int
+
+
+def open_submission(
+    run: RunPaths, config: RunConfig, place: Place, *, retry_failed: bool = False, number_of_round: int = 0
+) -> Opened:
+    """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing."""
+    missing = _missing(run, retry_failed=retry_failed)
     index = list(read_index(run))
     users = _costs(index, missing, config)
     rate = assume_rate(
-        gpus_per_task=gpus_per_task,
+        gpus_per_task=place.gpus_per_task,
         tensor_parallel_size=config.engine.tensor_parallel_size,
         engines_per_node=config.engine.engines_per_node,
     )
-    limits = TaskLimits(time_limit_s(config.resources.time), config.resources.max_submit, max_concurrent)
+    resources = config.resources
+    limits = TaskLimits(time_limit_s(resources.time), resources.max_submit, place.max_concurrent)
     total = sum(user.cost for user in users)
-    num_tasks, why = choose_num_tasks(total, len(missing), rate, limits, config.resources.num_tasks)
+    num_tasks, why = choose_num_tasks(total, len(missing), rate, limits, resources.num_tasks)
     shards = plan_shards(users, num_tasks)
     chunks = plan_chunks(shards)
-    arrays = split_arrays(len(shards), max_array_size)
+    arrays = split_arrays(len(shards), place.max_array_size)
     submission = SubmissionRecord(
         run_id=load_run(run).run_id,
         submission=max(list_submissions(run), default=0) + 1,
@@ -87,6 +84,7 @@ def open_submission(
         num_chunks=len(chunks),
         num_items=len(missing),
         arrays=tuple(ArrayRecord(offset=offset, size=size) for offset, size in arrays),
+        round=number_of_round,
     )
 
     def fill(paths: SubmissionPaths) -> None:
@@ -95,8 +93,19 @@ def open_submission(
         save_record(paths.submission_yaml, submission)
 
     write_whole(run, submission.submission, fill)
-    expected = forecast(shards, rate, gpus_per_task=gpus_per_task, max_concurrent=max_concurrent)
+    expected = forecast(shards, rate, gpus_per_task=place.gpus_per_task, max_concurrent=place.max_concurrent)
     return Opened(submission.submission, expected, why, len(chunks))
+
+
+def _missing(run: RunPaths, *, retry_failed: bool) -> set[int]:
+    settled = survey_settled(run)
+    missing = set(settled.missing(retry_failed=retry_failed))
+    if missing:
+        return missing
+    failed = f", {settled.num_failed} failed (--retry-failed tries again)" if settled.num_failed else ""
+    raise RunError(
+        f"{run.root}: every item is settled{failed}; nothing is left to generate. Run `vllm-launch merge`."
+    )
 
 
 def _costs(index: list[IndexEntry], missing: set[int], config: RunConfig) -> list[UserCost]:

@@ -35,6 +35,7 @@ class SbatchJob:
     text: str
     offset: int = 0
     size: int = 0
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,30 @@ class JobContext:
         return f"vllm-launch run={self.run_id} submission={self.submission}"
 
 
-def render_array(context: JobContext, number: int, offset: int, size: int) -> SbatchJob:
-    """The `number`-th array of a submission: tasks `offset` to `offset + size - 1`."""
-    name = f"tasks-{number}"
+def render_array(context: JobContext, number: int, offset: int, size: int, round_: int = 0) -> SbatchJob:
+    """The `number`-th array of a submission: tasks `offset` to `offset + size - 1`.
+
+    `round_` is above 0 for a follow-up that is queued with it and does what was left.
+    """
+    name = in_round(f"tasks-{number}", round_)
     options = array_options(context, context.job_name(name), size)
-    text = _render("task.sh.j2", context, context.job_name(name), options, offset=offset, size=size)
-    return SbatchJob(name, context.job_name(name), text, offset, size)
+    values = {"offset": offset, "size": size, "round": round_}
+    text = _render("task.sh.j2", context, context.job_name(name), options, **values)
+    return SbatchJob(name, context.job_name(name), text, offset, size, round_)
 
 
-def render_merge(context: JobContext) -> SbatchJob:
-    """The merge job of a submission."""
-    job_name = context.job_name(MERGE)
+def render_merge(context: JobContext, round_: int = 0) -> SbatchJob:
+    """The merge job of a submission, or of a follow-up that is queued with it."""
+    name = in_round(MERGE, round_)
+    job_name = context.job_name(name)
     options = merge_options(context, job_name)
-    return SbatchJob(MERGE, job_name, _render("merge.sh.j2", context, job_name, options))
+    text = _render("merge.sh.j2", context, job_name, options, round=round_)
+    return SbatchJob(name, job_name, text, round=round_)
+
+
+def in_round(name: str, round_: int) -> str:
+    """`merge`, and `merge.r1` for the first follow-up."""
+    return f"{name}.r{round_}" if round_ else name
 
 
 def array_options(context: JobContext, job_name: str, size: int) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from launch.config.schema import ResourcesConfig
 from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
 from launch.rundir.journal import Journal, read_journal, storage_errors, write_bytes
@@ -18,30 +19,41 @@ from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.slurm.commands import QueueRow, cancel_jobs, list_queue
 from launch.slurm.executors import send_job
-from launch.slurm.sbatch import MERGE, JobContext, SbatchJob, render_array, render_merge
+from launch.slurm.sbatch import JobContext, SbatchJob, render_array, render_merge
 from launch.slurm.states import JobPhase, job_phase
 
 
 @dataclass(frozen=True, slots=True)
 class SentJob:
-    """A job of a submission: an array of tasks from `offset`, or the merge job (size 0)."""
+    """A job of a submission: an array of tasks from `offset`, or the merge job (size 0).
+
+    `round` is above 0 for a follow-up that was queued with the submission.
+    """
 
     name: str
     job_name: str
     job_id: str
     offset: int
     size: int
+    round: int = 0
 
 
 def render_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
-    """The arrays of a submission and its merge job, the merge job last."""
+    """The arrays of a submission and then its merge job, and the same for each follow-up queued with it."""
     record, sent = load_run(run), load_submission(run, submission)
     config = run_config(record, sent)
     context = JobContext(record.run_id, run.root.resolve(), submission, sent.created, config)
-    arrays = [
-        render_array(context, number, array.offset, array.size) for number, array in enumerate(sent.arrays)
-    ]
-    return [*arrays, render_merge(context)]
+    jobs = []
+    for round_ in range(1 + num_queued_rounds(config.resources)):
+        for number, array in enumerate(sent.arrays):
+            jobs.append(render_array(context, number, array.offset, array.size, round_))
+        jobs.append(render_merge(context, round_))
+    return jobs
+
+
+def num_queued_rounds(resources: ResourcesConfig) -> int:
+    """Follow-ups that are queued with a submission, where merge jobs cannot send them."""
+    return 0 if resources.sbatch_on_nodes else resources.max_rounds
 
 
 def write_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
@@ -98,7 +110,7 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     sent: list[SentJob] = []
     try:
         for job in jobs:
-            arguments = command_arguments(job, folder, run, [] if job.size else ids(sent))
+            arguments = command_arguments(job, folder, run, _awaited(job, jobs, sent))
             sent.append(_send(journal, job, arguments))
     except BaseException as error:
         _take_back(run, submission, journal, sent, error)
@@ -108,8 +120,16 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     return sent
 
 
+def _awaited(job: SbatchJob, jobs: Sequence[SbatchJob], sent: Sequence[SentJob]) -> list[str]:
+    """Ids of the jobs that one waits for: a merge job for its round's arrays, they for the merge before."""
+    wanted = job.round if not job.size else job.round - 1
+    names = {each.name for each in jobs if each.round == wanted and bool(each.size) is not bool(job.size)}
+    return [each.job_id for each in sent if each.name in names]
+
+
 def _send(journal: Journal, job: SbatchJob, arguments: list[str]) -> SentJob:
     row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
+    row |= {"round": job.round} if job.round else {}
     journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
     try:
         job_id = send_job(job, arguments)
@@ -117,7 +137,7 @@ def _send(journal: Journal, job: SbatchJob, arguments: list[str]) -> SentJob:
         journal.append({**row, "time": time.time(), "error": str(error)}, durable=True)
         raise
     journal.append({**row, "time": time.time(), "job_id": job_id}, durable=True)
-    return SentJob(job.name, job.job_name, job_id, job.offset, job.size)
+    return SentJob(job.name, job.job_name, job_id, job.offset, job.size, job.round)
 
 
 def _take_back(
@@ -149,11 +169,8 @@ def sent_jobs(paths: SubmissionPaths) -> list[SentJob]:
     for name, row in announced.items():
         job_id = row.get("job_id") or found.get(str(row["job_name"]))
         if job_id:
-            jobs.append(
-                SentJob(
-                    name, str(row["job_name"]), str(job_id), int(str(row["offset"])), int(str(row["size"]))
-                )
-            )
+            offset, size, round_ = (int(str(row.get(key, 0))) for key in ("offset", "size", "round"))
+            jobs.append(SentJob(name, str(row["job_name"]), str(job_id), offset, size, round_))
     return jobs
 
 
@@ -171,11 +188,12 @@ def open_rows(rows: list[QueueRow]) -> list[QueueRow]:
 def cancel_submission(run: RunPaths, submission: int) -> list[SentJob]:
     """Cancels what waits or runs of a submission, the merge job included; the jobs that were cancelled.
 
-    The merge job first: it waits for the arrays to end, in whatever way, and would run.
+    Merge jobs first, the last of them before the others: each waits for jobs to end, in whatever way, and
+    would run; so with the arrays of follow-ups.
     """
     jobs, rows = queue_of(run, submission)
     alive = {row.job_id for row in open_rows(rows)}
-    chosen = sorted((job for job in jobs if job.job_id in alive), key=lambda job: job.name != MERGE)
-    cancel_jobs([job.job_id for job in chosen if job.name == MERGE])
-    cancel_jobs([job.job_id for job in chosen if job.name != MERGE])
+    chosen = sorted((job for job in jobs if job.job_id in alive), key=lambda job: (bool(job.size), job.name))
+    cancel_jobs([job.job_id for job in reversed(chosen) if not job.size])
+    cancel_jobs([job.job_id for job in reversed(chosen) if job.size])
     return chosen

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.layout import RunPaths
+from launch.rundir.rounds import why_stopped
 from launch.worker.processes import tie_to_parent
 from launch.worker.supervisor import supervise
 
@@ -19,12 +20,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, help="run directory")
     parser.add_argument("--submission", type=int, required=True, help="number of the submission, from 1")
     parser.add_argument("--task", type=int, required=True, help="number of the task, from 0")
+    parser.add_argument("--round", type=int, default=0, help="of a follow-up queued with the submission")
     parser.add_argument("--tied", type=int, metavar="PID", help="end when this parent process ends")
     values = parser.parse_args(argv)
     if values.tied is not None and not tie_to_parent(values.tied):
         return ExitCode.CONTINUE
     try:
-        return supervise(RunPaths(values.run.absolute()), values.submission, values.task)
+        run = RunPaths(values.run.absolute())
+        if values.round and (why := why_stopped(run, values.submission)):
+            print(f"follow-up {values.round} has nothing to do: {why}")
+            return ExitCode.OK
+        return supervise(run, values.submission, values.task)
     except LaunchError as error:
         with contextlib.suppress(OSError):  # the log may be on a full disk
             print(error, file=sys.stderr)

@@ -262,6 +262,11 @@ SIGKILL_MEANING = "something killed it, most likely the kernel for want of host 
 SIGKILLED = (-9, 137)
 
 
+def retry_of(failure_class: str) -> Retry:
+    """Whether trying again can help after a failure of this class; never for one that is not in TABLE."""
+    return next((row.retry for row in TABLE if row.failure_class == failure_class), Retry.NEVER)
+
+
 def classify(log_text: str, returncode: int | None = None) -> Diagnosis:
     """The first row of TABLE that the text shows; SIGKILL without one is the host's memory, else UNKNOWN.
 

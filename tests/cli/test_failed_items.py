@@ -10,7 +10,7 @@ from tests.cli.commands import Said, submit_words, succeed, vllm_launch
 from tests.scenarios import builders
 
 FAILED = "b2#0.0"
-STUB = "; limited to 3 of 3 items; texts of the stub engine, not of a model"
+STUB = "; texts of the stub engine, not of a model"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import read_index
 from launch.rundir.records import load_run, load_submission, save_record
-from launch.rundir.submissions import open_submission
+from launch.rundir.submissions import Place, open_submission
 from launch.scenarios.records import Cuts, Failure, Generation, Sample, item_seed
 from launch.worker.writer import ResultWriter
 from tests.scenarios.builders import dialogue_item, turn, user
@@ -74,7 +74,7 @@ def plan_run(
         }
     )
     run = create_run(RunRequest(config, preset="test", runs_dir=root / "runs", name=name))
-    open_submission(run, config, max_array_size=1001, max_concurrent=None, gpus_per_task=0)
+    open_submission(run, config, Place(1001, None, 0))
     return run
 
 

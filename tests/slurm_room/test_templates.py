@@ -113,7 +113,8 @@ def test_the_task_gets_run_submission_and_number_as_they_are(shell: Shell) -> No
 
 def test_the_merge_job_gets_the_run_as_it_is_and_becomes_merge(shell: Shell) -> None:
     assert shell.run("3", name="merge") == (3, "")
-    assert json.loads(shell.read("said")) == ["-m", "launch.cli.app", "merge", str(shell.place / "demo")]
+    expected = ["-m", "launch.cli.app", "merge", str(shell.place / "demo"), "--after", "1"]
+    assert json.loads(shell.read("said")) == expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])

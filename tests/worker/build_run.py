@@ -7,7 +7,7 @@ from typing import Any
 from launch.config.schema import RunConfig
 from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
-from launch.rundir.submissions import open_submission
+from launch.rundir.submissions import Place, open_submission
 from tests.models import make_tiny_llama
 
 MAX_MODEL_LEN = 512
@@ -37,7 +37,7 @@ def build_run(
         }
     )
     run = create_run(RunRequest(config, preset="test", runs_dir=root / "runs", name="run"))
-    open_submission(run, config, max_array_size=1001, max_concurrent=None, gpus_per_task=config.gpus_per_task)
+    open_submission(run, config, Place(1001, None, config.gpus_per_task))
     return run
 
 
