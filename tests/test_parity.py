@@ -23,17 +23,35 @@ from tests.runs import REPOSITORY, SCENARIOS
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 
 MAX_TOKENS = 64
+ABLATION = "context_only"  # the shortest prompts: transformers has no prefix cache, and reads each whole
+PROGRAMS = (("vllm", "inference_vllm.py"), ("hf", "inference_distributed.py"))
+NUM_ITEMS = 133
 MIN_IDENTICAL = 0.95
 MAX_LOGIT_GAP = 1e-3
 
 
-def generate(program: str, checkpoint: Path, scenario: Path, output: Path) -> RunPaths:
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    """Both demo scenarios in one: every item."""
+    users = [
+        user
+        for name in ("Chameleons", "DMSC")
+        for user in json.loads((SCENARIOS / name / "test_leaderboard.json").read_text())
+    ]
+    (tmp_path / "scenario").mkdir()
+    (tmp_path / "scenario" / "test_leaderboard.json").write_text(json.dumps(users, ensure_ascii=False))
+    return tmp_path / "scenario"
+
+
+def generate(
+    program: str, checkpoint: Path, scenario: Path, output: Path, ablation: str = ABLATION, *more: str
+) -> RunPaths:
     """A greedy float32 run of every item; the run."""
     words = [
         *("--checkpoint_dir", str(checkpoint), "--dataset", "Chameleons", "--scenario_path", str(scenario)),
-        *("--ablation_config", "profile_and_context", "--output_dir", str(output)),
+        *("--ablation_config", ablation, "--output_dir", str(output)),
         *("--temperature", "0", "--max_tokens", str(MAX_TOKENS), "--dtype", "float32"),
-        *("--max_model_len", "2048", "--max_num_seqs", "16"),
+        *("--max_model_len", "2048", "--max_num_seqs", "16", *more),
     ]
     if program == "inference_vllm.py":
         words += ["--engine", "vllm", "--enforce_eager", "true"]
@@ -82,21 +100,24 @@ def first_gap(model: Any, tokenizer: Any, prompt: tuple[int, ...], other: str) -
     raise AssertionError(f"{other!r} is the greedy text")
 
 
-def test_the_same_prompts_and_the_same_greedy_texts(tmp_path: Path, smollm2: Path):
-    scenario = tmp_path / "scenario"
-    scenario.mkdir()
-    users = [
-        user
-        for name in ("Chameleons", "DMSC")
-        for user in json.loads((SCENARIOS / name / "test_leaderboard.json").read_text())
-    ]
-    (scenario / "test_leaderboard.json").write_text(json.dumps(users, ensure_ascii=False))
-    runs = {
-        name: generate(program, smollm2, scenario, tmp_path / name)
-        for name, program in (("vllm", "inference_vllm.py"), ("hf", "inference_distributed.py"))
-    }
-    prompts = {name: {each.key: each.token_ids for each in requests_of(run)} for name, run in runs.items()}
-    assert prompts["vllm"] == prompts["hf"] and len(prompts["hf"]) == 133
+def prompts_of(run: RunPaths) -> dict[str, tuple[int, ...]]:
+    """Token ids of every item's prompt, by key."""
+    return {each.key: each.token_ids for each in requests_of(run)}
+
+
+@pytest.mark.parametrize("ablation", ["profile_and_context", "profile_only"])
+def test_the_same_prompts_in_other_ablations(tmp_path: Path, smollm2: Path, scenario: Path, ablation: str):
+    vllm, hf = (
+        prompts_of(generate(program, smollm2, scenario, tmp_path / name, ablation, "--dry-run"))
+        for name, program in PROGRAMS
+    )
+    assert vllm == hf and len(hf) == NUM_ITEMS
+
+
+def test_the_same_prompts_and_the_same_greedy_texts(tmp_path: Path, smollm2: Path, scenario: Path):
+    runs = {name: generate(program, smollm2, scenario, tmp_path / name) for name, program in PROGRAMS}
+    prompts = {name: prompts_of(run) for name, run in runs.items()}
+    assert prompts["vllm"] == prompts["hf"] and len(prompts["hf"]) == NUM_ITEMS
     ours, theirs = texts_of(tmp_path / "vllm"), texts_of(tmp_path / "hf")
     different = [key for key in theirs if ours[key] != theirs[key]]
     assert len(different) <= (1 - MIN_IDENTICAL) * len(theirs), different

@@ -79,12 +79,12 @@ def _send_round(run: RunPaths, sent: SubmissionRecord) -> bool:
     try:
         send(run, open_and_show(run, config, sending), sending)
     except (RunError, SchedulerError) as error:
-        return _no_round(f"{error} If nodes may not send jobs, set resources.sbatch_on_nodes to false.")
+        return _no_round(f"{error} Set resources.sbatch_on_nodes to false if nodes may not send jobs.")
     return True
 
 
 def _finish_sending(run: RunPaths, submission: int, newest: int) -> bool:
-    """A newer submission is at work, or was opened by this merge job before it was cut off: it is sent now."""
+    """A newer submission is at work, or was opened by this merge job before it was cut: it is sent now."""
     round_ = load_submission(run, newest).round
     mine = (submission + 1, load_submission(run, submission).round + 1) == (newest, round_)
     if mine and all(job.size for job in sent_jobs(run.submission(newest))):
