@@ -22,6 +22,7 @@ COMMANDS = {
     "cancel": "Cancel a run's jobs, the merge job included.",
     "merge": "Check a run's results and publish them.",
     "verify": "Check a published directory against its manifest.",
+    "clean": "Remove a run's directory, once all it holds is published and checked.",
     "compare": "Compare the texts of two published directories.",
     "check-model": "Whether a checkpoint will run, on which GPUs, and what to change; needs no GPU.",
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",

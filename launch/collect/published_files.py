@@ -69,10 +69,8 @@ class PublishedFiles:
         leaderboard.write(dump(filled))
         self._separator = b",\n"
         for outcome in outcomes:
-            absent = {"key": outcome.key, "missing": True}
-            line = json_line(absent) if outcome.line is None else outcome.line.data
-            self._open[GENERATIONS_FILE].write(line)
-            where = absent if outcome.line is None else self._provenance(outcome)
+            self._open[GENERATIONS_FILE].write(generations_line(outcome))
+            where = _absent(outcome) if outcome.line is None else self._provenance(outcome)
             self._open[PROVENANCE_FILE].write(json_line(where | self._marks))
         if self._names is not None:
             name = f"{USERS_DIR}/{self._names.name(user_hash)}"
@@ -95,6 +93,15 @@ class PublishedFiles:
             "engine": self._engines[source],
             **({} if outcome.failure is None else {"failed": outcome.failure["class"]}),
         }
+
+
+def generations_line(outcome: Outcome) -> bytes:
+    """The line of generations.jsonl: the result line byte for byte, or that the item is missing."""
+    return json_line(_absent(outcome)) if outcome.line is None else outcome.line.data
+
+
+def _absent(outcome: Outcome) -> dict[str, Any]:
+    return {"key": outcome.key, "missing": True}
 
 
 def record_marks(sources: Sources) -> dict[str, Any]:

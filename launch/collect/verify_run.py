@@ -8,7 +8,7 @@ from launch.collect.manifest import Manifest, read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.merge_claim import MergeClaim
 from launch.collect.outcomes import Findings
-from launch.collect.published_files import GENERATIONS_FILE
+from launch.collect.published_files import GENERATIONS_FILE, generations_line
 from launch.collect.results import open_results
 from launch.collect.summary import read_sources
 from launch.collect.tally import Tally
@@ -32,7 +32,7 @@ def verify_run(run: RunPaths) -> RunReport:
         results.tally_by_commits()
         for _, outcomes in results.users():
             for outcome in outcomes:
-                digest.update(b"" if outcome.line is None else outcome.line.data)
+                digest.update(generations_line(outcome))
         write_damage(run, sources.starts, results.findings)
         manifest = read_published(output_dir_of(run, sources.submissions[-1].publish))
     tally, findings = results.tally, results.findings

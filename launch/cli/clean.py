@@ -1,0 +1,68 @@
+"""`vllm-launch clean`: removes a run's directory once what is published of it is proven to be all it holds."""
+
+import shutil
+from pathlib import Path
+
+import click
+
+from launch.cli.resume import close_submission
+from launch.cli.runs import find_run
+from launch.collect.merge import output_dir_of
+from launch.collect.verify import verify_published
+from launch.collect.verify_run import verify_run
+from launch.config.wording import printable
+from launch.errors import ExitCode, IncompleteError, RunError
+from launch.model.weights import format_bytes
+from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import list_submissions, load_run, load_submission
+
+
+@click.command("clean", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run_name", metavar="RUN")
+@click.option("--dry-run", is_flag=True, help="Check, and say what would be removed.")
+def command(run_name: str, dry_run: bool) -> int:
+    """Remove a run's directory, its results included; the published directory and the logs stay.
+
+    Only when every item is published: the published files are checked against their manifest, and every
+    result line of the run against them. Exit code 3 when something is missing or differs: nothing is removed.
+    """
+    run = find_run(run_name)
+    published = prove(run)
+    size = format_bytes(sum(path.lstat().st_size for path in run.root.rglob("*") if path.is_file()))
+    if dry_run:
+        click.echo(f"would remove {run.root} ({size}); published and checked: {published}")
+        return ExitCode.OK
+    remove(run)
+    click.echo(f"removed {run.root} ({size}); published and checked: {published}")
+    return ExitCode.OK
+
+
+def prove(run: RunPaths) -> Path:
+    """The published directory, when it is whole and holds all that the run does; else an error says what not."""
+    submissions = list_submissions(run)
+    if not submissions:
+        raise RunError(f"{run.root}: was never submitted. Remove it as you like.")
+    close_submission(run, submissions[-1], replace=False)
+    output_dir = output_dir_of(run, load_submission(run, submissions[-1]).publish)
+    report = verify_published(output_dir)
+    if report.manifest.run_id != load_run(run).run_id:
+        raise RunError(
+            f"{output_dir}: holds the results of run {report.manifest.run_id}. Nothing was removed."
+        )
+    problems = [*report.problems, *verify_run(run).problems]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise IncompleteError(
+            f"{run.root}: {printable(problems[0])}{more}; nothing was removed. Look at `vllm-launch verify`."
+        )
+    return output_dir
+
+
+def remove(run: RunPaths) -> None:
+    """Takes the run's name away first, so that a kill leaves no half of a run under it."""
+    going = run.root.with_name(f".{run.root.name}.removed")
+    with storage_errors(run.root):
+        run.root.rename(going)
+        fsync_directory(going.parent)
+        shutil.rmtree(going)

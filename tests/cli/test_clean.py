@@ -1,0 +1,74 @@
+"""clean removes a run only when all it holds is published, whole and the same."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import PREFIX, Said, submit_words, succeed, vllm_launch
+
+
+@pytest.fixture
+def here(tmp_path: Path, checkpoint: Path) -> Path:
+    """A place with a published run `r`."""
+    succeed(*submit_words(checkpoint), "--limit-items", "5", cwd=tmp_path)
+    return tmp_path
+
+
+def run(here: Path) -> Path:
+    return here / "outputs" / "runs" / "r"
+
+
+def published(here: Path) -> Path:
+    return here / "outputs" / "leaderboards" / "r"
+
+
+def refused(here: Path, code: int = 3) -> str:
+    said: Said = vllm_launch("clean", "r", cwd=here)
+    assert (said.code, said.out, len(said.err.splitlines())) == (code, "", 1), said
+    assert run(here).is_dir()
+    return said.err.removeprefix(PREFIX)
+
+
+def test_what_is_published_and_whole_may_go(here: Path) -> None:
+    assert succeed("clean", "r", "--dry-run", cwd=here).out.startswith(f"would remove {run(here)} (")
+    assert run(here).is_dir()
+    assert succeed("clean", "r", cwd=here).out.startswith(f"removed {run(here)} (")
+    assert list(run(here).parent.iterdir()) == []
+    succeed("verify", published(here), cwd=here)
+
+
+def test_a_published_file_that_changed(here: Path) -> None:
+    (published(here) / "generations.jsonl").write_text("{}\n")
+    said = refused(here)
+    assert said.startswith(f"{run(here)}: generations.jsonl: has 3 bytes, published were ")
+    assert "(and " not in said.split(";")[0] or "more)" in said
+
+
+def test_nothing_is_published(here: Path) -> None:
+    published(here).rename(here / "elsewhere")
+    assert "no manifest.json of vllm-launch here" in refused(here, code=2)
+
+
+def test_the_run_holds_something_else(here: Path) -> None:
+    (results,) = run(here).glob("tasks/*/*/*/*.results.jsonl")
+    data = results.read_bytes()
+    results.write_bytes(data.replace(b'"text":"', b'"text":"X', 1))
+    assert "damaged: " in refused(here)
+
+
+def test_another_runs_results_lie_there(here: Path, checkpoint: Path) -> None:
+    succeed(*submit_words(checkpoint, name="other"), "--limit-items", "5", cwd=here)
+    published(here).rename(here / "first")
+    (here / "outputs" / "leaderboards" / "other").rename(published(here))
+    assert "holds the results of run other. Nothing was removed." in refused(here, code=2)
+
+
+def test_a_run_that_is_not_complete(here: Path, checkpoint: Path) -> None:
+    vllm_launch(
+        *submit_words(checkpoint, name="half"),
+        *("--limit-items", "5", "--set", "publish.allow_missing=true"),
+        cwd=here,
+        VLLM_LAUNCH_STUB_FAIL="step:2",
+    )
+    said = vllm_launch("clean", "half", cwd=here)
+    assert said.code == 3 and "items are missing; nothing was removed" in said.err
