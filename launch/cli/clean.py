@@ -1,4 +1,4 @@
-"""`vllm-launch clean`: removes a run's directory once what is published of it is proven to be all it holds."""
+"""`vllm-launch clean`: removes a run's directory once what is published of it is proven to be all of it."""
 
 import shutil
 from pathlib import Path
@@ -39,7 +39,7 @@ def command(run_name: str, dry_run: bool) -> int:
 
 
 def prove(run: RunPaths) -> Path:
-    """The published directory, when it is whole and holds all that the run does; else an error says what not."""
+    """The published directory, when it is whole and holds all of the run; else an error says what is amiss."""
     submissions = list_submissions(run)
     if not submissions:
         raise RunError(f"{run.root}: was never submitted. Remove it as you like.")
@@ -47,9 +47,7 @@ def prove(run: RunPaths) -> Path:
     output_dir = output_dir_of(run, load_submission(run, submissions[-1]).publish)
     report = verify_published(output_dir)
     if report.manifest.run_id != load_run(run).run_id:
-        raise RunError(
-            f"{output_dir}: holds the results of run {report.manifest.run_id}. Nothing was removed."
-        )
+        raise RunError(f"{output_dir}: holds run {report.manifest.run_id}'s results. Nothing was removed.")
     problems = [*report.problems, *verify_run(run).problems]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -41,7 +41,6 @@ def test_a_published_file_that_changed(here: Path) -> None:
     (published(here) / "generations.jsonl").write_text("{}\n")
     said = refused(here)
     assert said.startswith(f"{run(here)}: generations.jsonl: has 3 bytes, published were ")
-    assert "(and " not in said.split(";")[0] or "more)" in said
 
 
 def test_nothing_is_published(here: Path) -> None:
@@ -60,7 +59,7 @@ def test_another_runs_results_lie_there(here: Path, checkpoint: Path) -> None:
     succeed(*submit_words(checkpoint, name="other"), "--limit-items", "5", cwd=here)
     published(here).rename(here / "first")
     (here / "outputs" / "leaderboards" / "other").rename(published(here))
-    assert "holds the results of run other. Nothing was removed." in refused(here, code=2)
+    assert "holds run other's results. Nothing was removed." in refused(here, code=2)
 
 
 def test_a_run_that_is_not_complete(here: Path, checkpoint: Path) -> None:
