@@ -39,7 +39,7 @@ def command(run_name: str, dry_run: bool) -> int:
 
 
 def prove(run: RunPaths) -> Path:
-    """The published directory, when it is whole and holds all of the run; else an error says what is amiss."""
+    """The published directory, when it is whole and holds all of the run; else an error says why not."""
     submissions = list_submissions(run)
     if not submissions:
         raise RunError(f"{run.root}: was never submitted. Remove it as you like.")

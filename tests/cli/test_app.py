@@ -23,7 +23,7 @@ def test_an_unknown_command(tmp_path: Path):
     said = vllm_launch("zzz", cwd=tmp_path)
     assert said.errors == [
         "vllm-launch: no command named 'zzz'. Write one of submit, resume, status, cancel, merge, verify,"
-        " compare, check-model, prompts, quantize, presets. See `vllm-launch --help`."
+        " clean, compare, check-model, prompts, quantize, presets. See `vllm-launch --help`."
     ]
 
 
@@ -63,7 +63,7 @@ def test_a_bug_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert said.err.endswith("RuntimeError: a bug\n")
 
 
-@pytest.mark.parametrize("command", ["status", "resume", "cancel", "merge", "verify"])
+@pytest.mark.parametrize("command", ["status", "resume", "cancel", "merge", "verify", "clean"])
 def test_a_message_stays_one_line(tmp_path: Path, command: str):
     said = vllm_launch(command, "a\nb\x1b[31m\u2028c", cwd=tmp_path)
     assert said.code == 2
