@@ -18,6 +18,7 @@ from launch.errors import ConfigError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ALIASES = {"model.checkpoint": ["--checkpoint-dir"]}
+_FLAGS = {"canary.action": "canary", "canary.num_items": "canary-items"}
 _TEXT_FIELDS = frozenset(
     {
         "model.checkpoint",
@@ -65,8 +66,7 @@ def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callab
 
 def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
     for key, meaning, short in reversed(rows):
-        flag = "--" + key.rpartition(".")[2].replace("_", "-")
-        names = [*_ALIASES.get(key, []), *short, flag, _parameter(key)]
+        names = [*_ALIASES.get(key, []), *short, flag_of(key), _parameter(key)]
         command = click.option(*names, help=f"{meaning} [{key}]", metavar="VALUE")(command)
     return command
 
@@ -74,12 +74,16 @@ def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]
 def collect_flags(values: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """The settings given as flags: dotted key to (flag as shown, value as YAML reads it)."""
     given = {}
-    for key, name, _ in setting_fields():
+    for key, _, _ in setting_fields():
         text = values.get(_parameter(key))
         if text is not None:
-            flag = "--" + name.replace("_", "-")
-            given[key] = (flag, _value(flag, key, text))
+            given[key] = (flag_of(key), _value(flag_of(key), key, text))
     return given
+
+
+def flag_of(key: str) -> str:
+    """The flag of a setting: `--top-p` for `sampling.top_p`."""
+    return "--" + _FLAGS.get(key, key.rpartition(".")[2].replace("_", "-"))
 
 
 def _parameter(key: str) -> str:

@@ -348,6 +348,36 @@ class ResourcesConfig(Section):
     merge: MergeResources = Field(default=MergeResources(), description="Of the merge job.")
 
 
+class CanaryAction(StrEnum):
+    """What happens when the first items of an engine do not look right."""
+
+    NONE = "none"
+    WARN = "warn"
+    STOP = "stop"
+
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class CanaryConfig(Section):
+    """May change on resume: what the first items of an engine may look like; a limit that is null is none."""
+
+    action: Annotated[CanaryAction, Field(strict=False)] = Field(
+        default=CanaryAction.WARN, description="none, warn, or stop: what a rate over its limit brings."
+    )
+    num_items: Annotated[int, Field(ge=1)] = Field(
+        default=200, description="Items of each engine that are judged, the first it finishes."
+    )
+    max_empty_rate: Share | None = Field(default=0.2, description="Of samples without text.")
+    max_cut_rate: Share | None = Field(default=0.98, description="Of samples that end at max_tokens.")
+    max_duplicate_rate: Share | None = Field(
+        default=0.9, description="Of samples whose text an earlier one has, over all items."
+    )
+    max_trimmed_rate: Share | None = Field(
+        default=0.5, description="Of items whose prompt lost history or context to fit."
+    )
+
+
 class PublishConfig(Section):
     """May change on resume: where and how results are published."""
 
@@ -372,6 +402,7 @@ class RunConfig(Section):
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="Identity: sampling.")
     engine: EngineConfig = Field(default=EngineConfig(), description="How the engine uses GPUs.")
     resources: ResourcesConfig = Field(default=ResourcesConfig(), description="Where tasks run.")
+    canary: CanaryConfig = Field(default=CanaryConfig(), description="What the first items may look like.")
     publish: PublishConfig = Field(default=PublishConfig(), description="Where results go.")
 
     @property
@@ -390,4 +421,3 @@ class RunConfig(Section):
 
 
 IDENTITY_SECTIONS = ("model", "data", "prompt", "sampling")
-SUBMISSION_SECTIONS = ("engine", "resources", "publish")

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from launch.config.schema import (
+    CanaryConfig,
     DataConfig,
     EngineConfig,
     ModelConfig,
@@ -96,6 +97,7 @@ class SubmissionRecord(Section):
     created: str
     engine: EngineConfig
     resources: ResourcesConfig
+    canary: CanaryConfig = Field(default=CanaryConfig())
     publish: PublishConfig
     code: CodeVersion
     num_tasks: int
@@ -120,6 +122,7 @@ def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
         sampling=run.sampling,
         engine=submission.engine,
         resources=submission.resources,
+        canary=submission.canary,
         publish=submission.publish,
     )
 

@@ -78,6 +78,7 @@ def open_submission(
         created=now(),
         engine=config.engine,
         resources=config.resources,
+        canary=config.canary,
         publish=config.publish,
         code=code_version(),
         num_tasks=len(shards),

@@ -1,7 +1,7 @@
 """The two pipes between supervisor and engine process, and what keeps the engine process from outliving it.
 
 Down: a line `drain <deadline>` (seconds since the epoch); end of file means that the supervisor died. Up:
-JSON lines, phase and counts. Nothing else passes between the two but files.
+JSON lines: phase, counts, what the canary found. Nothing else passes between the two but files.
 """
 
 import ctypes

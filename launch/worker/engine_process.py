@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.config.schema import CanaryAction
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.attempts import EngineStart, is_attempt_alive
 from launch.rundir.chunks import read_chunks
@@ -27,6 +28,7 @@ from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import adapter_dir, load_run, load_submission, run_config, tokenizer_dir
 from launch.scenarios.records import Failure, Generation, Request
+from launch.worker.canary import Canary, CanaryError, describe
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
 from launch.worker.engines.select import open_engine
@@ -56,8 +58,11 @@ class Counts:
 class Generator:
     """The loop: fill the engine's window, step, hand generations to the writer, until there is no work."""
 
-    def __init__(self, engine: Engine, reader: Reader, writer: ResultWriter, channel: Channel) -> None:
+    def __init__(
+        self, engine: Engine, reader: Reader, writer: ResultWriter, channel: Channel, canary: Canary
+    ) -> None:
         self._engine = engine
+        self._canary = canary
         self._reader = reader
         self._writer = writer
         self._channel = channel
@@ -108,6 +113,17 @@ class Generator:
         self.counts.prompt_tokens += generation.num_prompt_tokens
         self.counts.output_tokens += generation.num_output_tokens
         self.counts.samples += len(generation.samples)
+        findings = self._canary.take(generation)
+        if findings:
+            self._heed(describe(findings, self._canary.num_items))
+
+    def _heed(self, finding: str) -> None:
+        self._channel.send(canary=finding)
+        if self._canary.config.action is CanaryAction.STOP:
+            raise CanaryError(
+                f"{finding}. Look at results.jsonl and at `vllm-launch prompts`; resume with --canary none if it is"
+                " as it should be."
+            )
 
     def _report(self, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -176,7 +192,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
-        generator = Generator(engine, reader, writer, channel)
+        generator = Generator(engine, reader, writer, channel, Canary(config.canary))
         generator.run(first)
         channel.send(phase="draining")
     generator.refresh_counts()

@@ -69,6 +69,8 @@ class SlotWatch:
             slot.take(message)
             if "phase" in message:
                 self._events.add("phase", slot=slot.number, start=slot.start, phase=message["phase"])
+            if "canary" in message:
+                self._events.add("canary", slot=slot.number, start=slot.start, found=message["canary"])
         if not is_open:
             self._selector.unregister(slot)
 

@@ -143,7 +143,7 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
         (
             "xyz: 1\n",
             "q.yaml:1: xyz: unknown key. Write one of model, data, prompt, sampling, engine, resources,"
-            " publish,"
+            " canary, publish,"
             " extends, description.",
         ),
         (
