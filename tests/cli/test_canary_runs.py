@@ -34,7 +34,7 @@ def test_a_stop_keeps_what_is_there_and_says_how_to_go_on(tmp_path: Path, words:
     said = vllm_launch(*words, "--canary", "stop", cwd=tmp_path, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.05")
     assert said.code == 3
     assert "were cut at max_tokens (canary.max_cut_rate allows 10%)" in said.err
-    assert "resume with --canary none" in said.err
+    assert "resume with --canary none." in said.err
     said = vllm_launch("resume", "r", "--canary", "none", cwd=tmp_path)
     assert said.code == 0, said.err
     assert "5 of 12" not in said.out and "12 of 12 items done" in said.out
