@@ -121,8 +121,8 @@ class Generator:
         self._channel.send(canary=finding)
         if self._canary.config.action is CanaryAction.STOP:
             raise CanaryError(
-                f"{finding}. Look at `vllm-launch prompts` and at results.jsonl; if it is as it should be, resume"
-                " with --canary none."
+                f"{finding}. Look at `vllm-launch prompts` and at results.jsonl; if it is as it should be,"
+                " resume with --canary none."
             )
 
     def _report(self, *, always: bool = False) -> None:
