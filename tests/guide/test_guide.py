@@ -1,0 +1,62 @@
+"""Both guides do what they print: the same commands in both, each run once, in order, with its output compared."""
+
+import configparser
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.guide.commands import GUIDES, Command, difference, read_guide
+from tests.guide.shell import Shell, open_shell
+from tests.runs import REPOSITORY
+
+PROGRAM = re.compile(r"`(?:\S+=\S+ )*(?:python|pip|bash|torchrun|timeout|vllm-launch|sbatch)\S* [^`]* [^`]*`")
+
+
+@pytest.fixture(scope="module")
+def commands() -> list[Command]:
+    """Of the English guide."""
+    return read_guide(GUIDES["en"])
+
+
+def test_both_guides_print_the_same_commands(commands: list[Command]):
+    english, chinese = ([each.printed for each in read_guide(path)] for path in GUIDES.values())
+    assert english == chinese
+    assert len(commands) > 20
+
+
+@pytest.mark.parametrize("path", GUIDES.values(), ids=GUIDES)
+def test_no_command_stands_where_it_is_not_run(path: Path):
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert PROGRAM.findall(prose) == []
+    assert set(re.findall(r"^```(\w*)", path.read_text(encoding="utf-8"), re.MULTILINE)) == {"bash", "text", ""}
+
+
+def test_the_extras_that_are_installed_exist(commands: list[Command]):
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    named = {name for each in commands for name in re.findall(r"pip install .*\[(\w+)\]", each.script)}
+    assert named and named <= set(setup["options.extras_require"])
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_every_command_does_what_is_printed(commands: list[Command], tmp_path: Path):
+    shell = open_shell(tmp_path)
+    complaints = [told for each in commands if (told := complaint(shell, each))]
+    assert not complaints, "\n\n".join(complaints)
+    unused = [each.printed for each in shell.substitutions if each.printed not in shell.used]
+    assert unused == [], "rows of substitutions.yaml that match nothing"
+
+
+def complaint(shell: Shell, command: Command) -> str | None:
+    """Runs a command; what is not as printed."""
+    began = time.monotonic()
+    code, output = shell.run(command)
+    print(f"{time.monotonic() - began:6.1f} s  line {command.line}: {command.script.splitlines()[0]}")
+    told = f"guide.md:{command.line}:\n{command.script}ended with {code} and printed\n{output}"
+    if code != command.exit_code:
+        return f"{told}expected {command.exit_code}"
+    lacking = difference(shell.substitute(command.expected), output) if command.expected is not None else None
+    return None if lacking is None else f"{told}without this line in its place:\n{lacking}"
