@@ -1,7 +1,7 @@
 """The commands of a guide and the output printed below each, and what it means that output is as printed.
 
-A command is a fenced block `bash`; `bash exit=N` says that it ends with N. Below it stands a fenced block `text`
-with what it prints, both streams as a terminal shows them; a block of nothing but `export` lines has none.
+A command is a fenced block `bash`; `bash exit=N` says that it ends with N. Below it stands a fenced block
+`text` with what it prints, both streams as a terminal shows them; a block of `export` lines alone has none.
 """
 
 import re
@@ -72,9 +72,9 @@ def is_setting(script: str) -> bool:
 def difference(expected: str, output: str) -> str | None:
     """The first printed line that the output lacks where it should be; None when all is as printed.
 
-    A line `...` stands for any lines, `...` in a line for any text. A number, time or date stands for any other,
-    the same one twice in a line for the same; an identifier in hex for any other; a gap for any gap; a relative
-    path for that path below any directory. All else is meant as it stands.
+    A line `...` stands for any lines, `...` in a line for any text. A number, time or date stands for any
+    other, the same one twice in a line for the same; an identifier in hex for any other; a gap for any gap; a
+    relative path for that path below any directory. All else is meant as it stands.
     """
     text = "".join(f"{line.rstrip()}\n" for line in output.splitlines())
     wanted = expected.splitlines()

@@ -1,9 +1,8 @@
-"""Where a guide's commands run: a copy of the repository, checkpoints in place of real ones, one shell's variables.
+"""Where a guide's commands run: a copy of the repository, checkpoints of ours, the variables of one shell.
 
 substitutions.yaml is the only difference between what is printed and what runs.
 """
 
-import json
 import os
 import re
 import shutil
@@ -11,35 +10,32 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from benchmarks.model_shape import SHAPE
 from tests.cli.commands import own_names
 from tests.guide.commands import Command, is_setting
+from tests.guide.shapes import SHAPES, make_shape
 from tests.models import make_tiny_llama
 from tests.quantized_models import make_quantized_llama
 from tests.runs import REPOSITORY
 
 TABLE = Path(__file__).with_name("substitutions.yaml")
-COPIED = ("launch", "configs", "templates", "demo", "README.md", "LICENSE", "setup.py", "setup.cfg", "pyproject.toml")
+COPIED = (
+    "launch",
+    "configs",
+    "templates",
+    "demo",
+    "README.md",
+    "LICENSE",
+    "setup.py",
+    "setup.cfg",
+    "pyproject.toml",
+)
 PROGRAMS = ("inference_vllm.py", "inference_distributed.py", "inference_with_vllm.sh")
+CACHE = "VLLM_LAUNCH_CACHE"  # where the environment that quantises lies
 TIMEOUT_S = 300
-TINY = ("Llama-3.1-8B-Instruct", "Qwen2.5-72B-Instruct")
 MAX_POSITIONS = 32768
-# From the published config.json of Qwen2.5-72B-Instruct.
-SHAPE_72B: dict[str, Any] = SHAPE | {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 8192,
-    "intermediate_size": 29568,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "vocab_size": 152064,
-    "max_position_embeddings": 32768,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,8 @@ class Shell:
         script = self.substitute(command.script)
         if is_setting(command.script):
             self.exports += script
-        kept = {name: value for name, value in os.environ.items() if name not in own_names()}
+        ours = set(own_names()) - {CACHE}
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
         changed = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
             "PYTHONPATH": str(self.repository),
@@ -120,48 +117,11 @@ def open_shell(home: Path) -> Shell:
         else:
             shutil.copy2(REPOSITORY / name, shell.repository / name)
     models = home / "models"
-    for name in TINY:
+    for name in SHAPES:
         make_tiny_llama(models / name, max_position_embeddings=MAX_POSITIONS)
     make_tiny_llama(models / "NewArchitecture", architecture="NewForCausalLM")
     awq, _ = make_quantized_llama(models, "awq")
     awq.rename(models / "Qwen2.5-7B-Instruct-AWQ")
-    make_large(home / "shapes" / TINY[0], SHAPE)
-    make_large(home / "shapes" / TINY[1], SHAPE_72B)
+    for name, shape in SHAPES.items():
+        make_shape(home / "shapes" / name, shape)
     return shell
-
-
-def make_large(path: Path, shape: dict[str, Any]) -> None:
-    """A checkpoint of that shape whose weights file has its size and no content: enough for check-model."""
-    make_tiny_llama(path, weights="none")
-    (path / "config.json").write_text(json.dumps(shape))
-    header: dict[str, Any] = {}
-    end = 0
-    for name, size in _sizes(shape).items():
-        header[name] = {"dtype": "BF16", "shape": [size], "data_offsets": [end, end + 2 * size]}
-        end += 2 * size
-    text = json.dumps(header).encode()
-    with (path / "model.safetensors").open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-
-
-def _sizes(shape: dict[str, Any]) -> dict[str, int]:
-    """Parameters by the names that transformers gives them; one vector for the biases of a layer."""
-    hidden, head_dim = shape["hidden_size"], shape["head_dim"]
-    kv = shape["num_key_value_heads"] * head_dim
-    layer = {
-        "self_attn.q_proj.weight": hidden * hidden,
-        "self_attn.k_proj.weight": hidden * kv,
-        "self_attn.v_proj.weight": hidden * kv,
-        "self_attn.o_proj.weight": hidden * hidden,
-        "mlp.gate_proj.weight": hidden * shape["intermediate_size"],
-        "mlp.up_proj.weight": hidden * shape["intermediate_size"],
-        "mlp.down_proj.weight": hidden * shape["intermediate_size"],
-        "input_layernorm.weight": hidden,
-        "post_attention_layernorm.weight": hidden,
-    }
-    if shape["model_type"] == "qwen2":
-        layer |= {"self_attn.q_proj.bias": hidden, "self_attn.k_proj.bias": kv, "self_attn.v_proj.bias": kv}
-    whole = {name: hidden * shape["vocab_size"] for name in ("model.embed_tokens.weight", "lm_head.weight")}
-    layers = range(shape["num_hidden_layers"])
-    return whole | {f"model.layers.{number}.{name}": size for number in layers for name, size in layer.items()}

@@ -7,7 +7,11 @@ import pytest
 from tests.guide.commands import Command, GuideError, difference, read_guide
 from tests.guide.shell import Substitution
 
-OUTPUT = "run         /tmp/x/outputs/a.run\nnote: 3 left\npublished   /tmp/x/outputs/a: 4 of 4 items done; limited\n"
+OUTPUT = """\
+run         /tmp/x/outputs/a.run
+note: 3 left
+published   /tmp/x/outputs/a: 4 of 4 items done; limited
+"""
 
 
 @pytest.mark.parametrize(
@@ -60,13 +64,19 @@ def test_dots_after_a_path_are_any_text():
 def test_commands_are_read_with_their_exit_and_output(tmp_path: Path):
     guide = tmp_path / "guide.md"
     guide.write_text(
-        "Text\n```bash exit=2\na \\\n  b\n```\nso\n```text\nout\n```\n```yaml\nx: 1\n```\n```bash\nexport A=1\n```\n"
+        "Text\n```bash exit=2\na \\\n  b\n```\nso\n```text\nout\n```\n"
+        "```yaml\nx: 1\n```\n```bash\nexport A=1\n```\n"
     )
     assert read_guide(guide) == [Command(2, "a \\\n  b\n", 2, "out\n"), Command(13, "export A=1\n", 0, None)]
 
 
 @pytest.mark.parametrize(
-    "text", ["```bash\nls\n```\n", "```bash\nls\n```\n```bash\nls\n```\n```text\na\n```\n", "```bash\nexport A=1\nls\n```\n"]
+    "text",
+    [
+        "```bash\nls\n```\n",
+        "```bash\nls\n```\n```bash\nls\n```\n```text\na\n```\n",
+        "```bash\nexport A=1\nls\n```\n",
+    ],
 )
 def test_a_command_without_an_output_is_refused(tmp_path: Path, text: str):
     guide = tmp_path / "guide.md"

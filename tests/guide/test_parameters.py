@@ -1,12 +1,12 @@
 """The table "All parameters" of both guides: every flag of inference_vllm.py with its true default."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-import yaml
 
 from launch.cli.inference_vllm import command
 from launch.cli.options import setting_fields
@@ -40,16 +40,17 @@ def expected(language: str) -> Iterator[tuple[str, str]]:
         elif key is not None:
             section, _, name = key.partition(".")
             yield flag, in_code(config[section][name])
-        elif option.is_flag and not option.secondary_opts:
-            yield flag, "-"
+        elif option.secondary_opts:
+            yield f"{flag}/{option.secondary_opts[0]}", f"`{flag}`"
         else:
-            yield flag, in_code(option.default if option.default is not False else None)
+            yield flag, in_code(option.default if isinstance(option.default, str) else None)
 
 
 def in_code(value: object) -> str:
-    """A default as the table has it: as YAML writes it, `-` for what is not set."""
-    unset = value is None or value == ()
-    return "-" if unset else f"`{yaml.safe_dump(value, default_flow_style=True).removesuffix('...\n').strip()}`"
+    """A default as the table has it: as one types it, `-` for what is not set."""
+    if value is None:
+        return "-"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 @pytest.mark.parametrize("language", GUIDES)
