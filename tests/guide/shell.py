@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,7 @@ COPIED = (
 )
 PROGRAMS = ("inference_vllm.py", "inference_distributed.py", "inference_with_vllm.sh")
 CACHE = "VLLM_LAUNCH_CACHE"  # where the environment that quantises lies
-TIMEOUT_S = 300
+TIMEOUT = "300s"
 MAX_POSITIONS = 32768
 
 
@@ -60,12 +61,12 @@ def read_substitutions() -> list[Substitution]:
 
 @dataclass(slots=True)
 class Shell:
-    """A directory to work in, the variables exported so far, and which substitutions were made."""
+    """A directory to work in, what is substituted and how often it was, the variables exported so far."""
 
     home: Path
     substitutions: list[Substitution]
     exports: str = ""
-    used: set[str] = field(default_factory=set)
+    used: Counter[str] = field(default_factory=Counter)
 
     @property
     def repository(self) -> Path:
@@ -76,12 +77,11 @@ class Shell:
         """What is meant here by a text of the guide."""
         for each in self.substitutions:
             text, times = each.apply(text)
-            if times:
-                self.used.add(each.printed)
+            self.used[each.printed] += times
         return text.replace("{home}", str(self.home))
 
     def run(self, command: Command) -> tuple[int, str]:
-        """Exit code and output, both streams; a setting is kept for the commands after it."""
+        """Exit code (137: it took too long) and output, both streams; a setting is kept for the rest."""
         script = self.substitute(command.script)
         if is_setting(command.script):
             self.exports += script
@@ -94,14 +94,13 @@ class Shell:
             "COLUMNS": "200",
         }
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self.exports + script],
+            ["timeout", "--signal=KILL", TIMEOUT, "bash", "-euo", "pipefail", "-c", self.exports + script],
             cwd=self.repository,
             env=kept | changed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=TIMEOUT_S,
             check=False,
         )
         return done.returncode, done.stdout

@@ -31,12 +31,13 @@ def test_what_is_as_printed(printed: str):
 @pytest.mark.parametrize(
     ("printed", "lacking"),
     [
-        ("run outputs/a.run\n", "(the end: the output goes on)"),
+        ("run outputs/a.run\n", "note: 3 left"),
         ("note: 3 left\n...\n", "note: 3 left"),
         ("...\nnote: three left\n...\n", "note: three left"),
         ("run outputs/b.run\n...\n", "run outputs/b.run"),
         ("...\npublished outputs/a: 5 of 4 items done...\n", None),
         ("...\npublished   outputs/a: 5 of 5 items lost...\n", "published   outputs/a: 5 of 5 items lost..."),
+        ("...\nnote: 3 left\nrun...\n", "run..."),
         ("...\npublished...\nnote: 3 left\n...\n", "note: 3 left"),
         (OUTPUT + "figures\n", "figures"),
     ],
@@ -45,9 +46,21 @@ def test_what_is_not(printed: str, lacking: str | None):
     assert difference(printed, OUTPUT) == lacking
 
 
+def test_lines_that_stand_together_are_looked_for_together():
+    assert difference("...\na\nb\n...\n", "a\nx\na\nb\n") is None
+    assert difference("...\na\n", "a\nx\na\n") is None
+    assert difference("a\n...\na\n", "a\n") == "a"
+    assert difference("a\n", "") == "a"
+
+
 def test_a_number_twice_in_a_line_is_the_same_twice():
     assert difference("4 of 4 items\n", "41 of 41 items\n") is None
     assert difference("4 of 4 items\n", "40 of 41 items\n") == "4 of 4 items"
+
+
+def test_numbers_that_are_meant():
+    assert difference("15.0 GiB of  a/b\n...\n", "15.0 GiB of x/a/b\nmore\n", is_exact=True) is None
+    assert difference("15.0 GiB\n", "15.1 GiB\n", is_exact=True) == "15.0 GiB"
 
 
 def test_digits_of_a_name_are_meant_as_they_stand():
@@ -65,9 +78,13 @@ def test_commands_are_read_with_their_exit_and_output(tmp_path: Path):
     guide = tmp_path / "guide.md"
     guide.write_text(
         "Text\n```bash exit=2\na \\\n  b\n```\nso\n```text\nout\n```\n"
-        "```yaml\nx: 1\n```\n```bash\nexport A=1\n```\n"
+        "```bash\nb\n```\n```text exact\n2\n```\n```yaml\nx: 1\n```\n```bash\nexport A=1\n```\n"
     )
-    assert read_guide(guide) == [Command(2, "a \\\n  b\n", 2, "out\n"), Command(13, "export A=1\n", 0, None)]
+    assert read_guide(guide) == [
+        Command(2, "a \\\n  b\n", 2, "out\n"),
+        Command(10, "b\n", 0, "2\n", is_exact=True),
+        Command(19, "export A=1\n", 0, None),
+    ]
 
 
 @pytest.mark.parametrize(
