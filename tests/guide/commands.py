@@ -75,7 +75,7 @@ def is_setting(script: str) -> bool:
 
 
 def difference(expected: str, output: str, *, is_exact: bool = False) -> str | None:
-    """The first line of `expected` that lacks, or of the output that is too much; None when all is as printed.
+    """The first line of `expected` that lacks, or of the output that is too much; None if all is as printed.
 
     A line `...` stands for any lines, `...` in a line for any text. A number, time or date stands for any
     other, the same one twice in a line for the same; an identifier in hex for any other; a gap for any gap; a

@@ -34,6 +34,22 @@ def test_no_command_stands_where_it_is_not_run(path: Path):
     assert [words for words in re.findall(r"`([^`\n]+)`", prose) if PROGRAM.fullmatch(words)] == []
 
 
+@pytest.mark.parametrize("path", GUIDES.values(), ids=GUIDES)
+def test_every_link_leads_somewhere(path: Path):
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", FENCE.sub("", path.read_text(encoding="utf-8")))
+    assert len(links) > 10
+    for name, place in links:
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), name
+        assert not place or place in anchors(there), place
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_the_extras_that_are_installed_exist(commands: list[Command]):
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
