@@ -159,6 +159,11 @@ def test_another_identity_is_refused_and_no_resume_sets_the_old_run_aside(node: 
         f"inference_vllm.py: {node.run('identity').root}: was made with sampling.top_p 0.9, asked for 0.5."
         " Choose another --output_dir, or say --no-resume to begin anew."
     )
+    said = node.vllm(*words, "--temperature", "0")  # which also makes one sample of five
+    assert (
+        "made with sampling.num_samples 5 and sampling.temperature 1.0, asked for 1 and 0.0."
+        in said.errors[-1]
+    )
     said = node.vllm(*words, "--top_p", "0.5", "--no-resume")
     assert said.code == 0, said.err
     (aside,) = node.home.glob("identity.run.old-*")

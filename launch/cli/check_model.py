@@ -62,7 +62,7 @@ def command(**flags: Any) -> int:
         value = {"choice": choice, "notes": notes, **as_json(report, flags["typical_tokens"])}
         click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
     else:
-        told = [("engine", choice), *(("note", note) for note in notes)]
+        told = [("engine", choice.removeprefix("engine ")), *(("note", note) for note in notes)]
         for name, text in [*told, *as_rows(report, flags["typical_tokens"])]:
             click.echo(f"{name:<12}{text}")
     return ExitCode.USER if report.of(Level.ERROR) else ExitCode.OK

@@ -183,10 +183,13 @@ def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sen
 
 
 def _refuse_other_identity(run: RunPaths, frozen: RunConfig) -> None:
-    for key, before, after in identity_differences(load_run(run), frozen):
+    differences = list(identity_differences(load_run(run), frozen))
+    if differences:
+        made = listed((f"{key} {found(before)}" for key, before, _ in differences), "and")
+        asked = listed((found(after) for _, _, after in differences), "and")
         raise RunError(
-            f"{run.root}: was made with {key} {found(before)}, asked for {found(after)}. Choose another"
-            " --output_dir, or say --no-resume to begin anew."
+            f"{run.root}: was made with {made}, asked for {asked}. Choose another --output_dir, or say"
+            " --no-resume to begin anew."
         )
 
 

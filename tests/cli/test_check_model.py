@@ -45,6 +45,7 @@ def test_an_adapter_is_looked_at_with_its_base(tmp_path: Path, checkpoint: Path)
 def test_a_table_for_people(checkpoint: Path) -> None:
     out = check(checkpoint, "--gpu", "H100", "--tp", "4")
     rows = {line[:12].strip(): line[12:] for line in out.splitlines()}
+    assert rows["engine"].startswith(("vllm: ", "transformers, "))
     assert rows["heads"] == "8 attention, 4 KV"
     assert rows["longest"] == "2048 tokens; asked for 2048"
     assert rows["gpu"] == "4 x h100, 72.0 GiB of 80 GiB for vLLM"
