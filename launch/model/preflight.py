@@ -12,7 +12,8 @@ from launch.config.wording import listed
 from launch.errors import ConfigError, EngineError
 from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
-from launch.model.fit_check import Finding, FitReport, KnownVllm, Level, Subject, find, sort
+from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
+from launch.model.fit_check import find
 from launch.model.fit_memory import Placement, find_cpu_memory, find_memory
 from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
 from launch.model.quantization import (
