@@ -9,7 +9,7 @@ from typing import Any
 from launch.config.gpus import find_gpu_type, gpu_memory
 from launch.config.schema import EngineKind, RunConfig, Scheduler
 from launch.config.wording import listed
-from launch.errors import ConfigError, EngineError
+from launch.errors import CheckpointError, ConfigError, EngineError
 from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
 from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
@@ -23,7 +23,7 @@ from launch.model.quantization import (
     read_quantization,
 )
 from launch.model.shape import read_shape
-from launch.model.tensors import find_objections, read_tensors
+from launch.model.tensors import Objection, find_objections, read_tensors
 from launch.model.weight_bytes import measure_weights
 from launch.model.weights import find_weights
 
@@ -122,20 +122,37 @@ def has_transformers_model(model_type: object) -> bool | None:
     return any(Path(place, "models", name).is_dir() for place in spec.submodule_search_locations)
 
 
+def refuse_tensors(checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
+    """CheckpointError when weights that config.json speaks of are missing or of another shape."""
+    for each in _tensor_objections(checkpoint, trust_remote_code):
+        if not each.is_surplus:
+            raise CheckpointError(_tensor_message(checkpoint, each))
+
+
 def _tensor_findings(subject: Subject, checkpoint: Checkpoint) -> Iterator[Finding]:
-    """What in the weights is not as config.json has it; own code of the checkpoint may want that."""
-    runs_own_code = subject.has_own_code and subject.run.model.trust_remote_code
-    if subject.run.engine.load_format == "dummy" or runs_own_code or not subject.shape.is_dense:
+    if subject.run.engine.load_format == "dummy":
         return
-    tensors = read_tensors(find_weights(checkpoint.path))
-    if tensors is None:
-        return
-    is_quantized = subject.quantization is not None
-    for each in find_objections(checkpoint.config, checkpoint.architecture, tensors, quantized=is_quantized):
+    for each in _tensor_objections(checkpoint, subject.run.model.trust_remote_code):
         # transformers leaves surplus layers unread; vLLM does not start.
         is_mild = each.is_surplus and subject.engine is EngineKind.TRANSFORMERS
-        message = f"the weights in {subject.path} {each.message}. Copy config.json and the weights anew."
-        yield Finding(Level.WARNING if is_mild else Level.ERROR, "model.checkpoint", message)
+        level = Level.WARNING if is_mild else Level.ERROR
+        yield Finding(level, "model.checkpoint", _tensor_message(checkpoint, each))
+
+
+def _tensor_objections(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[Objection]:
+    """Of code that the checkpoint brings nobody knows which tensors it wants."""
+    config = checkpoint.config
+    if trust_remote_code and config.get("auto_map"):
+        return
+    tensors = read_tensors(find_weights(checkpoint.path))
+    shape = read_shape(config, checkpoint.architecture)
+    if tensors is not None and shape.is_dense:
+        is_quantized = read_quantization(config) is not None
+        yield from find_objections(config, checkpoint.architecture, tensors, quantized=is_quantized)
+
+
+def _tensor_message(checkpoint: Checkpoint, objection: Objection) -> str:
+    return f"the weights in {checkpoint.path} {objection.message}. Copy config.json and the weights anew."
 
 
 def _dtype_bytes(subject: Subject) -> int:

@@ -1,7 +1,7 @@
 """Whether the tensors of a checkpoint are those that config.json speaks of: names and shapes, from headers.
 
-vLLM 0.32.0 generates from a checkpoint that lacks one of q_proj, k_proj and v_proj, or whose KV heads are not
-as many as config.json says, without a word; transformers makes up what is missing. The texts are worthless.
+vLLM 0.32.0 generates without a word from a checkpoint that lacks a k_proj, an up_proj or a down_proj, and
+from one with more KV heads than config.json says; transformers makes up what is missing: worthless texts.
 
 Only dense decoders whose layers are all alike are looked at, and of them only what config.json says outright:
 an objection is certain. What is unknown here is passed over: tensors of other names, other architectures, and
