@@ -45,7 +45,7 @@ def single_node_options(command: Command) -> Command:
         ),
     ):
         command = option(command)
-    return setting_options(command)
+    return setting_options(command, REQUIRED)
 
 
 def resolve_here(flags: Mapping[str, Any], extra: Mapping[str, tuple[str, Any]]) -> Resolved:
