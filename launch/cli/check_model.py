@@ -12,7 +12,8 @@ from launch.config.schema import RunConfig
 from launch.errors import ExitCode
 from launch.model.checkpoint import inspect_checkpoint
 from launch.model.engine_fit import choose_engine
-from launch.model.fit_check import LARGEST_TP, Level
+from launch.model.findings import Level
+from launch.model.fit_check import LARGEST_TP
 from launch.model.fit_view import as_json, as_rows
 from launch.model.preflight import examine, named_gpu
 

@@ -15,8 +15,9 @@ import click
 from launch.cli.app import run_command
 from launch.cli.publishing import merge_and_tell
 from launch.cli.ranks import Ranks, joined_ranks
+from launch.cli.run_beside import open_here
 from launch.cli.sending import run_tasks_here, tell_failure
-from launch.cli.single_node import open_here, resolve_here, single_node_options
+from launch.cli.single_node import resolve_here, single_node_options
 from launch.config.layers import Resolved
 from launch.config.present import present
 from launch.config.schema import EngineKind

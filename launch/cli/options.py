@@ -5,7 +5,7 @@ validated with all the rest. Names that two sections share (such as merge.partit
 own: `--set resources.merge.partition=cpu` reaches everything.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -52,14 +52,18 @@ def setting_fields() -> Iterator[tuple[str, str, str]]:
                 yield f"{section}.{name}", name, setting.description or ""
 
 
-def setting_options(command: Command) -> Command:
-    """Decorates a click command with a flag for every setting; `collect_flags` reads what was given."""
-    return _add_options(command, [(key, meaning, ()) for key, _, meaning in setting_fields()])
+def setting_options(command: Command, required: Collection[str] = ()) -> Command:
+    """Decorates a click command with a flag for every setting; `collect_flags` reads what was given.
+
+    Help says of the settings `required` that they are; asking for them is the command's.
+    """
+    rows = [(key, _described(key, meaning, key in required), ()) for key, _, meaning in setting_fields()]
+    return _add_options(command, rows)
 
 
 def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callable[[Command], Command]:
     """The same for the settings `keys` alone, for a command that reads no others; `short` adds names."""
-    meanings = {key: meaning for key, _, meaning in setting_fields()}
+    meanings = {key: _described(key, meaning) for key, _, meaning in setting_fields()}
     more = {key: (name,) for key, name in (short or {}).items()}
     return lambda command: _add_options(command, [(key, meanings[key], more.get(key, ())) for key in keys])
 
@@ -67,8 +71,23 @@ def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callab
 def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
     for key, meaning, short in reversed(rows):
         names = [*_ALIASES.get(key, []), *short, flag_of(key), _parameter(key)]
-        command = click.option(*names, help=f"{meaning} [{key}]", metavar="VALUE")(command)
+        command = click.option(*names, help=meaning, metavar="VALUE")(command)
     return command
+
+
+def _described(key: str, meaning: str, is_required: bool = False) -> str:
+    """Meaning, key, and the value where neither preset nor flag speaks, unless that is computed."""
+    section, _, name = key.partition(".")
+    value = getattr(getattr(RunConfig(), section), name)
+    if is_required:
+        return f"{meaning} [{key}; required]"
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return (
+        f"{meaning} [{key}; default {value}]"
+        if isinstance(value, str | int | float)
+        else f"{meaning} [{key}]"
+    )
 
 
 def collect_flags(values: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:

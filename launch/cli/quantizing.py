@@ -9,6 +9,7 @@ import click
 from launch.cli.calibration import CalibrationPrompts, draw_prompts
 from launch.cli.options import collect_flags
 from launch.cli.quantize_compare import compare, comparison_dir
+from launch.collect.publish import check_writable
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
@@ -16,6 +17,7 @@ from launch.config.shipped import shipped
 from launch.config.wording import listed
 from launch.errors import ConfigError, ExitCode
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
+from launch.model.preflight import refuse_tensors
 from launch.model.quantize.environment import cache_dir, describe_environment, differing, open_environment
 from launch.model.quantize.produce import Quantization, produce, refuse_quantized, refuse_taken
 from launch.model.quantize.record import describe, read_record
@@ -85,12 +87,16 @@ def _check(flags: dict[str, Any]) -> Asked:
     out = flags["out"].expanduser().absolute()
     original = inspect_checkpoint(flags["checkpoint"].expanduser())
     refuse_quantized(original)
+    refuse_tensors(original, trust_remote_code=config.model.trust_remote_code)
     refuse_taken(out)
+    check_writable(out.parent, "Name another directory.")
     compares = not flags["no_compare"]
     if compares:
         refuse_taken(comparison_dir(out))
     if compares or scheme.needs_prompts:
         config = with_dataset(config, flags["data_root"])
+    if compares and not scheme.needs_prompts:
+        draw_prompts(config, 1)  # which reads the whole scenario, and complains of it now
     return Asked(original, out, scheme, config, compares)
 
 

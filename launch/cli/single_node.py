@@ -1,37 +1,16 @@
-"""What the single-node commands share: their flags, and the run beside what they publish.
+"""The flags that the single-node commands share, and the settings they make."""
 
-`--output_dir O` is the published directory; its run is O.run. The same command typed again continues that
-run: what is there stays, what is missing is generated. Another model, dataset, prompt or sampling is another
-run: it is refused with the difference shown, unless --no-resume sets the old one aside.
-"""
-
-import hashlib
-import re
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from launch.cli.options import collect_flags, setting_options
-from launch.cli.resume import close_submission, refuse_changed_code
-from launch.cli.sending import Sending, open_and_show
-from launch.collect.manifest import read_published
-from launch.collect.publish import check_output_dir
-from launch.config.datasets import with_dataset
-from launch.config.identity import identity_differences
 from launch.config.layers import Layers, Resolved, resolve
-from launch.config.schema import RunConfig, Scheduler
-from launch.config.wording import found, listed
-from launch.errors import ConfigError, RunError
-from launch.rundir.create import RunRequest, create_run, file_digest, freeze_request, scenario_file
-from launch.rundir.layout import RunPaths
-from launch.rundir.progress import survey_settled
-from launch.rundir.records import list_submissions, load_run
-from launch.rundir.submissions import Opened
+from launch.config.schema import Scheduler
+from launch.config.wording import listed
+from launch.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,14 +21,6 @@ REQUIRED = {
     "prompt.ablation_config": "--ablation_config",
     "publish.output_dir": "--output_dir",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A run and what was opened of it; None when every item is settled already."""
-
-    run: RunPaths
-    opened: Opened | None
 
 
 def single_node_options(command: Command) -> Command:
@@ -74,7 +45,7 @@ def single_node_options(command: Command) -> Command:
         ),
     ):
         command = option(command)
-    return setting_options(command)
+    return setting_options(command, REQUIRED)
 
 
 def resolve_here(flags: Mapping[str, Any], extra: Mapping[str, tuple[str, Any]]) -> Resolved:
@@ -95,109 +66,3 @@ def resolve_here(flags: Mapping[str, Any], extra: Mapping[str, tuple[str, Any]])
             " machine. For Slurm use `python launch/submit.py`."
         )
     return resolved
-
-
-def open_here(resolved: Resolved, flags: Mapping[str, Any]) -> Work:
-    """Continues the run beside the output directory, or makes it; opens a submission of what is missing."""
-    config = with_dataset(resolved.config, flags["data_root"])
-    assert config.publish.output_dir is not None
-    output_dir = config.publish.output_dir.expanduser().absolute().resolve()
-    if not output_dir.name:
-        raise ConfigError(f"--output_dir: {output_dir} has nothing beside it for the run. Choose another.")
-    run = RunPaths(output_dir.with_name(f"{output_dir.name}.run"))
-    sending = Sending(dry_run=flags["dry_run"])
-    if run.root.exists() and flags["resume"]:
-        return _continue(run, config, resolved, sending)
-    if run.root.exists():
-        _set_aside(run)
-    return _begin(run, output_dir, config, resolved, flags, sending)
-
-
-def _begin(
-    run: RunPaths,
-    output_dir: Path,
-    config: RunConfig,
-    resolved: Resolved,
-    flags: Mapping[str, Any],
-    sending: Sending,
-) -> Work:
-    """A new run in its place; nothing is left of one that cannot be opened."""
-    run_id = run_id_of(output_dir)
-
-    def check(planned: RunPaths) -> None:
-        check_output_dir(output_dir, run_id)
-        if flags["resume"] and read_published(output_dir) is not None:
-            raise RunError(
-                f"{output_dir}: holds published results, and their run {planned.root} is gone. Choose another"
-                " --output_dir, or say --no-resume to replace them."
-            )
-
-    create_run(
-        RunRequest(
-            config=config,
-            preset=resolved.preset,
-            runs_dir=run.root.parent,
-            name=run_id,
-            notes=resolved.warnings,
-            place=run.root,
-            places=resolved.places,
-        ),
-        check,
-    )
-    try:
-        run.logs.mkdir()
-        return Work(run, open_and_show(run, config, sending))
-    except BaseException:
-        shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
-        raise
-
-
-def run_id_of(output_dir: Path) -> str:
-    """A run's id, the same for the same output directory: its name where that may be one, and a digest."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", output_dir.name).strip("-.") or "run"
-    digest = hashlib.blake2b(str(output_dir).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
-    return f"{words[:50]}-{digest}"
-
-
-def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sending) -> Work:
-    """What an earlier call left: refused if it is of another identity or still at work."""
-    record = load_run(run)
-    frozen = freeze_request(config).config
-    _refuse_other_identity(run, frozen)
-    if file_digest(scenario_file(config)) != record.scenario_digest:
-        raise RunError(
-            f"{scenario_file(config)}: has changed since {run.root} was planned. Choose another --output_dir,"
-            " or say --no-resume to begin anew."
-        )
-    for warning in resolved.warnings:
-        click.echo(f"note: {warning}", err=True)
-    submissions = list_submissions(run)
-    if submissions:
-        refuse_changed_code(run, submissions[-1], accept=False)
-        close_submission(run, submissions[-1], replace=False)
-    settled = survey_settled(run)
-    click.echo(f"{'continues':<12}{run.root}: {settled.num_done:,} of {settled.num_items:,} items are done")
-    if submissions and not settled.num_missing:
-        return Work(run, None)
-    return Work(run, open_and_show(run, frozen, sending))
-
-
-def _refuse_other_identity(run: RunPaths, frozen: RunConfig) -> None:
-    differences = list(identity_differences(load_run(run), frozen))
-    if differences:
-        made = listed((f"{key} {found(before)}" for key, before, _ in differences), "and")
-        asked = listed((found(after) for _, _, after in differences), "and")
-        raise RunError(
-            f"{run.root}: was made with {made}, asked for {asked}. Choose another --output_dir, or say"
-            " --no-resume to begin anew."
-        )
-
-
-def _set_aside(run: RunPaths) -> None:
-    """Renames what an earlier call left; nothing is deleted."""
-    if list_submissions(run):
-        close_submission(run, list_submissions(run)[-1], replace=False)
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    aside = run.root.with_name(f"{run.root.name}.old-{stamp}")
-    run.root.rename(aside)
-    click.echo(f"note: the earlier run is kept in {aside}", err=True)

@@ -69,7 +69,8 @@ def compare(a: Published, b: Published, references: References, options: Options
             f"{a.path} and {b.path}: not one item has samples in both. Compare two runs of one dataset."
         )
     settings = settings_that_differ(a.summary, b.summary)
-    unpaired = why_unpaired(settings)
+    are_greedy = all(each.summary["sampling_params"]["temperature"] == 0 for each in (a, b))
+    unpaired = why_unpaired(settings, are_greedy=are_greedy)
     collector = _Collector(a, references, options, is_paired=unpaired is None)
     collector.scored = choose_keys(matching.keys, options.max_items)
     for pair in read_pairs(a, b, matching.keys):

@@ -12,6 +12,8 @@ from launch.collect.published import Published
 from launch.collect.settings_that_differ import SettingDifference
 
 FORMAT = "vllm-launch-comparison/1"
+OF_NO_EFFECT_IF_GREEDY = frozenset(f"sampling.{name}" for name in ("seed", "top_p", "top_k", "min_p"))
+"""At temperature 0 both engines take the likeliest token, whatever these are."""
 
 
 class VerdictKind(StrEnum):
@@ -168,11 +170,13 @@ def describe_side(published: Published) -> Side:
     )
 
 
-def why_unpaired(settings: Sequence[SettingDifference]) -> str | None:
+def why_unpaired(settings: Sequence[SettingDifference], *, are_greedy: bool) -> str | None:
     """Why sample i of A is not to be held against sample i of B; None where it is.
 
-    They are paired only when every sampling setting is the same, the seed and the number of samples with
-    them. Otherwise no pairs are sought: the best match of each sample would make any two runs look alike.
+    They are paired only when every sampling setting that has an effect is the same, the number of samples
+    with them, and the seed unless both `are_greedy`. Otherwise no pairs are sought: the best match of each
+    sample would make any two runs look alike.
     """
-    names = [each.name for each in settings if each.group == "sampling"]
+    idle = OF_NO_EFFECT_IF_GREEDY if are_greedy else frozenset()
+    names = [each.name for each in settings if each.group == "sampling" and each.name not in idle]
     return f"{', '.join(names)} differ" if names else None

@@ -34,17 +34,17 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
             )
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
-    _check_writable(output_dir.parent)
+    check_writable(output_dir.parent)
 
 
-def _check_writable(directory: Path) -> None:
-    """The nearest directory that is there must let us make another one in it."""
+def check_writable(directory: Path, advice: str = "Choose another --output_dir.") -> None:
+    """The nearest directory that is there must let us make another one in it; else RunError, StorageError."""
     while not os.path.lexists(directory):
         directory = directory.parent
     if not directory.is_dir():
-        raise RunError(f"{directory}: is not a directory. Choose another --output_dir.")
+        raise RunError(f"{directory}: is not a directory. {advice}")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise StorageError(f"{directory}: cannot write: writing is not allowed. Choose another --output_dir.")
+        raise StorageError(f"{directory}: cannot write: writing is not allowed. {advice}")
 
 
 def partial_dir(output_dir: Path, run_id: str) -> Path:

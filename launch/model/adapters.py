@@ -12,7 +12,7 @@ from launch.model.weights import (
     check_safetensors,
     has_whole_weights,
     read_json_object,
-    read_safetensors_names,
+    read_safetensors_header,
     refuse_lfs_pointer,
 )
 
@@ -115,7 +115,7 @@ def _tensor_names(adapter: Adapter) -> list[str]:
     if adapter.weights is None:
         return []
     if adapter.weights.suffix == ".safetensors":
-        return read_safetensors_names(adapter.weights)
+        return sorted(read_safetensors_header(adapter.weights))
     return sorted(_pickled_names(adapter.weights))
 
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from launch.model.fit_check import LARGEST_TP, Finding, Level, Subject
+from launch.model.findings import Finding, Level, Subject
+from launch.model.fit_check import LARGEST_TP
 from launch.model.memory import GIB, Gpu, MemoryRequest, ModelFit, fit, kv_bytes_per_token
 from launch.model.shape import ModelShape
 

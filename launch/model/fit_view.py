@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from launch.model.fit_check import FitReport, Level
+from launch.model.findings import FitReport, Level
 from launch.model.fit_memory import gib
 
 UNKNOWN = "unknown"

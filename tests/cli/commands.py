@@ -5,17 +5,23 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from launch.cli.app import main
+from launch.cli import inference_distributed, inference_vllm
+from launch.cli.app import main, run_command
 from launch.rundir.identity import code_version
 from tests.runs import REPOSITORY, SCENARIOS
 
 PREFIX = "vllm-launch: "
+PROGRAMS = {
+    inference_vllm.PROGRAM: inference_vllm.command,
+    inference_distributed.PROGRAM: inference_distributed.command,
+}
 OURS = ("VLLM_LAUNCH_", "SLURM_", "SBATCH_")
 
 
@@ -45,6 +51,15 @@ class Said:
 
 def vllm_launch(*words: str | Path, cwd: Path, **environment: str) -> Said:
     """Runs a command in this process, in the directory `cwd`, with no setting of ours but `environment`."""
+    return _run(lambda: main([str(word) for word in words]), cwd, environment)
+
+
+def single_node(program: str, *words: str | Path, cwd: Path, **environment: str) -> Said:
+    """The same for `python PROGRAM WORDS`, one of PROGRAMS, as far as no task is started."""
+    return _run(lambda: run_command(PROGRAMS[program], list(map(str, words)), program), cwd, environment)
+
+
+def _run(run: Callable[[], NoReturn], cwd: Path, environment: dict[str, str]) -> Said:
     out, err = io.StringIO(), io.StringIO()
     code_version.cache_clear()  # a command is a process of its own
     with (
@@ -53,7 +68,7 @@ def vllm_launch(*words: str | Path, cwd: Path, **environment: str) -> Said:
         contextlib.redirect_stderr(err),
         pytest.raises(SystemExit) as ended,
     ):
-        main([str(word) for word in words])
+        run()
     assert isinstance(ended.value.code, int)
     return Said(ended.value.code, out.getvalue(), err.getvalue())
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cli.commands import PREFIX, vllm_launch
+from tests.cli.commands import PREFIX, single_node, vllm_launch
 
 EMPTY_PARENTS = {Path("outputs"), Path("outputs/runs")}
 
@@ -12,10 +12,18 @@ def contents(directory: Path) -> set[Path]:
     return {path.relative_to(directory) for path in directory.rglob("*")} - EMPTY_PARENTS
 
 
-def refusal(here: Path, *words: str | Path, prefix: str = PREFIX) -> str:
-    """The one line with which a command is refused in `here`, which is written HERE; it leaves nothing."""
+def refusal(
+    here: Path, *words: str | Path, prefix: str = PREFIX, program: str | None = None, **environment: str
+) -> str:
+    """The one line with which a command is refused in `here`, which is written HERE; it leaves nothing.
+
+    The command is one of vllm-launch, or `program` of the single-node ones.
+    """
     before = contents(here)
-    said = vllm_launch(*words, cwd=here)
+    if program is None:
+        said = vllm_launch(*words, cwd=here, **environment)
+    else:
+        said, prefix = single_node(program, *words, cwd=here, **environment), f"{program}: "
     assert said.code == 2, said.err
     assert len(said.errors) == 1, said.err
     assert said.out == ""

@@ -75,6 +75,10 @@ def test_a_broken_checkpoint(tmp_path: Path, scenario: Path, damage: Callable[[P
     model = make_tiny_llama(tmp_path / "model")
     damage(model)
     assert refusal(tmp_path, *submit_words(model, scenario)) == message
+    assert refusal(tmp_path, "check-model", model) == message
+    # Before the Python is looked for, which is not there.
+    quantize = ("quantize", model, "out", "--scheme", "fp8", "--quantizer-python", "nowhere")
+    assert refusal(tmp_path, *quantize, "--scenario-path", scenario) == message
 
 
 def test_a_git_lfs_pointer_for_weights(tmp_path: Path, scenario: Path):

@@ -130,3 +130,43 @@ def test_a_mistake_in_a_cluster_file(tmp_path: Path, checkpoint: Path, scenario:
     )
     (tmp_path / "bad.yaml").write_text('scheduler: slurm\nsetup: ["module load x\\nrm -rf y"]\n')
     assert refusal(tmp_path, *words).startswith("bad.yaml:2: resources.setup.0: ")
+
+
+USAGE = [
+    (["quantize"], "Missing argument 'CHECKPOINT'."),
+    (["quantize", "a"], "Missing argument 'OUT'."),
+    (["quantize", "a", "b", "c"], "Got unexpected extra argument (c)."),
+    (["quantize", "a", "b", "--group-size", "0"], "Invalid value for '--group-size': 0 is not in the range"),
+    (["quantize", "a", "b", "--schem", "fp8"], "no flag --schem. Did you mean --scheme?"),
+    (["check-model"], "Missing argument 'CHECKPOINT'."),
+    (["check-model", "a", "--gup", "h100"], "no flag --gup. Did you mean --gpu?"),
+    (["check-model", "a", "--num-gpus", "0"], "Invalid value for '--num-gpus': 0 is not in the range"),
+    (["compare"], "Missing argument 'A'."),
+    (["compare", "a"], "Missing argument 'B'."),
+    (["compare", "a", "b", "--show", "-1"], "Invalid value for '--show': -1 is not in the range"),
+    (["compare", "a", "b", "--shwo", "1"], "no flag --shwo. Did you mean --show?"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), USAGE)
+def test_a_command_line_that_cannot_be(tmp_path: Path, words: list[str], message: str):
+    said = refusal(tmp_path, *words, prefix=f"vllm-launch {words[0]}: ")
+    assert said.startswith(message) and said.endswith(f" See `vllm-launch {words[0]} --help`.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "quick_tst"], "--preset: no preset named 'quick_tst'. Did you mean quick_test?"),
+        (
+            ["--tp", "two"],
+            "--tensor-parallel-size: engine.tensor_parallel_size: expected a whole number, got",
+        ),
+        (
+            ["--gpu-memory-utilization", "2"],
+            "--gpu-memory-utilization: engine.gpu_memory_utilization: expected",
+        ),
+    ],
+)
+def test_settings_of_check_model(tmp_path: Path, checkpoint: Path, words: list[str], message: str):
+    assert refusal(tmp_path, "check-model", checkpoint, *words).startswith(message)

@@ -92,6 +92,26 @@ def test_a_gpu_that_is_not_in_the_table(checkpoint: Path) -> None:
     )
 
 
+def test_weights_that_config_json_does_not_speak_of(tmp_path: Path, scenario: Path) -> None:
+    model = edit(make_tiny_llama(tmp_path / "model"), num_hidden_layers=3)
+    said = (
+        "model.checkpoint: the weights in {} lack model.layers.2, and config.json has num_hidden_layers 3."
+        " Copy config.json and the weights anew."
+    )
+    for engine in ("vllm", "transformers"):
+        assert f"error       {said.format(model)}\n" in check(model, "--engine", engine, code=2)
+        assert refusal(tmp_path, *submit(model, scenario, "--engine", engine)) == said.format("HERE/model")
+    edit(model, num_hidden_layers=1)
+    said = f"model.checkpoint: the weights in {model} have model.layers.1, and config.json has"
+    assert f"error       {said}" in check(model, "--engine", "vllm", code=2)
+    assert f"warning     {said}" in check(model, "--engine", "transformers")
+    # Code of the checkpoint's own may read it otherwise; random weights are not read at all.
+    edit(model, auto_map={"AutoModelForCausalLM": "own.Model"})
+    (model / "own.py").touch()
+    assert said not in check(model, "--engine", "vllm", "--trust-remote-code", "true")
+    assert said not in check(model, "--engine", "vllm", "--load-format", "dummy")
+
+
 # submit
 
 

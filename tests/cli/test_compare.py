@@ -123,6 +123,15 @@ def test_what_is_no_published_directory(tmp_path: Path, checkpoint: Path, publis
     )
 
 
+def test_a_tokenizer_that_is_none(tmp_path: Path, published: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    words = ("compare", published, published, "--tokenizer", tmp_path)
+    file.write_text("{")
+    assert refusal(tmp_path, *words).startswith("HERE/tokenizer.json: not a tokenizer (EOF while parsing")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2104556\n")
+    assert "this is a Git-LFS pointer of 2.1 MB" in refusal(tmp_path, *words)
+
+
 def test_a_damaged_one_and_another_dataset(tmp_path: Path, checkpoint: Path, published: Path) -> None:
     other = publish(tmp_path, checkpoint, lambda item: replace(item, num_prompt_tokens=12))
     with (other / "generations.jsonl").open("ab") as handle:

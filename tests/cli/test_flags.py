@@ -5,7 +5,9 @@ from pathlib import Path
 import yaml
 
 from launch.cli.options import normalise
-from tests.cli.commands import submit_words, succeed
+from launch.config.layers import Layers, resolve
+from launch.config.schema import RunConfig
+from tests.cli.commands import PROGRAMS, single_node, submit_words, succeed
 
 
 def shown(here: Path, checkpoint: Path, *words: str) -> str:
@@ -81,3 +83,33 @@ def test_the_cluster_of_the_environment(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--print-config"]
     out = succeed(*words, cwd=tmp_path, VLLM_LAUNCH_CLUSTER="ours.yaml").out
     assert "  partition: h100  # ours.yaml:2" in out.splitlines()
+
+
+def test_help_says_what_is_required_and_the_defaults(tmp_path: Path):
+    for program in PROGRAMS:
+        text = " ".join(single_node(program, "--help", cwd=tmp_path).out.split())
+        for words in (
+            *(
+                "[model.checkpoint; required]",
+                "[data.dataset; required]",
+                "[prompt.ablation_config; required]",
+            ),
+            *(
+                "[publish.output_dir; required]",
+                "[sampling.top_p; default 0.9]",
+                "[sampling.top_k; default 50]",
+            ),
+            *("[engine.max_model_len; default 8192]", "[prompt.max_context_turns; default 15]"),
+            *("5 unless set, 1 when temperature is 0. [sampling.num_samples]", "[model.quantization]"),
+        ):
+            assert words in text
+    text = " ".join(succeed("submit", "--help", cwd=tmp_path).out.split())
+    assert "[prompt.ablation_config; default profile_and_context]" in text
+    assert "[sampling.ignore_eos; default false]" in text
+
+
+def test_the_single_node_preset_keeps_the_defaults_that_help_names():
+    here, default = resolve(Layers("single_node", "none", {}, [])).config, RunConfig()
+    same = {"num_samples": default.sampling.num_samples}
+    assert here.sampling.model_copy(update=same) == default.sampling
+    assert (here.prompt, here.engine) == (default.prompt, default.engine)

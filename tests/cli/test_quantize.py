@@ -15,7 +15,9 @@ from launch.config.schema import RunConfig
 from launch.errors import InputError
 from launch.model.quantize.schemes import Scheme
 from tests.cli.commands import PREFIX, Said, succeed, vllm_launch
+from tests.cli.disks import read_only
 from tests.cli.refusals import refusal
+from tests.cli.test_bad_scenario import BAD_FILES
 from tests.models import make_tiny_llama, make_tiny_lora
 from tests.quantized_models import add_to_config
 from tests.runs import SCENARIOS, make_config
@@ -90,6 +92,42 @@ def test_a_dataset_is_asked_for_where_prompts_are_needed(tmp_path: Path, checkpo
     for words in (("--scheme", "w4a16", "--no-compare"), ("--scheme", "fp8")):
         said = vllm_launch("quantize", checkpoint, "out", *words, cwd=tmp_path)
         assert said.code == 2 and said.err.startswith(f"{PREFIX}--dataset: not set")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("text", "message"), BAD_FILES)
+def test_a_bad_scenario_is_seen_before_anything_is_made(
+    tmp_path: Path, checkpoint: Path, scheme: str, text: str, message: str
+):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "test_leaderboard.json").write_text(text)
+    words = ("quantize", checkpoint, "out", "--scheme", scheme, "--scenario-path", "bad")
+    assert refusal(tmp_path, *words, "--quantizer-python", "nowhere") == message
+
+
+def test_a_place_that_cannot_be_written_is_seen_before_anything_is_made(tmp_path: Path, checkpoint: Path):
+    words = ("--scheme", "fp8", "--no-compare", "--quantizer-python", "nowhere")
+    (tmp_path / "file").write_text("mine")
+    assert refusal(tmp_path, "quantize", checkpoint, "file/out", *words) == (
+        "HERE/file: is not a directory. Name another directory."
+    )
+    (tmp_path / "locked").mkdir()
+    with read_only(tmp_path / "locked"):
+        assert refusal(tmp_path, "quantize", checkpoint, "locked/out", *words) == (
+            "HERE/locked: cannot write: writing is not allowed. Name another directory."
+        )
+
+
+def test_weights_that_transformers_would_make_up_are_not_quantised(tmp_path: Path):
+    model = make_tiny_llama(tmp_path / "model")
+    words = ("quantize", model, "out", "--scheme", "fp8", "--no-compare", "--quantizer-python", "nowhere")
+    add_to_config(model, {"num_hidden_layers": 3})
+    assert refusal(tmp_path, *words) == (
+        "the weights in HERE/model lack model.layers.2, and config.json has num_hidden_layers 3. Copy"
+        " config.json and the weights anew."
+    )
+    add_to_config(model, {"num_hidden_layers": 1})  # of which transformers reads one layer, and says so
+    assert refusal(tmp_path, *words).startswith("--quantizer-python: HERE/nowhere")
 
 
 # Prompts

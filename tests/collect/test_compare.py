@@ -191,6 +191,27 @@ def test_other_prompts_are_noticed_without_a_setting(
     assert "The prompts differ (on 2 items)" in found.verdict.text
 
 
+def test_greedy_texts_are_paired_whatever_has_no_effect_on_them(tmp_path: Path, checkpoint: Path) -> None:
+    def greedy(name: str, **settings: float) -> Path:
+        values = {f"sampling.{key}": value for key, value in settings.items()}
+        values |= {"sampling.temperature": 0, "sampling.num_samples": 1}
+        first = lambda item: replace(item, samples=item.samples[:1])  # noqa: E731
+        return publish_demo(tmp_path, checkpoint, "Chameleons", first, name=name, settings=values)
+
+    a = greedy("a")
+    found = compared(a, greedy("b", seed=7, top_p=0.5, top_k=3))
+    assert found.unpaired is None and found.pairs is not None
+    assert {"sampling.seed", "sampling.top_p", "sampling.top_k"} <= {each.name for each in found.settings}
+    penalised = compared(a, greedy("c", seed=7, repetition_penalty=1.1))
+    assert penalised.unpaired == "sampling.repetition_penalty differ"
+
+
+def test_sampled_texts_of_another_seed_are_not_paired(tmp_path: Path, checkpoint: Path) -> None:
+    a = publish_demo(tmp_path, checkpoint, "Chameleons", name="a")
+    b = publish_demo(tmp_path, checkpoint, "Chameleons", name="b", settings={"sampling.seed": 7})
+    assert compared(a, b).unpaired == "sampling.seed differ"
+
+
 def test_another_sampling_is_not_paired(tmp_path: Path, checkpoint: Path) -> None:
     a = publish_demo(tmp_path, checkpoint, "Chameleons", name="a")
     b = publish_demo(tmp_path, checkpoint, "Chameleons", name="b", settings={"sampling.temperature": 0.7})

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from launch.config.schema import EngineKind, RunConfig
-from launch.model.fit_check import Finding, KnownVllm, Level, Subject, find
+from launch.model.findings import Finding, KnownVllm, Level, Subject
+from launch.model.fit_check import find
 from launch.model.fit_memory import Placement, find_memory
 from launch.model.memory import GIB, Gpu, MemoryRequest
 from launch.model.quantization import Quantization

@@ -1,6 +1,7 @@
 """Making a quantised checkpoint: what is refused, what is copied, and that a failure leaves only its log."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,33 @@ def test_what_the_recipe_is_asked(tmp_path: Path, tiny: Path):
     }
 
 
+def test_the_result_is_on_the_disk_before_it_has_its_name_and_can_be_read(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+):
+    result = make_tiny_llama(tmp_path / "result")
+    add_to_config(result, {"quantization_config": {"quant_method": "compressed-tensors"}})
+    (tiny / "additional_chat_templates").mkdir()
+    (tiny / "additional_chat_templates" / "tools.jinja").write_text("tools")
+    out = tmp_path / "out"
+    synced: list[tuple[int, bool]] = []  # inode, and whether `out` had its name by then
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, out.exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    produce(asked(tiny, out), _copying(tmp_path, result))
+    whole = {path.stat().st_ino for path in (out, *out.rglob("*"))}
+    assert len(whole) == 10
+    assert whole == {inode for inode, named in synced if not named}
+    assert synced[-1] == (tmp_path.stat().st_ino, True)
+    # Files can be read by whoever can read the original's; a folder can still be entered.
+    modes = {path.stat().st_mode & 0o777 for path in out.iterdir() if path.is_file()}
+    assert modes == {(tiny / "config.json").stat().st_mode & 0o777}
+    assert (out / "additional_chat_templates").stat().st_mode & 0o111
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -123,9 +151,14 @@ def test_a_result_that_is_not_what_was_asked_is_none(
     result = make_tiny_llama(tmp_path / "result")
     (result / "generation_config.json").unlink()
     add_to_config(result, changes)
-    copies = tmp_path / "python"
-    copies.write_text(f"#!/bin/sh\ncp -r {result} checkpoint; echo '{{}}' > answer.json\n")
-    copies.chmod(0o755)
     with pytest.raises(QuantizeError, match=message):
-        produce(asked(tiny, tmp_path / "out"), copies)
+        produce(asked(tiny, tmp_path / "out"), _copying(tmp_path, result))
     assert not (tmp_path / "out").exists()
+
+
+def _copying(tmp_path: Path, result: Path) -> Path:
+    """Stands where the Python would, and says that `result` is what it made."""
+    path = tmp_path / "python"
+    path.write_text(f"#!/bin/sh\ncp -r {result} checkpoint; echo '{{}}' > answer.json\n")
+    path.chmod(0o755)
+    return path

@@ -70,6 +70,7 @@ def refuse_quantized(checkpoint: Checkpoint) -> None:
 def produce(wanted: Quantization, python: Path) -> Checkpoint:
     """The quantised checkpoint at `wanted.out`, made by the Python of an environment with llm-compressor.
 
+    It is whole and durable once it has that name, also after a power cut: hours of GPU time are in it.
     QuantizeError or CheckpointError when that fails, with nothing left but a log; OSErrors are the caller's.
     """
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +84,11 @@ def produce(wanted: Quantization, python: Path) -> Checkpoint:
         (made / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _check(made, wanted.checkpoint)
         for file in made.iterdir():  # transformers writes weights that only their owner can read
-            shutil.copymode(wanted.checkpoint.path / "config.json", file)
+            if file.is_file():
+                shutil.copymode(wanted.checkpoint.path / "config.json", file)
+        _sync_tree(made)
         made.replace(wanted.out)  # over an empty directory too
+        _sync(wanted.out.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return inspect_checkpoint(wanted.out)
@@ -104,6 +108,22 @@ def copy_companions(source: Path, target: Path) -> None:
                 place = target / file.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, place)
+
+
+def _sync_tree(directory: Path) -> None:
+    """Makes every file of a directory durable, and then the names in it."""
+    for path in sorted(directory.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    """fsync of a file or a directory that somebody else has written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _run_recipe(wanted: Quantization, python: Path, work: Path) -> dict[str, Any]:
