@@ -25,6 +25,8 @@ from launch.worker.engine_process import work
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
 
+pytestmark = pytest.mark.process  # seconds
+
 NUM_USERS, ITEMS_PER_USER = 12, 4
 NUM_ITEMS = NUM_USERS * ITEMS_PER_USER
 STAGES = (10, 3, 16)
