@@ -14,7 +14,7 @@ from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import load_run, load_submission, run_config
+from launch.rundir.records import load_run, load_submission, run_config, save_record
 from launch.rundir.submissions import Opened, open_submission
 from launch.slurm.commands import max_array_size
 from launch.slurm.submission import command_arguments, open_rows, queue_of, send_submission, write_jobs
@@ -26,11 +26,15 @@ FOLLOW_PERIOD_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How to send: `dry_run` starts nothing; `foreground` waits for Slurm."""
+    """How to send: `dry_run` starts nothing; `foreground` waits for Slurm.
+
+    `assumed_dead` is what of the submission before was only assumed to be dead.
+    """
 
     dry_run: bool = False
     foreground: bool = False
     retry_failed: bool = False
+    assumed_dead: tuple[str, ...] = ()
 
 
 def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
@@ -51,6 +55,10 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         gpus_per_task=config.gpus_per_task if on_slurm or gpus else 0,
         retry_failed=sending.retry_failed,
     )
+    if sending.assumed_dead:
+        sent = load_submission(run, opened.submission)
+        kept = sent.model_copy(update={"assumed_dead": sending.assumed_dead})
+        save_record(run.submission(opened.submission).submission_yaml, kept)
     _show_plan(run, opened)
     return opened
 

@@ -103,6 +103,9 @@ class SubmissionRecord(Section):
     num_items: int
     arrays: tuple[ArrayRecord, ...] = Field(default=(), strict=False)
     notes: tuple[str, ...] = Field(default=(), strict=False)
+    assumed_dead: tuple[str, ...] = Field(
+        default=(), strict=False, description="Of the submission before: what --assume-dead took for dead."
+    )
 
 
 def now() -> str:

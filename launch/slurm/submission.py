@@ -16,7 +16,7 @@ from launch.errors import ConfigError, SchedulerError
 from launch.rundir.journal import Journal, read_journal, storage_errors, write_bytes
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.slurm.commands import QueueRow, cancel_jobs, list_queue
+from launch.slurm.commands import QueueRow, cancel_jobs, cluster_name, list_queue
 from launch.slurm.executors import send_job
 from launch.slurm.sbatch import MERGE, JobContext, SbatchJob, render_array, render_merge
 from launch.slurm.states import JobPhase, job_phase
@@ -95,11 +95,12 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
         folder.mkdir(parents=True, exist_ok=True)
     jobs = write_jobs(run, submission)
     journal = Journal(paths.jobs)
+    cluster = cluster_name()  # which controller knows the ids: liveness.slurm_word
     sent: list[SentJob] = []
     try:
         for job in jobs:
             arguments = command_arguments(job, folder, run, [] if job.size else ids(sent))
-            sent.append(_send(journal, job, arguments))
+            sent.append(_send(journal, job, arguments, cluster))
     except BaseException as error:
         _take_back(run, submission, journal, sent, error)
         raise
@@ -108,8 +109,9 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     return sent
 
 
-def _send(journal: Journal, job: SbatchJob, arguments: list[str]) -> SentJob:
+def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None) -> SentJob:
     row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
+    row |= {"cluster": cluster}
     journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
     try:
         job_id = send_job(job, arguments)
