@@ -15,7 +15,8 @@ import orjson
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine
 from launch.rundir.journal import storage_errors, write_all
-from launch.rundir.layout import SubmissionPaths
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.records import SubmissionRecord
 
 EMPTY_CLAIM_S = 60
 
@@ -62,6 +63,11 @@ def survey_claims(paths: SubmissionPaths) -> Survey:
             number = int(chunk)
             survey.highest[number] = max(int(suffix), survey.highest.get(number, 0))
     return survey
+
+
+def is_all_done(run: RunPaths, sent: SubmissionRecord) -> bool:
+    """Whether every chunk of a submission is done, by the names in its claims directory."""
+    return len(survey_claims(run.submission(sent.submission)).done) >= sent.num_chunks
 
 
 class ClaimBook:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def load_answer(paths: SubmissionPaths) -> QueueAnswer | None:
     return QueueAnswer(**{**value, "jobs": tuple(value["jobs"])}, rows=rows)
 
 
-def share_answer(paths: SubmissionPaths, jobs: Iterable[str] = ()) -> QueueAnswer | None:
+def share_answer(
+    paths: SubmissionPaths, jobs: Iterable[str] = (), *, timeout_s: float = ASK_TIMEOUT_S
+) -> QueueAnswer | None:
     """The answer of the last 30 s, asked for where nobody has; an older one, or None, while another asks.
 
     Asked are the jobs of the submission and `jobs` (ids of arrays), which a cut sending may not have noted
@@ -80,17 +82,16 @@ def share_answer(paths: SubmissionPaths, jobs: Iterable[str] = ()) -> QueueAnswe
             return answer
         number = _take_turn(paths, answer)
         if number is not None:
-            return _ask(paths, number, jobs)
+            return _ask(paths, number, jobs, timeout_s)
     return answer
 
 
-def ask_now(paths: SubmissionPaths, number: int, asked: float, jobs: Iterable[str] = ()) -> QueueAnswer:
-    """Asks the controller about every job of the submission; an error of squeue is in the answer."""
-    ids = sorted({str(row["job_id"]) for row in read_journal(paths.jobs) if row.get("job_id")} | set(jobs))
+def ask_now(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> QueueAnswer:
+    """Asks the controller about jobs; an error of squeue is in the answer."""
     rows: list[JobRow] = []
     error = None
     try:
-        for row in list_queue(job_ids=ids, timeout_s=ASK_TIMEOUT_S):
+        for row in list_queue(job_ids=ids, timeout_s=timeout_s):
             rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time))
     except SchedulerError as refused:
         error = str(refused)
@@ -137,14 +138,15 @@ def _turns(paths: SubmissionPaths) -> Iterator[tuple[Path, int]]:
         yield paths.asking(number), number
 
 
-def _ask(paths: SubmissionPaths, number: int, jobs: Iterable[str]) -> QueueAnswer | None:
+def _ask(paths: SubmissionPaths, number: int, jobs: Iterable[str], timeout_s: float) -> QueueAnswer | None:
     turn = paths.asking(number)
     asked = turn.stat().st_mtime
     newest = load_answer(paths)
     if newest is not None and (newest.number >= number or _is_fresh(newest, asked)):
         turn.unlink()  # someone was quicker between our reading and our turn
         return newest
-    answer = ask_now(paths, number, asked, jobs)
+    ids = {str(row["job_id"]) for row in read_journal(paths.jobs) if row.get("job_id")} | set(jobs)
+    answer = ask_now(sorted(ids), number, asked, timeout_s)
     save_answer(paths, answer)
     for path, earlier in _turns(paths):
         if earlier <= number:
