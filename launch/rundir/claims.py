@@ -86,6 +86,11 @@ class ClaimBook:
         self._is_alive = is_alive
         self._held: set[int] = set()
 
+    @property
+    def num_chunks(self) -> int:
+        """Of the whole submission."""
+        return len(self._chunks)
+
     def claim_next(self) -> Held | None:
         """Takes the next chunk: of the own shard from the front, else of the shard with most work left.
 
