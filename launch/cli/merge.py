@@ -8,10 +8,11 @@ from launch.cli.runs import find_run
 
 @click.command("merge", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run_name", metavar="RUN")
-def command(run_name: str) -> int:
+@click.option("--assume-dead", is_flag=True, help="Take an earlier merge for dead that nobody can ask about.")
+def command(run_name: str, assume_dead: bool) -> int:
     """Check a run's results and publish them.
 
     Exit code 3 when items are missing or failed beyond what the run allows: they are named and nothing is
     published.
     """
-    return merge_and_tell(find_run(run_name))
+    return merge_and_tell(find_run(run_name), assume_dead=assume_dead)
