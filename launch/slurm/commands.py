@@ -62,6 +62,7 @@ def call(words: Sequence[str], timeout_s: float | None = None) -> str:
     try:
         done = subprocess.run(
             words,
+            stdin=subprocess.DEVNULL,  # ours may be a pipe with orders for this process
             capture_output=True,
             text=True,
             errors="replace",
@@ -71,6 +72,8 @@ def call(words: Sequence[str], timeout_s: float | None = None) -> str:
         )
     except FileNotFoundError:
         raise commands_missing(words[0]) from None
+    except OSError as error:
+        raise SchedulerError(f"{words[0]}: cannot be started: {error.strerror}.") from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(
             f"{words[0]}: no answer in {limit:g} s; is the controller busy? Try again later."

@@ -101,6 +101,8 @@ class Lives:
         self._submission = submission
         self._on_slurm = on_slurm
         self._jobs = set(own_jobs)
+        self._answer: QueueAnswer | None = None
+        self._asked = -LOOK_AGAIN_S
         self._found: dict[tuple[int, int], tuple[float, Life]] = {}
 
     def of(self, task: int, attempt: int) -> Life:
@@ -119,10 +121,17 @@ class Lives:
             return Life.DEAD
         if signs.is_over or not self._on_slurm:
             return judge_life(signs, None, can_ask=False)
-        if signs.job is not None:
-            self._jobs.add(signs.job.array)
-        answer = share_answer(self._run.submission(self._submission), self._jobs)
-        return judge_life(signs, answer, can_ask=has_squeue())
+        return judge_life(signs, self._share_answer(signs.job), can_ask=has_squeue())
+
+    def _share_answer(self, job: SlurmJob | None) -> QueueAnswer | None:
+        """One reading of the shared answer serves for all the owners that one look at the claims meets."""
+        is_new = job is not None and job.array not in self._jobs
+        if job is not None:
+            self._jobs.add(job.array)
+        if is_new or time.monotonic() - self._asked >= LOOK_AGAIN_S:
+            self._answer = share_answer(self._run.submission(self._submission), self._jobs)
+            self._asked = time.monotonic()
+        return self._answer
 
 
 def last_lives(

@@ -60,12 +60,15 @@ def has_squeue() -> bool:
 
 
 def load_answer(paths: SubmissionPaths) -> QueueAnswer | None:
-    """The newest answer, however old."""
+    """The newest answer, however old; None when there is none, or one in another version's words."""
     value: dict[str, Any] | None = read_json(paths.queue)
     if value is None:
         return None
-    rows = tuple(JobRow(*row) for row in value.pop("rows"))
-    return QueueAnswer(**{**value, "jobs": tuple(value["jobs"])}, rows=rows)
+    try:
+        rows = tuple(JobRow(*row) for row in value["rows"])
+        return QueueAnswer(**{**value, "jobs": tuple(value["jobs"]), "rows": rows})
+    except (KeyError, TypeError):
+        return None
 
 
 def share_answer(
@@ -77,7 +80,7 @@ def share_answer(
     down.
     """
     answer = load_answer(paths)
-    with contextlib.suppress(StorageError):  # a full disk: the answer only advises
+    with contextlib.suppress(StorageError, OSError):  # a disk in trouble: the answer only advises
         if _is_fresh(answer, filesystem_now(paths.root)) or not has_squeue():
             return answer
         number = _take_turn(paths, answer)
@@ -108,7 +111,7 @@ def save_answer(paths: SubmissionPaths, answer: QueueAnswer) -> None:
 
 
 def _is_fresh(answer: QueueAnswer | None, now: float) -> bool:
-    return answer is not None and now - answer.asked < SHARED_FOR_S
+    return answer is not None and abs(now - answer.asked) < SHARED_FOR_S  # a clock may be set back
 
 
 def _take_turn(paths: SubmissionPaths, answer: QueueAnswer | None) -> int | None:

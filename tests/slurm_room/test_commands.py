@@ -110,6 +110,27 @@ def test_a_missing_command(path: Path) -> None:
         list_queue(job_ids=["1"])
 
 
+def test_a_command_that_cannot_be_started(path: Path) -> None:
+    (path / "squeue").write_text("no program")
+    (path / "squeue").chmod(0o755)
+    with pytest.raises(SchedulerError, match=r"^squeue: cannot be started: Exec format error\.$"):
+        list_queue(job_ids=["1"])
+
+
+def test_a_command_takes_nothing_from_our_own_input(path: Path) -> None:
+    write_command(path, "squeue", 'read -r line && echo "$line"; exit 0')
+    ours, other_end = os.pipe()
+    os.write(other_end, b"drain 12.5\n")
+    before = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        assert call(["squeue"]) == ""
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (before, ours, other_end):
+            os.close(descriptor)
+
+
 def test_a_refusal_has_the_words_of_the_command(path: Path) -> None:
     write_command(
         path, "scancel", "echo 'scancel: error: Kill job error on job id 5: Access denied' >&2; exit 1"

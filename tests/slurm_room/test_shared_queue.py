@@ -136,6 +136,23 @@ def test_one_who_died_asking_is_passed_over_after_a_minute(cluster: Cluster, run
     assert not turn.exists()
 
 
+def test_many_who_find_a_dead_asker_make_one_call(cluster: Cluster, run: RunPaths) -> None:
+    turn = run.submission(1).asking(1)
+    turn.touch()
+    then = turn.stat().st_mtime - 61
+    os.utime(turn, (then, then))
+    cluster.write("squeue", "12_3|demo|RUNNING|None|n1|NONE", before="sleep 0.3")
+    assert set(ask_from_many(run, 8, 1.0)) == {"2 None"}
+    assert cluster.num_calls == 1
+
+
+def test_an_answer_in_other_words_is_none(cluster: Cluster, run: RunPaths) -> None:
+    run.submission(1).queue.write_text('{"number": 7, "rows": [], "jobs": []}')
+    answer = share_answer(run.submission(1), ["12"])
+    assert answer is not None and answer.number == 1
+    assert cluster.num_calls == 1
+
+
 def test_without_squeue_nothing_is_asked_and_anothers_answer_is_used(
     cluster: Cluster, run: RunPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
