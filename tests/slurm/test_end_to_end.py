@@ -247,6 +247,37 @@ def test_what_a_killed_task_held_is_taken_over_on_slurms_word(site: Site) -> Non
     site.wait(run, STUB_WAIT_S)
 
 
+def test_a_task_drains_before_its_time_is_over_without_slurms_warning(site: Site) -> None:
+    """A setup line makes the shell deaf; 22.05 sets no SLURM_JOB_END_TIME, so squeue has told the end."""
+    run = site.submit(
+        "unwarned",
+        *(
+            "--engine",
+            "stub",
+            "--dataset",
+            "DMSC",
+            "--limit-items",
+            "null",
+            "--num-tasks",
+            "1",
+            "--time",
+            "1",
+        ),
+        *("--signal-lead-s", "45", "--set", 'resources.setup=["trap() { builtin trap -- \\"\\" USR2; }"]'),
+        extra={"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "1"},
+    )
+    first = run.attempt(1, 0, 0)
+    wait_until(first.ended.exists, 60.0, site, run)
+    ended = read_json(first.ended)
+    assert ended is not None and (ended["code"], ended["reason"]) == (75, "drained"), site.log(run)
+    assert 0 < ended["counts"]["done"] < 41
+    assert ended["ended"] - ended["started"] < 50
+    events = [event["event"] for event in read_journal(first.events)]
+    assert "walltime" in events and "signal" not in events
+    site.launch("cancel", str(run.root))
+    site.wait(run, STUB_WAIT_S)
+
+
 @pytest.mark.engine
 def test_four_tasks_of_real_vllm_each_on_its_own_gpu(site: Site) -> None:
     run = site.submit(
