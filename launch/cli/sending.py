@@ -16,8 +16,10 @@ from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config, save_record
 from launch.rundir.submissions import Opened, open_submission
-from launch.slurm.commands import max_array_size
-from launch.slurm.submission import command_arguments, open_rows, queue_of, send_submission, write_jobs
+from launch.slurm.commands import commands_missing, max_array_size
+from launch.slurm.shared_queue import has_squeue, share_answer
+from launch.slurm.states import JobPhase, job_phase
+from launch.slurm.submission import command_arguments, send_submission, write_jobs
 from launch.worker.driver import LocalTasks, drive, visible_gpus
 
 UNLIMITED_ARRAY = 1_000_000
@@ -129,9 +131,22 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
 
 def _follow(run: RunPaths, submission: int) -> int:
     """Waits until no job of the submission is left; the exit code says whether it was published."""
-    while open_rows(queue_of(run, submission)[1]):
+    while _is_open(run, submission):
         time.sleep(FOLLOW_PERIOD_S)
     return merge_and_tell(run)
+
+
+def _is_open(run: RunPaths, submission: int) -> bool:
+    """Whether Slurm still has a job of a submission, by the answer that its tasks share.
+
+    An error says nothing; SchedulerError where there is no squeue to ask.
+    """
+    answer = share_answer(run.submission(submission))
+    if not has_squeue():
+        raise commands_missing("squeue")
+    if answer is None or answer.error is not None:
+        return True
+    return any(job_phase(row.state) is not JobPhase.ENDED for row in answer.rows)
 
 
 def _tasks_here(run: RunPaths, submission: int) -> LocalTasks:
