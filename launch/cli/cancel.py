@@ -5,10 +5,10 @@ import click
 from launch.cli.runs import find_process, find_run
 from launch.config.schema import Scheduler
 from launch.errors import ExitCode
-from launch.rundir.attempts import list_alive_attempts
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_submission
+from launch.slurm.liveness import Life, last_lives
 from launch.slurm.submission import cancel_submission
 
 
@@ -35,7 +35,8 @@ def _stop_here(run: RunPaths, submission: int) -> int:
     described = read_json(run.submission(submission).driver)
     driver = find_process(described)
     if driver is None:
-        alive = list_alive_attempts(run, submission)
+        lives = last_lives(run, submission, None, can_ask=False)
+        alive = [life for life in lives if life.life is Life.ALIVE]
         if described and alive:
             click.echo(f"{len(alive)} tasks seem to run on {described['host']}: cancel them there", err=True)
         return 0

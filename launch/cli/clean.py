@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from launch.cli.resume import close_submission
+from launch.cli.closing import close_submission
 from launch.cli.runs import find_run
 from launch.collect.merge import output_dir_of
 from launch.collect.verify import verify_published

@@ -17,7 +17,8 @@ from launch.errors import ExitCode
     help="Said by this submission's merge job: what is missing for a reason that may pass is sent again.",
 )
 @click.option("--round", "round_", type=click.IntRange(0), default=0, hidden=True)
-def command(run_name: str, after: int | None, round_: int) -> int:
+@click.option("--assume-dead", is_flag=True, help="Take an earlier merge for dead that nobody can ask about.")
+def command(run_name: str, after: int | None, round_: int, assume_dead: bool) -> int:
     """Check a run's results and publish them.
 
     Exit code 3 when items are missing or failed beyond what the run allows: they are named and nothing is
@@ -26,4 +27,4 @@ def command(run_name: str, after: int | None, round_: int) -> int:
     run = find_run(run_name)
     if after is not None and follow_up(run, after, round_):
         return ExitCode.CONTINUE
-    return merge_and_tell(run)
+    return merge_and_tell(run, assume_dead=assume_dead)

@@ -12,9 +12,9 @@ from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 
 
-def merge_and_tell(run: RunPaths) -> int:
+def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     """Merges and publishes; IncompleteError when items are missing and nothing was published."""
-    published = merge(run)
+    published = merge(run, assume_dead=assume_dead)
     manifest = published.manifest
     if not published.is_new:
         click.echo(f"nothing new since {manifest.published}")

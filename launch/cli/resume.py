@@ -1,28 +1,21 @@
 """`vllm-launch resume`: sends exactly what a run still misses; identity cannot change, the rest can."""
 
-import time
 from typing import Any
 
 import click
-import psutil
 
+from launch.cli.closing import close_submission
 from launch.cli.options import collect_flags, setting_options
-from launch.cli.runs import find_process, find_run
+from launch.cli.runs import find_run
 from launch.cli.sending import Sending, open_and_show, send
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
-from launch.config.schema import RunConfig, Scheduler
+from launch.config.schema import RunConfig
 from launch.config.wording import found
-from launch.errors import ConfigError, RunError, SchedulerError
-from launch.rundir.attempts import list_alive_attempts
+from launch.errors import ConfigError, RunError
 from launch.rundir.identity import code_version
-from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config
-from launch.slurm.submission import cancel_submission, open_rows, queue_of
-
-CANCEL_WAIT_S = 120
-CANCEL_POLL_S = 3
 
 
 @click.command("resume", context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +24,9 @@ CANCEL_POLL_S = 3
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting outside the identity.")
 @click.option("--retry-failed", is_flag=True, help="Try items again that have failed for good.")
 @click.option("--replace", is_flag=True, help="Cancel what is queued or running of this run first.")
+@click.option(
+    "--assume-dead", is_flag=True, help="Take for dead what nobody here can tell (another cluster's jobs)."
+)
 @click.option("--accept-code-change", is_flag=True, help="Go on although vllm-launch itself has changed.")
 @click.option(
     "--dry-run", is_flag=True, help="Write the submission, show plan and sbatch text; start nothing."
@@ -52,8 +48,8 @@ def command(**flags: Any) -> int:
     for warning in changed.warnings:
         click.echo(f"note: {warning}", err=True)
     refuse_changed_code(run, last, accept=flags["accept_code_change"])
-    close_submission(run, last, replace=flags["replace"])
-    sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"])
+    dead = close_submission(run, last, replace=flags["replace"], assume_dead=flags["assume_dead"])
+    sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"], assumed_dead=dead)
     return send(run, open_and_show(run, changed.config, sending), sending)
 
 
@@ -77,48 +73,3 @@ def refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> None
             f" ({before.digest[:12]}) -> {now.version} ({now.digest[:12]}). Go back to it, or say"
             " --accept-code-change."
         )
-
-
-def close_submission(run: RunPaths, submission: int, *, replace: bool) -> None:
-    """Makes sure that nothing of the last submission works any more: never two open at once."""
-    if load_submission(run, submission).resources.scheduler is Scheduler.SLURM:
-        waiting = open_rows(queue_of(run, submission)[1])
-        if waiting and not replace:
-            states = ", ".join(f"{row.name} {row.state}" for row in waiting[:3])
-            raise RunError(
-                f"{run.root}: submission {submission} still has {len(waiting)} jobs or tasks in the queue"
-                f" ({states}). Wait, cancel it with `vllm-launch cancel`, or say --replace."
-            )
-        if waiting:
-            cancel_submission(run, submission)
-            _wait_until_gone(run, submission)
-        return
-    if replace:
-        _stop_driver(run, submission)
-    alive = list_alive_attempts(run, submission)
-    if alive:
-        tasks = ", ".join(str(task) for task, _ in alive[:5])
-        raise RunError(
-            f"{run.root}: submission {submission} still works on task {tasks}. Wait for it, cancel it with"
-            " `vllm-launch cancel`, or say --replace."
-        )
-
-
-def _stop_driver(run: RunPaths, submission: int) -> None:
-    """Tells the process on this machine that drives a submission to stop, and waits until it has."""
-    driver = find_process(read_json(run.submission(submission).driver))
-    if driver is not None:
-        driver.terminate()
-        psutil.wait_procs([driver], timeout=CANCEL_WAIT_S)
-
-
-def _wait_until_gone(run: RunPaths, submission: int) -> None:
-    """Returns when the queue holds none of the submission's jobs any more."""
-    for _ in range(CANCEL_WAIT_S // CANCEL_POLL_S):
-        if not open_rows(queue_of(run, submission)[1]):
-            return
-        time.sleep(CANCEL_POLL_S)
-    raise SchedulerError(
-        f"{run.root}: submission {submission} was cancelled {CANCEL_WAIT_S} s ago and is still in the queue."
-        " Look at squeue, then resume again."
-    )

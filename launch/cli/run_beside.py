@@ -18,7 +18,8 @@ from typing import Any
 
 import click
 
-from launch.cli.resume import close_submission, refuse_changed_code
+from launch.cli.closing import close_submission
+from launch.cli.resume import refuse_changed_code
 from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
 from launch.collect.publish import check_output_dir

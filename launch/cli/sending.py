@@ -14,10 +14,12 @@ from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import list_submissions, load_run, load_submission, run_config
+from launch.rundir.records import list_submissions, load_run, load_submission, run_config, save_record
 from launch.rundir.submissions import Opened, Place, open_submission
-from launch.slurm.commands import max_array_size
-from launch.slurm.submission import command_arguments, open_rows, queue_of, send_submission, write_jobs
+from launch.slurm.commands import commands_missing, max_array_size
+from launch.slurm.shared_queue import has_squeue, share_answer
+from launch.slurm.states import JobPhase, job_phase
+from launch.slurm.submission import command_arguments, send_submission, write_jobs
 from launch.worker.driver import LocalTasks, drive, visible_gpus
 
 UNLIMITED_ARRAY = 1_000_000
@@ -26,12 +28,16 @@ FOLLOW_PERIOD_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How to send: `dry_run` starts nothing, `foreground` waits for Slurm; merge jobs send rounds from 1."""
+    """How to send: `dry_run` starts nothing, `foreground` waits for Slurm; merge jobs send rounds from 1.
+
+    `assumed_dead` is what of the submission before was only assumed to be dead.
+    """
 
     dry_run: bool = False
     foreground: bool = False
     retry_failed: bool = False
     round: int = 0
+    assumed_dead: tuple[str, ...] = ()
 
 
 def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
@@ -56,6 +62,10 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         retry_failed=sending.retry_failed,
         number_of_round=sending.round,
     )
+    if sending.assumed_dead:
+        sent = load_submission(run, opened.submission)
+        kept = sent.model_copy(update={"assumed_dead": sending.assumed_dead})
+        save_record(run.submission(opened.submission).submission_yaml, kept)
     _show_plan(run, opened)
     return opened
 
@@ -131,13 +141,26 @@ def _follow(run: RunPaths, submission: int) -> int:
     The exit code says whether the run was published.
     """
     while True:
-        while open_rows(queue_of(run, submission)[1]):
+        while _is_open(run, submission):
             time.sleep(FOLLOW_PERIOD_S)
         newest = list_submissions(run)[-1]
         if newest == submission:
             return merge_and_tell(run)
         click.echo(f"{'round':<12}submission {newest} generates what was missing")
         submission = newest
+
+
+def _is_open(run: RunPaths, submission: int) -> bool:
+    """Whether Slurm still has a job of a submission, by the answer that its tasks share.
+
+    An error says nothing; SchedulerError where there is no squeue to ask.
+    """
+    answer = share_answer(run.submission(submission))
+    if not has_squeue():
+        raise commands_missing("squeue")
+    if answer is None or answer.error is not None:
+        return True
+    return any(job_phase(row.state) is not JobPhase.ENDED for row in answer.rows)
 
 
 def _tasks_here(run: RunPaths, submission: int) -> LocalTasks:

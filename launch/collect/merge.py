@@ -46,16 +46,17 @@ def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
     return run.root.resolve().parent.parent / "leaderboards" / run.root.name
 
 
-def merge(run: RunPaths) -> Published:
+def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
     """Checks every result of a run and publishes it as its newest submission asks.
 
     IncompleteError when items are missing or failed beyond what is allowed: nothing is published then, and
-    what was published before stays. RunError when another merge is at work or the directory is not ours.
+    what was published before stays. RunError when another merge is at work (or may be, and is not to be
+    assumed dead) or the directory is not ours.
     """
     sources = read_sources(run)
     publish = sources.submissions[-1].publish
     output_dir, run_id = output_dir_of(run, publish), sources.record.run_id
-    with MergeClaim(run) as claim:
+    with MergeClaim(run, assume_dead=assume_dead) as claim:
         complete_cut_publication(output_dir, run_id)
         check_output_dir(output_dir, run_id)
         digest = sources_digest(sources, publish)

@@ -1,7 +1,7 @@
 """The claim that keeps two merges of a run apart: files in merge/ made with O_EXCL, never removed.
 
-`<n>` holds the n-th merger, the highest n holds the run; `<n>.done` says that it has let go. A merger whose
-process is gone (same host), or whose claim has not been touched for 15 minutes, is dead: n+1 breaks it.
+`<n>` holds the n-th merger, the highest n holds the run; `<n>.done` says that it has let go. Whether a merger
+lives is judged as for tasks (launch.slurm.liveness), its claim being its heartbeat; n+1 breaks a dead one's.
 """
 
 import os
@@ -16,25 +16,39 @@ import orjson
 import psutil
 
 from launch.errors import RunError, StorageError
-from launch.rundir.attempts import HEARTBEAT_DEAD_S, HEARTBEAT_PERIOD_S, filesystem_now
+from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
-from launch.rundir.journal import read_json, storage_errors, write_all
+from launch.rundir.journal import read_journal, read_json, storage_errors, write_all
 from launch.rundir.layout import RunPaths
+from launch.rundir.records import list_submissions
+from launch.rundir.signs import Signs, SlurmJob
+from launch.slurm.liveness import Life, judge_life
+from launch.slurm.shared_queue import has_squeue, share_answer
 
 
 @dataclass(frozen=True, slots=True)
 class Merger:
-    """A merging process; `started` in seconds since the epoch tells it from another of the same pid."""
+    """A merging process; `started` in seconds since the epoch tells it from another of the same pid.
+
+    `job` is the merge job of a submission that it runs in, `cluster` whose id that is.
+    """
 
     host: str
     pid: int
     started: float
+    job: str | None = None
+    cluster: str | None = None
 
 
 class MergeClaim:
-    """Held while the context is entered. RunError when a living merge holds the run."""
+    """Held while the context is entered. RunError when a living merge holds the run.
 
-    def __init__(self, run: RunPaths) -> None:
+    A merge of which nobody can tell whether it lives counts as living, unless it is to be assumed dead.
+    """
+
+    def __init__(self, run: RunPaths, *, assume_dead: bool = False) -> None:
+        self._run = run
+        self._assume_dead = assume_dead
         self._directory = run.merge
         self._number = 0
         self._beaten = 0.0
@@ -84,7 +98,9 @@ class MergeClaim:
 
     def _make(self, number: int) -> None:
         path = self._claim(number)
-        owner = Merger(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        job = _merge_job(self._run)
+        cluster = os.environ.get("SLURM_CLUSTER_NAME") if job else None
+        owner = Merger(socket.gethostname(), os.getpid(), psutil.Process().create_time(), job, cluster)
         try:
             with storage_errors(path):
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -102,15 +118,47 @@ class MergeClaim:
 
     def _refuse_if_alive(self, number: int) -> None:
         path = self._claim(number)
-        age = filesystem_now(self._directory) - path.stat().st_mtime
+        beat = path.stat().st_mtime
+        age = max(0.0, filesystem_now(self._directory) - beat)
         value = read_json(path)
         if value is None:
             if age <= EMPTY_CLAIM_S:
                 raise _busy(self._directory, "which has just begun")
             return
         holder = Merger(**value)
-        if age < HEARTBEAT_DEAD_S and _may_live(holder):
-            raise _busy(self._directory, f"process {holder.pid} on {holder.host}")
+        life = self._judge(holder, beat, age, path.stat().st_uid)
+        who = f"process {holder.pid} on {holder.host}"
+        if life is Life.ALIVE:
+            raise _busy(self._directory, who)
+        if life is Life.UNKNOWN and not self._assume_dead:
+            raise RunError(
+                f"{self._directory.parent}: nobody here can tell whether another merge is at work, {who} (job"
+                f" {holder.job}). If you know that it is dead: `vllm-launch merge --assume-dead`."
+            )
+
+    def _judge(self, holder: Merger, beat: float, age_s: float, user: int) -> Life:
+        job = None if holder.job is None else SlurmJob(holder.job, None, holder.cluster)
+        signs = Signs(
+            has_ended=False,
+            is_followed=job is not None and job.array == _merge_job(self._run),  # by this, its next life
+            is_gone_from_here=not _may_live(holder),
+            beat=beat,
+            beat_age_s=age_s,
+            job=job,
+            owner=user,
+            host=holder.host,
+        )
+        if job is None or signs.is_over:
+            return judge_life(signs, None, can_ask=False)
+        newest = self._run.submission(list_submissions(self._run)[-1])
+        return judge_life(signs, share_answer(newest, [job.array]), can_ask=has_squeue())
+
+
+def _merge_job(run: RunPaths) -> str | None:
+    """The id of the job that this process runs in, if it is one that was sent for this run."""
+    job = os.environ.get("SLURM_JOB_ID")
+    sent = (row for number in list_submissions(run) for row in read_journal(run.submission(number).jobs))
+    return job if job is not None and any(row.get("job_id") == job for row in sent) else None
 
 
 def _may_live(holder: Merger) -> bool:

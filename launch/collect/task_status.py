@@ -6,10 +6,12 @@ from enum import StrEnum
 from typing import Any
 
 from launch.errors import ExitCode
-from launch.rundir.attempts import filesystem_now, is_attempt_alive, list_attempts
+from launch.rundir.attempts import filesystem_now, list_attempts
 from launch.rundir.journal import read_journal, read_json
 from launch.rundir.layout import AttemptPaths, RunPaths
+from launch.rundir.signs import read_signs
 from launch.slurm.commands import QueueRow
+from launch.slurm.liveness import Life, judge_life
 from launch.slurm.states import JobPhase, job_phase
 
 _RANK = {JobPhase.ENDED: 0, JobPhase.WAITING: 1, JobPhase.RUNNING: 2}
@@ -82,7 +84,7 @@ def read_task(
         said = "not in the queue, and never started" if row is None else row.state
         return TaskStatus(task, TaskState.DEAD, None, num_settled, message=said)
     paths = run.attempt(submission, task, attempts[-1])
-    alive = phase is not JobPhase.ENDED and is_attempt_alive(run, submission, task, attempts[-1])
+    alive = phase is not JobPhase.ENDED and _lives(run, submission, task, attempts[-1], phase)
     state, message = _state(paths, alive, row)
     return TaskStatus(
         task=task,
@@ -93,6 +95,14 @@ def read_task(
         heartbeat_age_s=_heartbeat_age_s(run, paths) if state is TaskState.RUNNING else None,
         message=message,
     )
+
+
+def _lives(run: RunPaths, submission: int, task: int, attempt: int, phase: JobPhase | None) -> bool:
+    """By the queue where it lists the task, else by files and heartbeat."""
+    signs = read_signs(run, submission, task, attempt)
+    if phase is JobPhase.RUNNING:
+        return not signs.is_over
+    return judge_life(signs, None, can_ask=False) is not Life.DEAD
 
 
 def _state(paths: AttemptPaths, alive: bool, row: QueueRow | None) -> tuple[TaskState, str | None]:

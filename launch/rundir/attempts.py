@@ -1,20 +1,18 @@
-"""Attempts of tasks: taking a number, and telling whether one still lives."""
+"""Attempts of tasks: taking a number, and what is there of them."""
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from launch.rundir.journal import read_json, storage_errors
+from launch.rundir.journal import storage_errors
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths
 
 HEARTBEAT_PERIOD_S = 30
 HEARTBEAT_DEAD_S = 15 * 60
+HEARTBEAT_FRESH_S = 4 * HEARTBEAT_PERIOD_S
+"""A younger heartbeat is life: a shared file system may show one late, but not that late."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +45,11 @@ def open_attempt(run: RunPaths, submission: int, task: int) -> tuple[int, Attemp
                 return number, run.attempt(submission, task, number)
 
 
+def list_tasks(run: RunPaths, submission: int) -> list[int]:
+    """Numbers of the tasks of a submission that have begun, ascending."""
+    return sorted(_numbers(run.tasks / str(submission)))
+
+
 def list_attempts(run: RunPaths, submission: int, task: int) -> list[int]:
     """Attempt numbers of a task, ascending."""
     return sorted(_numbers(run.task(submission, task)))
@@ -72,34 +75,6 @@ def list_starts(run: RunPaths, submission: int, task: int, attempt: int, slot: i
     return [EngineStart(submission, task, attempt, slot, start) for start in sorted(found)]
 
 
-def is_attempt_alive(run: RunPaths, submission: int, task: int, attempt: int) -> bool:
-    """Whether an attempt may still be working.
-
-    Not when it has ended, when another followed it, when it ran on this host and its process is gone, or when
-    its heartbeat is too old. Ages are measured by the clock of the file system, which the nodes share.
-    """
-    paths = run.attempt(submission, task, attempt)
-    if paths.ended.exists() or any(later > attempt for later in _numbers(run.task(submission, task))):
-        return False
-    if _is_gone_from_here(read_json(paths.attempt_json)):
-        return False
-    try:
-        beat = (paths.heartbeat if paths.heartbeat.exists() else paths.root).stat().st_mtime
-    except FileNotFoundError:
-        return False
-    return filesystem_now(run.root) - beat < HEARTBEAT_DEAD_S
-
-
-def list_alive_attempts(run: RunPaths, submission: int) -> list[tuple[int, int]]:
-    """(task, attempt) of every attempt of a submission that may still be working."""
-    alive = []
-    for task in _numbers(run.tasks / str(submission)):
-        attempts = list_attempts(run, submission, task)
-        if attempts and is_attempt_alive(run, submission, task, attempts[-1]):
-            alive.append((task, attempts[-1]))
-    return sorted(alive)
-
-
 def filesystem_now(directory: Path) -> float:
     """Seconds since the epoch as the file system of `directory` has it."""
     probe = directory / f".now.{os.getpid()}.{time.monotonic_ns()}"
@@ -108,19 +83,6 @@ def filesystem_now(directory: Path) -> float:
         seconds = probe.stat().st_mtime
         probe.unlink()
     return seconds
-
-
-def _is_gone_from_here(facts: dict[str, Any] | None) -> bool:
-    """Whether the supervisor that attempt.json names ran on this very host and is no more."""
-    if facts is None or facts.get("host") != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(facts["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and in a container nobody may ever reap it
-            return True
-        return bool(process.create_time() > facts["started"] + 1.0)  # the number is another process's now
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _numbers(directory: Path) -> list[int]:

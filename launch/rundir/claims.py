@@ -15,7 +15,8 @@ import orjson
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine
 from launch.rundir.journal import storage_errors, write_all
-from launch.rundir.layout import SubmissionPaths
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.records import SubmissionRecord
 
 EMPTY_CLAIM_S = 60
 
@@ -64,6 +65,11 @@ def survey_claims(paths: SubmissionPaths) -> Survey:
     return survey
 
 
+def is_all_done(run: RunPaths, sent: SubmissionRecord) -> bool:
+    """Whether every chunk of a submission is done, by the names in its claims directory."""
+    return len(survey_claims(run.submission(sent.submission)).done) >= sent.num_chunks
+
+
 class ClaimBook:
     """The claims of one submission as one engine process sees and makes them."""
 
@@ -79,6 +85,11 @@ class ClaimBook:
         self._owner = owner
         self._is_alive = is_alive
         self._held: set[int] = set()
+
+    @property
+    def num_chunks(self) -> int:
+        """Of the whole submission."""
+        return len(self._chunks)
 
     def claim_next(self) -> Held | None:
         """Takes the next chunk: of the own shard from the front, else of the shard with most work left.

@@ -108,6 +108,15 @@ class SubmissionPaths:
         """The directory of claims."""
         return self.root / "claims"
 
+    @property
+    def queue(self) -> Path:
+        """The newest answer of squeue, shared by everyone who works on the submission."""
+        return self.root / "squeue.json"
+
+    def asking(self, number: int) -> Path:
+        """Held by whoever asks squeue for the `number`-th answer (from 1)."""
+        return self.root / f"squeue.{number}"
+
     def claim(self, chunk: int, number: int) -> Path:
         """The `number`-th claim (from 1) on a chunk; the highest holds."""
         return self.claims / f"{chunk}.{number}"

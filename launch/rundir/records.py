@@ -106,6 +106,9 @@ class SubmissionRecord(Section):
     arrays: tuple[ArrayRecord, ...] = Field(default=(), strict=False)
     round: int = Field(default=0, description="0: sent by a user; n: the n-th in a row sent by merge jobs.")
     notes: tuple[str, ...] = Field(default=(), strict=False)
+    assumed_dead: tuple[str, ...] = Field(
+        default=(), strict=False, description="Of the submission before: what --assume-dead took for dead."
+    )
 
 
 def now() -> str:

@@ -7,6 +7,7 @@ that the controller has forgotten (MinJobAge) is simply not listed: files decide
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from launch.slurm.refusals import explain
 
 COMMAND_TIMEOUT_S = 60
 DEFAULT_MAX_ARRAY_SIZE = 1001
-FIELDS = "%i|%j|%T|%r|%N"
+FIELDS = "%i|%j|%T|%r|%N|%e"
 # Set by an enclosing job, a profile or this host's GPUs: they would change the options of our commands and
 # what a job sees that is sent from here.
 _OTHERS = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SCANCEL_", "SCONTROL_")
@@ -24,7 +25,10 @@ _DEVICES = {"CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A job or array task as squeue knows it: state and reason as Slurm spells them."""
+    """A job or array task as squeue knows it: state and reason as Slurm spells them.
+
+    `end_time` is when it has ended or will be ended, seconds since the epoch, where there is such a time.
+    """
 
     job_id: str
     array_task: int | None
@@ -32,6 +36,7 @@ class QueueRow:
     state: str
     reason: str
     node: str
+    end_time: float | None = None
 
 
 def slurm_environment() -> dict[str, str]:
@@ -48,23 +53,30 @@ def leaked_variables() -> list[str]:
     )
 
 
-def call(words: Sequence[str]) -> str:
-    """What the command prints; SchedulerError with its own words when it fails, is missing or hangs."""
+def call(words: Sequence[str], timeout_s: float | None = None) -> str:
+    """What the command prints; SchedulerError with its own words when it fails, is missing or hangs.
+
+    It hangs after COMMAND_TIMEOUT_S unless `timeout_s` is given.
+    """
+    limit = COMMAND_TIMEOUT_S if timeout_s is None else timeout_s
     try:
         done = subprocess.run(
             words,
+            stdin=subprocess.DEVNULL,  # ours may be a pipe with orders for this process
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=limit,
             env=slurm_environment(),
             check=False,
         )
     except FileNotFoundError:
         raise commands_missing(words[0]) from None
+    except OSError as error:
+        raise SchedulerError(f"{words[0]}: cannot be started: {error.strerror}.") from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(
-            f"{words[0]}: no answer in {COMMAND_TIMEOUT_S} s; is the controller busy? Try again later."
+            f"{words[0]}: no answer in {limit:g} s; is the controller busy? Try again later."
         ) from None
     if done.returncode != 0:
         raise SchedulerError(f"{words[0]}: {explain(done.stderr)}")
@@ -79,14 +91,20 @@ def commands_missing(command: str) -> SchedulerError:
     )
 
 
-def list_queue(*, job_ids: Iterable[str] = (), names: Iterable[str] = ()) -> list[QueueRow]:
-    """Rows of our jobs by id or by name, finished ones included as long as the controller remembers them."""
+def list_queue(
+    *, job_ids: Iterable[str] = (), names: Iterable[str] = (), timeout_s: float | None = None
+) -> list[QueueRow]:
+    """Rows of our jobs by id or by name, finished ones included as long as the controller remembers them.
+
+    --all: jobs in a partition that is hidden from users are ours all the same.
+    """
     jobs, by_name = ",".join(job_ids), ",".join(names)
     if not jobs and not by_name:
         return []
     chosen = [f"--jobs={jobs}"] if jobs else [f"--name={by_name}"]
     try:
-        text = call(["squeue", "--noheader", "--states=all", f"--format={FIELDS}", *chosen])
+        words = ["squeue", "--noheader", "--all", "--states=all", f"--format={FIELDS}", *chosen]
+        text = call(words, timeout_s)
     except SchedulerError as error:
         if "Invalid job id" in str(error):
             return []
@@ -95,16 +113,23 @@ def list_queue(*, job_ids: Iterable[str] = (), names: Iterable[str] = ()) -> lis
 
 
 def parse_queue_line(line: str) -> list[QueueRow]:
-    """The rows of one line of squeue, one per array task: `12_[3-5,9%2]|name|PENDING|Resources|`."""
+    """The rows of one line of squeue, one per array task: `12_[3-5,9%2]|name|PENDING|Resources||N/A`."""
     if line.count("|") < FIELDS.count("|"):
         raise SchedulerError(
             f"squeue: expected {FIELDS}, got {line!r}. Call Slurm's own squeue, without a wrapper."
         )
-    job, name, state, reason, node = line.split("|", 4)
+    job, name, state, reason, node, end = line.split("|", 5)
     job_id, underscore, tasks = job.strip().partition("_")
-    if not underscore:
-        return [QueueRow(job_id, None, name, state, reason, node)]
-    return [QueueRow(job_id, task, name, state, reason, node) for task in parse_tasks(tasks)]
+    indices: Sequence[int | None] = parse_tasks(tasks) if underscore else [None]
+    return [QueueRow(job_id, index, name, state, reason, node, parse_time(end)) for index in indices]
+
+
+def parse_time(text: str) -> float | None:
+    """A time as squeue prints it, in this host's zone (2026-01-02T03:04:05); None for N/A, NONE, Unknown."""
+    try:
+        return time.mktime(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
 
 
 def parse_tasks(text: str) -> list[int]:
@@ -129,9 +154,24 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 
 def max_array_size() -> int:
     """MaxArraySize of the controller: one more than the highest index; 1001 where it does not say."""
+    found = _configured("MaxArraySize", r"\d+")
+    return int(found) if found else DEFAULT_MAX_ARRAY_SIZE
+
+
+def cluster_name() -> str | None:
+    """The cluster whose controller answers here, None where nobody tells.
+
+    On a node a job has it in its environment; elsewhere (an salloc's shell may name another cluster) the
+    controller is asked: 5 ms, measured on a private 22.05.
+    """
+    known = os.environ.get("SLURM_CLUSTER_NAME") if "SLURMD_NODENAME" in os.environ else None
+    return known or _configured("ClusterName", r"\S+")
+
+
+def _configured(name: str, pattern: str) -> str | None:
     try:
         text = call(["scontrol", "show", "config"])
     except SchedulerError:
-        return DEFAULT_MAX_ARRAY_SIZE
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
-    return int(found.group(1)) if found else DEFAULT_MAX_ARRAY_SIZE
+        return None
+    found = re.search(rf"^{name}\s*=\s*({pattern})", text, re.MULTILINE)
+    return found.group(1) if found else None

@@ -17,7 +17,7 @@ from launch.errors import ConfigError, SchedulerError
 from launch.rundir.journal import Journal, read_journal, storage_errors, write_bytes
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.slurm.commands import QueueRow, cancel_jobs, list_queue
+from launch.slurm.commands import QueueRow, cancel_jobs, cluster_name, list_queue
 from launch.slurm.executors import send_job
 from launch.slurm.sbatch import JobContext, SbatchJob, render_array, render_merge
 from launch.slurm.states import JobPhase, job_phase
@@ -107,11 +107,12 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
         folder.mkdir(parents=True, exist_ok=True)
     jobs = write_jobs(run, submission)
     journal = Journal(paths.jobs)
+    cluster = cluster_name()  # which controller knows the ids: liveness.slurm_word
     sent: list[SentJob] = []
     try:
         for job in jobs:
             arguments = command_arguments(job, folder, run, _awaited(job, jobs, sent))
-            sent.append(_send(journal, job, arguments))
+            sent.append(_send(journal, job, arguments, cluster))
     except BaseException as error:
         _take_back(run, submission, journal, sent, error)
         raise
@@ -127,9 +128,9 @@ def _awaited(job: SbatchJob, jobs: Sequence[SbatchJob], sent: Sequence[SentJob])
     return [each.job_id for each in sent if each.name in names]
 
 
-def _send(journal: Journal, job: SbatchJob, arguments: list[str]) -> SentJob:
+def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None) -> SentJob:
     row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
-    row |= {"round": job.round} if job.round else {}
+    row |= {"cluster": cluster} | ({"round": job.round} if job.round else {})
     journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
     try:
         job_id = send_job(job, arguments)

@@ -13,6 +13,7 @@ from typing import Any
 from launch.rundir.identity import code_version
 from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import AttemptPaths
+from launch.rundir.signs import pid_namespace
 from launch.worker.outcome import Outcome
 from launch.worker.slots import Slot, longest_phases, total_counts
 
@@ -32,6 +33,7 @@ def describe_attempt(started: float, visible: Sequence[str], task: tuple[int, in
         "started": started,
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "pid_namespace": pid_namespace(),
         "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "slurm": {name: os.environ[name] for name in _SLURM_NAMES if name in os.environ},
         "gpus": list(visible),

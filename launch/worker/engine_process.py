@@ -18,16 +18,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.config.schema import CanaryAction
+from launch.config.schema import CanaryAction, Scheduler
 from launch.errors import ExitCode, LaunchError
-from launch.rundir.attempts import EngineStart, is_attempt_alive
+from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
 from launch.rundir.claims import ClaimBook, Owner, survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import adapter_dir, load_run, load_submission, run_config, tokenizer_dir
+from launch.rundir.signs import job_of
 from launch.scenarios.records import Failure, Generation, Request
+from launch.slurm.liveness import Life, Lives
 from launch.worker.canary import Canary, CanaryError, describe
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
@@ -159,7 +161,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
     record, submission = load_run(run), load_submission(run, at.submission)
     config = run_config(record, submission)
     settings, paths = settings_digest(record), at.paths(run)
-    book = _open_book(run, at)
+    book = _open_book(run, at, on_slurm=config.resources.scheduler is Scheduler.SLURM)
     writer = ResultWriter(paths, settings, book.mark_done)
     reader = Reader(run, record, at.submission, book, writer, lambda: open_request_maker(run, record, config))
     first = reader.take(wait=True)
@@ -208,22 +210,24 @@ def _outcome(run: RunPaths, at: EngineStart, channel: Channel, num_aborted: int)
     return ExitCode.CONTINUE if left else ExitCode.OK
 
 
-def _open_book(run: RunPaths, at: EngineStart) -> ClaimBook:
+def _open_book(run: RunPaths, at: EngineStart, *, on_slurm: bool) -> ClaimBook:
     paths = run.submission(at.submission)
+    job = job_of(dict(os.environ)) if on_slurm else None
     owner = Owner(
         task=at.task,
         attempt=at.attempt,
         slot=at.slot,
         start=at.start,
-        job=os.environ.get("SLURM_JOB_ID"),
+        job=job.name if job else None,
         host=socket.gethostname(),
         pid=os.getpid(),
     )
+    lives = Lives(run, at.submission, on_slurm=on_slurm, own_jobs=[job.array] if job else [])
 
     def is_alive(holder: Owner) -> bool:
         if (holder.task, holder.attempt, holder.slot) == (at.task, at.attempt, at.slot):
             return False
-        return is_attempt_alive(run, at.submission, holder.task, holder.attempt)
+        return lives.of(holder.task, holder.attempt) is not Life.DEAD
 
     return ClaimBook(paths, read_chunks(paths), owner, is_alive)
 

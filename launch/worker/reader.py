@@ -2,10 +2,12 @@
 
 One thread. It keeps no more requests ready than fill the engine's window once, and few before the engine is
 up, so that a task claims what it can work on and leaves the rest to others. An item that cannot become a
-request has failed and goes straight to the writer.
+request has failed and goes straight to the writer. When nothing is left to claim and the engine has room it
+looks again from time to time, and once more at the end: a task that died meanwhile has left its chunks.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,6 +24,12 @@ from launch.worker.writer import ResultWriter
 
 FIRST_READ_AHEAD = 8
 CLOSE_TIMEOUT_S = 2.0
+LOOK_AGAIN_S = 30.0
+"""While the engine still has work; Slurm's word is no newer before."""
+CHUNKS_PER_S = 100
+"""A submission of many chunks is looked through more rarely: every look lists all claims."""
+LAST_LOOK_S = 5.0
+"""Before the task ends, unless the last look was just now."""
 
 MakeRequest = Callable[[PlannedUser, Item, HistoryEntries], Request | Generation]
 
@@ -45,9 +53,11 @@ class Reader:
         self._writer = writer
         self._open_maker = open_maker
         self._ready: deque[Request] = deque()
-        self._changed = threading.Condition()  # guards _ready, _ahead and _ended
+        self._changed = threading.Condition()  # guards what follows, to _ended
         self._ahead = FIRST_READ_AHEAD
         self._stop = threading.Event()
+        self._has_room = False  # the engine would have taken a request
+        self._is_idle = False  # the engine has nothing left and waits for one
         self._ended = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run_thread, name="reader", daemon=True)
@@ -71,7 +81,11 @@ class Reader:
         """
         with self._changed:
             while wait and not self._ready and not self._ended:
+                if not self._is_idle:
+                    self._is_idle = True
+                    self._changed.notify_all()
                 self._changed.wait()
+            self._is_idle, self._has_room = False, not self._ready
             if self._ready:
                 self._changed.notify_all()
                 return self._ready.popleft()
@@ -108,9 +122,24 @@ class Reader:
         while not self._stop.is_set():
             held = self._book.claim_next()
             if held is None:
+                if self._is_worth_another_look(time.monotonic()):
+                    continue
                 return
             make_request = make_request or self._open_maker()
             self._read(held, make_request)
+
+    def _is_worth_another_look(self, looked: float) -> bool:
+        """Waits until the engine has room and the last look is old, or it has nothing left; False to end."""
+        pause_s = max(LOOK_AGAIN_S, self._book.num_chunks / CHUNKS_PER_S)
+        with self._changed:
+            while not self._stop.is_set():
+                age_s = time.monotonic() - looked
+                if self._is_idle:
+                    return age_s >= LAST_LOOK_S
+                if self._has_room and age_s >= pause_s:
+                    return True
+                self._changed.wait(max(1.0, pause_s - age_s))
+        return False
 
     def _read(self, held: Held, make_request: MakeRequest) -> None:
         settled = self._settled_before(held)

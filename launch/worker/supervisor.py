@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launch.config.schema import RunConfig
+from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.rundir.attempts import EngineStart, open_attempt
+from launch.rundir.claims import is_all_done
 from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
@@ -37,6 +38,7 @@ from launch.worker.slot_record import SlotEnd
 from launch.worker.slots import Slot
 from launch.worker.stop_order import StopOrder
 from launch.worker.unchanged import ChangedError, check_unchanged
+from launch.worker.walltime import Walltime
 from launch.worker.watch import SlotWatch
 
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
@@ -98,6 +100,8 @@ class _Attempt:
         about = describe_attempt(started, visible, (self._at.submission, self._at.task, self._at.attempt))
         write_json(paths.attempt_json, about)
         events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(visible) or "none")
+        if is_all_done(self._run, self._sent):
+            return Outcome(ExitCode.OK, "empty")
         check_unchanged(self._run, self._record, self._sent)
         shares = share_gpus(self._config, visible)
         self._slots = [Slot(number, 0, gpus, paths.engine(number, 0)) for number, gpus in enumerate(shares)]
@@ -129,7 +133,9 @@ class _Attempt:
         }
 
     def _watch(self, events: Events, heartbeat: Path) -> list[SlotEnd]:
-        order = StopOrder(self._config.resources.signal_lead_s)
+        on_slurm = self._config.resources.scheduler is Scheduler.SLURM
+        walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
+        order = StopOrder(self._config.resources.signal_lead_s, walltime)
         return SlotWatch(self._slots, self._signals, events, heartbeat, order).run()
 
     def _end_all(self) -> None:

@@ -61,6 +61,8 @@ class SlotWatch:
                 due.append(slot.killed_at + STUCK_AFTER_S - time.monotonic())
             elif self._order.deadline is not None:
                 due.append(self._order.deadline + KILL_AFTER_DEADLINE_S - time.time())
+        if self._order.warn_at is not None:
+            due.append(self._order.warn_at - time.time())
         return max(0.0, math.ceil(min(due) * 1000) / 1000)
 
     def _listen(self, slot: Slot) -> None:
@@ -124,6 +126,9 @@ class SlotWatch:
         )
 
     def _keep_time(self) -> None:
+        if self._order.keep_time(time.time()) is Asked.DRAIN:
+            self._events.add("walltime", asked=Asked.DRAIN.value, deadline=self._order.deadline)
+            self._drain()
         deadline = self._order.deadline
         if deadline is not None and time.time() >= deadline + KILL_AFTER_DEADLINE_S:
             self._kill("the deadline is over")
@@ -136,6 +141,8 @@ class SlotWatch:
             self._next_beat = time.monotonic() + HEARTBEAT_PERIOD_S
             self._heartbeat.touch()
             self._tell_counts()
+            if self._order.walltime is not None:
+                self._order.walltime.look()
 
     def _tell_counts(self) -> None:
         """At most with every heartbeat: a shared file system sees little of a task."""

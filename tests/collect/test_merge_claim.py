@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from launch.collect.merge import merge
 from launch.collect.merge_claim import MergeClaim
 from launch.errors import RunError
-from launch.rundir.journal import write_json
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
 from tests.collect.builders import make_generations, write_results
 
@@ -91,3 +92,56 @@ def test_a_claim_beats(run: RunPaths) -> None:
         claim.beat()
         assert first > 0
         assert (run.merge / "1").stat().st_mtime == 0
+
+
+def job_claim(run: RunPaths, bin_dir: Path, squeue: str, *, age_s: float) -> None:
+    """A merge in job 9 of cluster big, on another host; a squeue that says `squeue`."""
+    claim_by(run, "elsewhere", 1, 0.0)
+    value = {"host": "elsewhere", "pid": 1, "started": 0.0, "job": "9", "cluster": "big"}
+    write_json(run.merge / "1", value)
+    os.utime(run.merge / "1", (time.time() - age_s, time.time() - age_s))
+    (bin_dir / "squeue").write_text(f"#!/bin/bash\n{squeue}\n")
+    (bin_dir / "squeue").chmod(0o755)
+
+
+@pytest.fixture
+def on_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A node of cluster big; its own commands go here."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "big")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    return folder
+
+
+def test_slurms_word_on_a_merge_job(run: RunPaths, on_big: Path) -> None:
+    write_results(run, make_generations(run))
+    job_claim(run, on_big, "echo '9|demo.merge|RUNNING|None|n1|NONE'", age_s=300)
+    with pytest.raises(RunError, match="another merge is at work, process 1 on elsewhere"):
+        merge(run)
+    run.submission(1).queue.unlink()
+    job_claim(run, on_big, "echo '9|demo.merge|NODE_FAIL|None|n1|NONE'", age_s=1)
+    assert merge(run).is_new
+
+
+def test_a_merge_of_which_nobody_knows_is_assumed_dead_only_when_asked_to(
+    run: RunPaths, on_big: Path
+) -> None:
+    write_results(run, make_generations(run))
+    job_claim(run, on_big, "echo 'slurm_load_jobs error: Socket timed out' >&2; exit 1", age_s=300)
+    with pytest.raises(RunError, match=r"nobody here can tell .*\(job 9\). If you know that it is dead"):
+        merge(run)
+    assert merge(run, assume_dead=True).is_new
+
+
+def test_a_merge_job_that_was_requeued_takes_its_own_claim(
+    run: RunPaths, on_big: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(run, make_generations(run))
+    job_claim(run, on_big, "echo '9|demo.merge|RUNNING|None|n1|NONE'", age_s=1)
+    run.submission(1).jobs.write_text('{"name": "merge", "job_id": "9"}\n')
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    assert merge(run).is_new
+    value = read_json(run.merge / "2")
+    assert value is not None and (value["job"], value["cluster"]) == ("9", "big")

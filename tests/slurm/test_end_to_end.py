@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from launch.rundir.journal import read_journal, read_json
+from launch.rundir.journal import read_journal, read_json, write_json
 from launch.rundir.layout import RunPaths
+from launch.slurm.shared_queue import load_answer
 from tests.models import make_tiny_llama
 from tests.runs import REPOSITORY, SCENARIOS
 from tests.slurm.private_slurm import PrivateSlurm
@@ -208,6 +209,73 @@ def test_a_task_refuses_a_checkpoint_that_changed_while_it_was_queued(site: Site
     ended = read_json(run.attempt(1, 0, 0).ended)
     assert ended is not None and ended["failure"]["class"] == "changed"
     assert "(config.json: " in ended["failure"]["message"]
+
+
+def test_what_a_killed_task_held_is_taken_over_on_slurms_word(site: Site) -> None:
+    """Well before its heartbeat is 15 min old: squeue says that it is gone, and another task goes on."""
+    run = site.submit(
+        "stolen",
+        *("--engine", "stub", "--dataset", "DMSC", "--limit-items", "null", "--num-tasks", "2"),
+        extra={"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "2.5"},
+    )
+    job = next(row["job_id"] for row in read_journal(run.submission(1).jobs) if "job_id" in row)
+    victim = run.attempt(1, 1, 0)
+    for task in (0, 1):
+        commits = run.attempt(1, task, 0).engine(0, 0).commits
+        wait_until(commits.exists, STUB_WAIT_S, site, run)
+    about = read_json(victim.attempt_json)
+    assert about is not None and about["slurm"]["SLURM_CLUSTER_NAME"] == "private"
+    write_json(
+        victim.attempt_json, about | {"host": "n2"}
+    )  # all nodes are this host, where pids could be seen
+    held = [
+        path for path in run.submission(1).claims.glob("*.1") if json.loads(path.read_text())["task"] == 1
+    ]
+    assert json.loads(held[0].read_text())["job"] == f"{job}_1"
+    site.slurm.run("scancel", "--signal=KILL", "--full", f"{job}_1")
+    killed = time.monotonic()
+    wait_until(lambda: list(run.submission(1).claims.glob("*.2")), 60.0, site, run)
+    assert time.monotonic() - killed < 45.0
+    assert not victim.ended.exists()
+    answer = load_answer(run.submission(1))
+    assert answer is not None and (answer.cluster, answer.error) == ("private", None)
+    states = {row.index: row.state for row in answer.rows if row.job == job}
+    assert states == {0: "RUNNING", 1: "CANCELLED"}
+    end = next(row.end_time for row in answer.rows if row.job == job and row.index == 0)
+    assert end is not None and 400 < end - time.time() < 600, "the end of its time, --time 10"
+    site.launch("cancel", str(run.root))
+    site.wait(run, STUB_WAIT_S)
+
+
+def test_a_task_drains_before_its_time_is_over_without_slurms_warning(site: Site) -> None:
+    """A setup line makes the shell deaf; 22.05 sets no SLURM_JOB_END_TIME, so squeue has told the end."""
+    run = site.submit(
+        "unwarned",
+        *(
+            "--engine",
+            "stub",
+            "--dataset",
+            "DMSC",
+            "--limit-items",
+            "null",
+            "--num-tasks",
+            "1",
+            "--time",
+            "1",
+        ),
+        *("--signal-lead-s", "45", "--set", 'resources.setup=["trap() { builtin trap -- \\"\\" USR2; }"]'),
+        extra={"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "1"},
+    )
+    first = run.attempt(1, 0, 0)
+    wait_until(first.ended.exists, 60.0, site, run)
+    ended = read_json(first.ended)
+    assert ended is not None and (ended["code"], ended["reason"]) == (75, "drained"), site.log(run)
+    assert 0 < ended["counts"]["done"] < 41
+    assert ended["ended"] - ended["started"] < 50
+    events = [event["event"] for event in read_journal(first.events)]
+    assert "walltime" in events and "signal" not in events
+    site.launch("cancel", str(run.root))
+    site.wait(run, STUB_WAIT_S)
 
 
 @pytest.mark.engine

@@ -45,7 +45,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_queue_comes_before_accounting(path: Path) -> None:
-    command(path, "squeue", "echo '12_1|n|RUNNING|None|n2'")
+    command(path, "squeue", "echo '12_1|n|RUNNING|None|n2|N/A'")
     command(path, "sacct", "echo '12_0|n|PREEMPTED|n1'; echo '12_1|n|PREEMPTED|n1'")
     assert [(row.array_task, row.state) for row in list_jobs(["12"])] == [(1, "RUNNING"), (0, "PREEMPTED")]
 

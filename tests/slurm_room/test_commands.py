@@ -1,6 +1,7 @@
 """What Slurm's commands are called with and what is made of their answers."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from launch.slurm.commands import (
     slurm_environment,
 )
 
+END = time.mktime((2026, 1, 2, 3, 4, 5, -1, -1, -1))
+
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,13 +38,13 @@ def write_command(folder: Path, name: str, text: str) -> None:
 
 
 def test_a_job_and_a_task_and_pending_tasks() -> None:
-    assert parse_queue_line("12|demo.merge|PENDING|Dependency|") == [
+    assert parse_queue_line("12|demo.merge|PENDING|Dependency||N/A") == [
         QueueRow("12", None, "demo.merge", "PENDING", "Dependency", "")
     ]
-    assert parse_queue_line("12_3|demo|RUNNING|None|n1") == [
-        QueueRow("12", 3, "demo", "RUNNING", "None", "n1")
+    assert parse_queue_line("12_3|demo|RUNNING|None|n1|2026-01-02T03:04:05") == [
+        QueueRow("12", 3, "demo", "RUNNING", "None", "n1", END)
     ]
-    pending = parse_queue_line("12_[3-5,9%2]|demo|PENDING|Resources|")
+    pending = parse_queue_line("12_[3-5,9%2]|demo|PENDING|Resources||N/A")
     assert [row.array_task for row in pending] == [3, 4, 5, 9]
     assert {(row.job_id, row.state, row.reason) for row in pending} == {("12", "PENDING", "Resources")}
 
@@ -107,6 +110,27 @@ def test_a_missing_command(path: Path) -> None:
         list_queue(job_ids=["1"])
 
 
+def test_a_command_that_cannot_be_started(path: Path) -> None:
+    (path / "squeue").write_text("no program")
+    (path / "squeue").chmod(0o755)
+    with pytest.raises(SchedulerError, match=r"^squeue: cannot be started: Exec format error\.$"):
+        list_queue(job_ids=["1"])
+
+
+def test_a_command_takes_nothing_from_our_own_input(path: Path) -> None:
+    write_command(path, "squeue", 'read -r line && echo "$line"; exit 0')
+    ours, other_end = os.pipe()
+    os.write(other_end, b"drain 12.5\n")
+    before = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        assert call(["squeue"]) == ""
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (before, ours, other_end):
+            os.close(descriptor)
+
+
 def test_a_refusal_has_the_words_of_the_command(path: Path) -> None:
     write_command(
         path, "scancel", "echo 'scancel: error: Kill job error on job id 5: Access denied' >&2; exit 1"
@@ -136,7 +160,7 @@ def test_jobs_that_are_forgotten_are_not_listed(path: Path) -> None:
 
 
 def test_an_answer_that_is_no_text_is_read(path: Path) -> None:
-    write_command(path, "squeue", r"printf '5|demo|RUNNING|None|n\xff\n'")
+    write_command(path, "squeue", r"printf '5|demo|RUNNING|None|n\xff|NONE\n'")
     assert [row.state for row in list_queue(names=["demo"])] == ["RUNNING"]
 
 

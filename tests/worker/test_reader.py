@@ -122,3 +122,48 @@ def test_a_task_that_waits_is_woken_by_the_end(run: RunPaths) -> None:
     thread.join(timeout=30)
     assert not thread.is_alive()
     assert len(taken) == 92
+
+
+class LateBook(ClaimBook):
+    """Others hold everything when one looks for the first time."""
+
+    num_looks = 0
+
+    def claim_next(self) -> Held | None:
+        self.num_looks += 1
+        return None if self.num_looks == 1 else super().claim_next()
+
+
+def open_late(run: RunPaths) -> tuple[Reader, LateBook]:
+    """A reader that has looked once, in vain."""
+    paths = run.submission(1)
+    book = LateBook(paths, read_chunks(paths), OWNER, lambda _: True)
+    reader = open_reader(run, book=book)
+    reader.read_ahead(1000)
+    time.sleep(0.5)
+    assert (book.num_looks, reader.num_ready) == (1, 0)
+    return reader, book
+
+
+@pytest.mark.parametrize(("pause_s", "num_items"), [(0.2, 92), (30.0, 0)])
+def test_a_task_that_has_finished_looks_once_more_for_what_the_dead_have_left(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch, pause_s: float, num_items: int
+) -> None:
+    monkeypatch.setattr("launch.worker.reader.LAST_LOOK_S", pause_s)
+    reader, _ = open_late(run)
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request.number)
+    assert len(taken) == num_items
+
+
+def test_an_engine_with_room_has_the_reader_look_again(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.worker.reader.LOOK_AGAIN_S", 0.2)
+    reader, book = open_late(run)
+    time.sleep(1.5)
+    assert book.num_looks == 1, "the engine is full"
+    assert reader.take(wait=False) is None
+    wait_until_ready(reader, 92)
+    reader.close()

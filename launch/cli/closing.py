@@ -1,0 +1,159 @@
+"""Closing a submission before the next is opened: never two at once, and nobody taken for dead by guess."""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+import click
+import psutil
+
+from launch.cli.runs import find_process
+from launch.config.schema import Scheduler
+from launch.errors import ExitCode, RunError, SchedulerError
+from launch.rundir.attempts import HEARTBEAT_FRESH_S, filesystem_now, list_attempts
+from launch.rundir.journal import read_journal, read_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission
+from launch.slurm.commands import QueueRow, cluster_name
+from launch.slurm.liveness import AttemptLife, Life, last_lives
+from launch.slurm.shared_queue import JobRow, QueueAnswer
+from launch.slurm.submission import cancel_submission, open_rows, queue_of
+
+CANCEL_WAIT_S = 120
+CANCEL_POLL_S = 3
+NUM_NAMED = 5
+
+
+def close_submission(
+    run: RunPaths, submission: int, *, replace: bool, assume_dead: bool = False
+) -> tuple[str, ...]:
+    """Makes sure that nothing of the last submission works any more; who was only assumed to be dead.
+
+    RunError while something is known to wait or work (unless `replace` ends it), and for what nobody here can
+    tell, unless that is to be assumed dead; SchedulerError when Slurm does not answer.
+    """
+    if load_submission(run, submission).resources.scheduler is Scheduler.SLURM:
+        return _close_on_slurm(run, submission, replace=replace, assume_dead=assume_dead)
+    if replace:
+        _stop_driver(run, submission)
+    lives = last_lives(run, submission, None, can_ask=False)
+    silent = [
+        life for life in lives if assume_dead and life.life is Life.ALIVE and _is_silent_elsewhere(life)
+    ]
+    _refuse_alive(run, submission, [life for life in lives if life not in silent])
+    return _assume([life.name for life in silent])
+
+
+def _close_on_slurm(run: RunPaths, submission: int, *, replace: bool, assume_dead: bool) -> tuple[str, ...]:
+    answer, rows = _ask(run, submission, assume_dead=assume_dead)
+    waiting = open_rows(rows)
+    if waiting and not replace:
+        states = ", ".join(f"{row.name} {row.state}" for row in waiting[:3])
+        raise RunError(
+            f"{run.root}: submission {submission} still has {len(waiting)} jobs or tasks in the queue"
+            f" ({states}). Wait, cancel it with `vllm-launch cancel`, or say --replace."
+        )
+    if waiting:
+        cancel_submission(run, submission)
+        _wait_until_gone(run, submission)
+        answer, _ = _ask(run, submission, assume_dead=assume_dead)
+    lives = last_lives(run, submission, answer, can_ask=True)
+    _refuse_alive(run, submission, lives)
+    unknown = [life.name for life in lives if life.life is Life.UNKNOWN]
+    unknown += _jobs_elsewhere(run, submission, answer)
+    if unknown and not assume_dead:
+        where = f"cluster {answer.cluster}" if answer.cluster else "no cluster of a known name"
+        raise RunError(
+            f"{run.root}: nobody here ({where}) can tell whether submission {submission} still works:"
+            f" {_named(unknown)}. Resume on the cluster that runs it, or say --assume-dead if you know that"
+            " it is dead."
+        )
+    return _assume(unknown)
+
+
+def _ask(run: RunPaths, submission: int, *, assume_dead: bool) -> tuple[QueueAnswer, list[QueueRow]]:
+    """Asks Slurm now: a person who has just cancelled a job does not want an answer 30 s old."""
+    asked = filesystem_now(run.root)
+    jobs: Sequence[str] = ()
+    rows: list[QueueRow] = []
+    error = None
+    try:
+        sent, rows = queue_of(run, submission)
+        jobs = [job.job_id for job in sent]
+    except SchedulerError as refused:
+        if not assume_dead:
+            raise SchedulerError(f"{refused} Or say --assume-dead if you know that all is dead.") from None
+        error = str(refused)
+    states = tuple(JobRow(row.job_id, row.array_task, row.state, row.end_time) for row in rows)
+    cluster = None if error else cluster_name()
+    answer = QueueAnswer(0, asked, socket.gethostname(), os.getuid(), cluster, tuple(jobs), error, states)
+    return answer, rows
+
+
+def _jobs_elsewhere(run: RunPaths, submission: int, answer: QueueAnswer) -> list[str]:
+    """Jobs that another controller may still hold: sent to it, and some of their tasks may yet begin."""
+    sent = {str(row["name"]): row for row in read_journal(run.submission(submission).jobs) if row.get("size")}
+    listed = {row.job for row in answer.rows}
+    return [
+        f"job {row['job_id']} sent to cluster {row['cluster']}"
+        for row in sent.values()
+        if row.get("job_id") not in {None, *listed}
+        and row.get("cluster") not in {None, answer.cluster}
+        and not all(
+            _is_finished(run, submission, task) for task in range(row["offset"], row["offset"] + row["size"])
+        )
+    ]
+
+
+def _is_finished(run: RunPaths, submission: int, task: int) -> bool:
+    """Whether a task has ended and does not ask to be continued."""
+    attempts = list_attempts(run, submission, task)
+    ended = read_json(run.attempt(submission, task, attempts[-1]).ended) if attempts else None
+    return ended is not None and ended["code"] != ExitCode.CONTINUE
+
+
+def _is_silent_elsewhere(life: AttemptLife) -> bool:
+    """On another host, and four beats late: not known to live."""
+    return life.signs.host != socket.gethostname() and life.signs.beat_age_s >= HEARTBEAT_FRESH_S
+
+
+def _refuse_alive(run: RunPaths, submission: int, lives: Sequence[AttemptLife]) -> None:
+    alive = [life for life in lives if life.life is Life.ALIVE]
+    if alive:
+        tasks = ", ".join(str(life.task) for life in alive[:NUM_NAMED])
+        raise RunError(
+            f"{run.root}: submission {submission} still works on task {tasks}. Wait for it, cancel it with"
+            " `vllm-launch cancel`, or say --replace."
+        )
+
+
+def _assume(dead: list[str]) -> tuple[str, ...]:
+    if dead:
+        click.echo(f"note: assumed dead, as you say: {_named(dead)}", err=True)
+    return tuple(dead)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    return ", ".join(names[:NUM_NAMED]) + more
+
+
+def _stop_driver(run: RunPaths, submission: int) -> None:
+    """Tells the process on this machine that drives a submission to stop, and waits until it has."""
+    driver = find_process(read_json(run.submission(submission).driver))
+    if driver is not None:
+        driver.terminate()
+        psutil.wait_procs([driver], timeout=CANCEL_WAIT_S)
+
+
+def _wait_until_gone(run: RunPaths, submission: int) -> None:
+    """Returns when the queue holds none of the submission's jobs any more."""
+    for _ in range(CANCEL_WAIT_S // CANCEL_POLL_S):
+        if not open_rows(queue_of(run, submission)[1]):
+            return
+        time.sleep(CANCEL_POLL_S)
+    raise SchedulerError(
+        f"{run.root}: submission {submission} was cancelled {CANCEL_WAIT_S} s ago and is still in the queue."
+        " Look at it with squeue."
+    )

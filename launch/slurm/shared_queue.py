@@ -1,0 +1,157 @@
+"""One answer of squeue for everyone who works on a submission: squeue.json, asked for at most every 30 s.
+
+Whoever wants Slurm's word and finds an answer younger than 30 s uses it. Else one process makes `squeue.<n>`
+with O_EXCL, n being one more than the answer's number, and asks; the others go on with the old answer. The
+file of a process that died while it asked is passed over after a minute: the next makes n+1, as with claims,
+and no file in use is ever removed. An error counts as an answer. Times are the file system's clock.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.errors import SchedulerError, StorageError
+from launch.rundir.attempts import filesystem_now
+from launch.rundir.journal import read_journal, read_json, storage_errors, write_json
+from launch.rundir.layout import SubmissionPaths
+from launch.slurm.commands import cluster_name, list_queue
+
+SHARED_FOR_S = 30.0
+ASK_TIMEOUT_S = 30.0
+ASKER_DEAD_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """What squeue says of a job or array task; `end_time` in seconds since the epoch."""
+
+    job: str
+    index: int | None
+    state: str
+    end_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAnswer:
+    """What the controller of `cluster` said of `jobs` when `user` asked, or the `error` instead of that."""
+
+    number: int
+    asked: float
+    host: str
+    user: int
+    cluster: str | None
+    jobs: tuple[str, ...]
+    error: str | None
+    rows: tuple[JobRow, ...]
+
+    def row(self, job: str, index: int | None) -> JobRow | None:
+        """The row of a job or array task, if it is listed."""
+        return next((row for row in self.rows if (row.job, row.index) == (job, index)), None)
+
+
+def has_squeue() -> bool:
+    """Whether there is a squeue to be asked: not in many containers, not on a machine without Slurm."""
+    return shutil.which("squeue") is not None
+
+
+def load_answer(paths: SubmissionPaths) -> QueueAnswer | None:
+    """The newest answer, however old; None when there is none, or one in another version's words."""
+    value: dict[str, Any] | None = read_json(paths.queue)
+    if value is None:
+        return None
+    try:
+        rows = tuple(JobRow(*row) for row in value["rows"])
+        return QueueAnswer(**{**value, "jobs": tuple(value["jobs"]), "rows": rows})
+    except (KeyError, TypeError):
+        return None
+
+
+def share_answer(
+    paths: SubmissionPaths, jobs: Iterable[str] = (), *, timeout_s: float = ASK_TIMEOUT_S
+) -> QueueAnswer | None:
+    """The answer of the last 30 s, asked for where nobody has; an older one, or None, while another asks.
+
+    Asked are the jobs of the submission and `jobs` (ids of arrays), which a cut sending may not have noted
+    down.
+    """
+    answer = load_answer(paths)
+    with contextlib.suppress(StorageError, OSError):  # a disk in trouble: the answer only advises
+        if _is_fresh(answer, filesystem_now(paths.root)) or not has_squeue():
+            return answer
+        number = _take_turn(paths, answer)
+        if number is not None:
+            return _ask(paths, number, jobs, timeout_s)
+    return answer
+
+
+def ask_now(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> QueueAnswer:
+    """Asks the controller about jobs; an error of squeue is in the answer."""
+    rows: list[JobRow] = []
+    error = None
+    try:
+        for row in list_queue(job_ids=ids, timeout_s=timeout_s):
+            rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time))
+    except SchedulerError as refused:
+        error = str(refused)
+    cluster = None if error else cluster_name()
+    return QueueAnswer(
+        number, asked, socket.gethostname(), os.getuid(), cluster, tuple(ids), error, tuple(rows)
+    )
+
+
+def save_answer(paths: SubmissionPaths, answer: QueueAnswer) -> None:
+    """Writes squeue.json, rows as lists."""
+    rows = [[row.job, row.index, row.state, row.end_time] for row in answer.rows]
+    write_json(paths.queue, {**asdict(answer), "rows": rows})
+
+
+def _is_fresh(answer: QueueAnswer | None, now: float) -> bool:
+    return answer is not None and abs(now - answer.asked) < SHARED_FOR_S  # a clock may be set back
+
+
+def _take_turn(paths: SubmissionPaths, answer: QueueAnswer | None) -> int | None:
+    """The number of the answer that this process is to bring; None while another is at it."""
+    number = 1 if answer is None else answer.number + 1
+    for path, taken in _turns(paths):
+        if taken < number:
+            continue
+        try:
+            if filesystem_now(paths.root) - path.stat().st_mtime < ASKER_DEAD_S:
+                return None
+        except FileNotFoundError:  # it has just been answered
+            return None
+        number = taken + 1
+    try:
+        with storage_errors(paths.asking(number)):
+            os.close(os.open(paths.asking(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return None
+    return number
+
+
+def _turns(paths: SubmissionPaths) -> Iterator[tuple[Path, int]]:
+    """The files of those who ask, or died asking, by number."""
+    found = (path.name.removeprefix("squeue.") for path in paths.root.glob("squeue.*"))
+    for number in sorted(int(name) for name in found if name.isdecimal()):
+        yield paths.asking(number), number
+
+
+def _ask(paths: SubmissionPaths, number: int, jobs: Iterable[str], timeout_s: float) -> QueueAnswer | None:
+    turn = paths.asking(number)
+    asked = turn.stat().st_mtime
+    newest = load_answer(paths)
+    if newest is not None and (newest.number >= number or _is_fresh(newest, asked)):
+        turn.unlink()  # someone was quicker between our reading and our turn
+        return newest
+    ids = {str(row["job_id"]) for row in read_journal(paths.jobs) if row.get("job_id")} | set(jobs)
+    answer = ask_now(sorted(ids), number, asked, timeout_s)
+    save_answer(paths, answer)
+    for path, earlier in _turns(paths):
+        if earlier <= number:
+            path.unlink(missing_ok=True)
+    return answer

@@ -1,0 +1,143 @@
+"""A task keeps its time when Slurm's warning never comes; a late one ends at once. Real supervisors."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.rundir.layout import RunPaths
+from launch.rundir.progress import survey_settled
+from launch.worker.stop_order import Asked, StopOrder
+from launch.worker.walltime import Walltime
+from tests.worker.build_run import build_run
+from tests.worker.tasks import ended, events, finish, num_committed, run_task, start_task
+
+JOB = {
+    "SLURM_ARRAY_JOB_ID": "12",
+    "SLURM_ARRAY_TASK_ID": "0",
+    "SLURM_CLUSTER_NAME": "big",
+    "SLURMD_NODENAME": "n1",
+}
+ON_SLURM: dict[str, Any] = {"scheduler": "slurm", "signal_lead_s": 10}
+NOW = 1_800_000_000.0
+
+
+def fake_squeue(folder: Path, *states: tuple[str, str]) -> dict[str, str]:
+    """An environment in which squeue says of task 12_0 a (state, end) per call, the last from then on."""
+    folder.mkdir()
+    for number, (state, end) in enumerate(states, 1):
+        (folder / f"answer.{number}").write_text(f"12_0|demo|{state}|None|n1|{end}\n")
+    (folder / "squeue").write_text(
+        f'#!/bin/bash\ncd "{folder}"\necho call >>calls\nnumber=$(wc -l <calls)\n'
+        f"((number > {len(states)})) && number={len(states)}\ncat answer.$number\n"
+    )
+    (folder / "squeue").chmod(0o755)
+    return {**JOB, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def num_calls(folder: Path) -> int:
+    return len((folder / "calls").read_text().splitlines())
+
+
+def slurm_time(after_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + after_s))
+
+
+@pytest.mark.process
+def test_a_task_finishes_before_its_time_is_over_though_no_signal_comes(tmp_path: Path):
+    run = build_run(tmp_path, num_users=40, items_per_user=10, resources=ON_SLURM)
+    environment = fake_squeue(tmp_path / "bin", ("RUNNING", slurm_time(16)))
+    code, _ = run_task(run, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.2", **environment)
+    assert code == 75
+    end = ended(run)
+    assert (end["reason"], end["failure"]) == ("drained", None)
+    assert 0 < end["counts"]["done"] == num_committed(run) < 400
+    assert [event["asked"] for event in events(run, "walltime")] == ["drain"]
+    assert events(run, "signal") == [] and end["ended"] - end["started"] < 16
+    assert num_calls(tmp_path / "bin") == 1
+
+
+@pytest.mark.process
+def test_a_variable_that_tells_is_believed_and_nobody_is_asked(tmp_path: Path):
+    run = build_run(tmp_path, num_users=40, items_per_user=10, resources=ON_SLURM)
+    environment = fake_squeue(tmp_path / "bin", ("RUNNING", "NONE"))
+    environment["SLURM_JOB_END_TIME"] = str(int(time.time() + 14))
+    code, _ = run_task(run, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.2", **environment)
+    assert (code, ended(run)["reason"]) == (75, "drained")
+    assert not (tmp_path / "bin" / "calls").exists()
+
+
+@pytest.mark.process
+def test_a_squeue_that_hangs_holds_nothing_up_for_long(tmp_path: Path):
+    run = build_run(tmp_path, resources=ON_SLURM)
+    environment = fake_squeue(tmp_path / "bin", ("RUNNING", "NONE"))
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/bash\nexec sleep 60\n")
+    started = time.monotonic()
+    assert run_task(run, **environment)[0] == 0
+    assert time.monotonic() - started < 15
+    assert survey_settled(run).num_done == 12
+
+
+def test_it_is_asked_again_until_the_task_is_seen_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    variables = fake_squeue(tmp_path / "bin", ("PENDING", "N/A"), ("RUNNING", "2026-01-02T03:04:05"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = RunPaths(tmp_path / "run")
+    run.submission(1).root.mkdir(parents=True)
+    walltime = Walltime(run, 1, on_slurm=True)
+    walltime.look()
+    walltime.look()  # not due yet
+    assert (walltime.end, num_calls(tmp_path / "bin")) == (None, 1)
+    run.submission(1).queue.unlink()  # as if its 30 s were over
+    walltime._next_look = 0.0
+    walltime.look()
+    assert walltime.end == time.mktime((2026, 1, 2, 3, 4, 5, -1, -1, -1))
+    walltime._next_look = 0.0
+    walltime.look()
+    assert num_calls(tmp_path / "bin") == 2
+
+
+def test_without_slurm_a_variable_of_some_other_job_means_nothing(tmp_path: Path):
+    variables = {**JOB, "SLURM_JOB_END_TIME": "1800000000"}
+    walltime = Walltime(RunPaths(tmp_path), 1, variables, on_slurm=False)
+    walltime.look()
+    assert walltime.end is None
+
+
+def order(tmp_path: Path, end: float, lead_s: float = 120) -> StopOrder:
+    told = {"SLURM_JOB_END_TIME": str(int(end))}
+    return StopOrder(lead_s, Walltime(RunPaths(tmp_path), 1, told, on_slurm=True))
+
+
+def test_the_end_of_the_time_is_an_order_by_itself_and_only_once(tmp_path: Path):
+    known = order(tmp_path, NOW + 600)
+    assert known.warn_at == NOW + 480
+    assert known.keep_time(NOW + 479) is Asked.NOTHING
+    assert known.keep_time(NOW + 480) is Asked.DRAIN
+    assert known.deadline == NOW + 585
+    assert known.keep_time(NOW + 481) is Asked.NOTHING
+    assert known.warn_at is None
+
+
+def test_a_time_shorter_than_the_lead_leaves_what_there_is(tmp_path: Path):
+    short = order(tmp_path, NOW + 60)
+    assert short.keep_time(NOW) is Asked.DRAIN
+    assert short.deadline == NOW + 45
+    over = order(tmp_path, NOW - 60)
+    assert over.keep_time(NOW) is Asked.DRAIN
+    assert over.deadline == NOW + 5
+
+
+@pytest.mark.process
+def test_a_task_that_comes_when_all_is_done_starts_no_engine_and_ends_within_3_s(tmp_path: Path):
+    run = build_run(tmp_path, num_tasks=2)
+    assert run_task(run, 0)[0] == 0
+    started = time.monotonic()
+    late = start_task(run, 1)
+    assert finish(late)[0] == 0
+    assert time.monotonic() - started < 3.0
+    assert (ended(run, task=1)["reason"], ended(run, task=1)["slots"]) == ("empty", [])
+    files = {path.name for path in run.attempt(1, 1, 0).root.iterdir()}
+    assert files == {"attempt.json", "events.jsonl", "heartbeat", "ended.json"}
