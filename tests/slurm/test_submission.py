@@ -164,7 +164,8 @@ def test_arrays_in_a_hostile_place_run_to_their_end_and_merge_after_them(
         assert said["argv"] == ["-m", "launch.worker", root, "--submission", "1", "--task", str(task)]
         assert said["gpus"] in {"0", "1"}
     merge = sending.life("merge")
-    assert merge["argv"] == ["-m", "launch.cli.app", "merge", root] and merge["gpus"] is None
+    assert merge["argv"] == ["-m", "launch.cli.app", "merge", root, "--after", "1"]
+    assert merge["gpus"] is None
     assert merge["start"] > max(sending.life(str(task))["end"] for task in range(5))
     first, second, last = (job.job_id for job in jobs)
     names = [*(f"{first}_{task}" for task in range(3)), f"{second}_0", f"{second}_1", f"merge-{last}"]
