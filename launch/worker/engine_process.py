@@ -2,6 +2,7 @@
 
 `python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started
 by the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
+`--changes` are engine settings that the ladder changed after an earlier start (launch/worker/ladder.py).
 """
 
 import argparse
@@ -12,11 +13,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.attempts import EngineStart, is_attempt_alive
@@ -30,6 +33,7 @@ from launch.scenarios.records import Failure, Generation, Request
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
 from launch.worker.engines.select import open_engine
+from launch.worker.ladder import changed
 from launch.worker.reader import Reader
 from launch.worker.requests import open_request_maker
 from launch.worker.writer import ResultWriter
@@ -138,8 +142,10 @@ def failed(request: Request, failure_class: str, message: str) -> Generation:
     )
 
 
-def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Counts]:
-    """Generates until nothing is left to claim or a drain is over."""
+def work(
+    run: RunPaths, at: EngineStart, channel: Channel, changes: Mapping[str, Any]
+) -> tuple[ExitCode, Counts]:
+    """Generates until nothing is left to claim or a drain is over; `changes` go over the engine settings."""
     record, submission = load_run(run), load_submission(run, at.submission)
     config = run_config(record, submission)
     settings, paths = settings_digest(record), at.paths(run)
@@ -157,7 +163,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         adapter_rank=record.checkpoint.adapter_rank,
         tokenizer=tokenizer_dir(record),
         model=config.model,
-        engine=config.engine,
+        engine=changed(config.engine, changes),
         sampling=config.sampling,
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
@@ -221,21 +227,22 @@ def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
         os._exit(ExitCode.BUG)
 
 
-def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart]:
+def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart, dict[str, Any]]:
     parser = argparse.ArgumentParser(prog="launch.worker.engine_process")
     parser.add_argument("run", type=Path)
     for name in ("submission", "task", "attempt", "slot", "start"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--changes", type=orjson.loads, default={})
     values = parser.parse_args(argv)
     at = EngineStart(values.submission, values.task, values.attempt, values.slot, values.start)
-    return RunPaths(values.run), at
+    return RunPaths(values.run), at, values.changes
 
 
 def main(argv: Sequence[str]) -> ExitCode:
     """Runs one engine start to its end and reports it on the pipe; the exit code says the same."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # Slurm signals every process of a job; the supervisor drains
-    run, at = _parse(argv)
+    run, at, changes = _parse(argv)
     channel = Channel()
     tether()
     channel.listen()
@@ -243,7 +250,7 @@ def main(argv: Sequence[str]) -> ExitCode:
     counts: dict[str, Any] | None = None
     failure: dict[str, str] | None = None
     try:
-        code, numbers = work(run, at, channel)
+        code, numbers = work(run, at, channel, changes)
         counts = asdict(numbers)
     except LaunchError as error:
         with LOG_MAY_BE_FULL:

@@ -9,6 +9,7 @@ from typing import Any
 from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, list_starts
 from launch.rundir.layout import RunPaths
+from launch.worker.ladder import Action
 from launch.worker.slot_record import SlotEnd
 
 
@@ -24,8 +25,12 @@ class Outcome:
 
 
 def judge(ends: Sequence[SlotEnd]) -> Outcome:
-    """1 when a slot failed, 2 when one was refused, 75 when one has left work, else 0."""
-    outcomes = [_judge_one(end) for end in ends]
+    """1 when a slot failed, 2 when one was refused, 75 when one has left work, else 0.
+
+    `ends` are those of the last start of each slot. One that was to be started again has left work, and so
+    has one whose node is to blame.
+    """
+    outcomes = sorted(map(_judge_one, ends), key=lambda outcome: outcome.failure is None)
     for code in (ExitCode.BUG, ExitCode.USER, ExitCode.CONTINUE):
         for outcome in outcomes:
             if outcome.code is code:
@@ -33,7 +38,17 @@ def judge(ends: Sequence[SlotEnd]) -> Outcome:
     return Outcome(ExitCode.OK, "empty")
 
 
+def failure_of(end: SlotEnd) -> dict[str, Any] | None:
+    """What failed, if the end is that of a failure."""
+    outcome = _judge_one(end)
+    return outcome.failure if outcome.code in (ExitCode.BUG, ExitCode.USER) else None
+
+
 def _judge_one(end: SlotEnd) -> Outcome:
+    if end.step is not None and end.step.action is Action.ELSEWHERE:
+        return Outcome(ExitCode.CONTINUE, "elsewhere", end.failure or _unexplained(end), end)
+    if end.step is not None:
+        return Outcome(ExitCode.CONTINUE, "drained")
     if end.returncode == ExitCode.OK and end.said == "empty":
         return Outcome(ExitCode.OK, "empty")
     if end.returncode == ExitCode.CONTINUE and end.said == "drained":

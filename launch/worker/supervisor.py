@@ -28,16 +28,18 @@ from launch.worker.attempt_record import Events, describe_attempt, write_ended
 from launch.worker.commands import engine_command
 from launch.worker.devices import share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
+from launch.worker.engines.stub import START_VARIABLE
 from launch.worker.gpu import GpuSampler
 from launch.worker.outcome import Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
+from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_environment import slot_environment
-from launch.worker.slot_record import SlotEnd
 from launch.worker.slots import Slot
 from launch.worker.stop_order import StopOrder
 from launch.worker.unchanged import ChangedError, check_unchanged
 from launch.worker.watch import SlotWatch
+from launch.worker.watchdogs import limits_of
 
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
 
@@ -99,38 +101,50 @@ class _Attempt:
         write_json(paths.attempt_json, about)
         events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(visible) or "none")
         check_unchanged(self._run, self._record, self._sent)
-        shares = share_gpus(self._config, visible)
-        self._slots = [Slot(number, 0, gpus, paths.engine(number, 0)) for number, gpus in enumerate(shares)]
+        limits = limits_of(self._config.engine, self._config.model.engine)
+        for number, gpus in enumerate(share_gpus(self._config, visible)):
+            self._slots.append(Slot(number, 0, gpus, paths.engine(number, 0), limits))
         about["slots"] = [self._open(slot, visible) for slot in self._slots]
         write_json(paths.attempt_json, about)
         sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
         self._sampler = GpuSampler(paths.gpu, sampled)
-        outcome = judge(self._watch(events, paths.heartbeat))
-        outcome = explain(outcome, self._config, Path(self._record.checkpoint.path), on_cpu=not visible)
-        outcome = stop_without_progress(outcome, self._run, self._at, len(self._slots))
+
+        def open_again(slot: Slot) -> None:
+            about["slots"].append(self._open(slot, visible))
+            write_json(paths.attempt_json, about)
+
+        recovery = Recovery(self._config, paths, events, open_again, on_cpu=not visible)
+        order = StopOrder(self._config.resources.signal_lead_s)
+        watch = SlotWatch(self._slots, self._signals, events, paths.heartbeat, order, recovery)
+        return self._conclude(judge(watch.run()), recovery)
+
+    def _conclude(self, outcome: Outcome, recovery: Recovery) -> Outcome:
+        """The outcome explained and told, or a stop when two attempts got nowhere."""
+        config = self._config if outcome.end is None else recovery.config_of(outcome.end.slot)
+        checkpoint = Path(self._record.checkpoint.path)
+        outcome = explain(outcome, config, checkpoint, on_cpu=recovery.on_cpu)
+        outcome = stop_without_progress(outcome, self._run, self._at, self._config.engine.engines_per_node)
         if outcome.failure is not None:
             _say("\n".join(told(outcome.failure)))
         return outcome
 
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
         """Starts a slot's engine process; what attempt.json says of it."""
-        environment = slot_environment(self._config, self._at.task, slot.gpus, visible)
+        base = {**os.environ, START_VARIABLE: str(slot.start)}
+        environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config.resources)
+        words = engine_command(self._run, at, self._config.resources, slot.changes)
         slot.open(words, environment.variables)
         gpus = list(visible if slot.gpus is None else slot.gpus)
         return {
             "slot": slot.number,
+            "start": slot.start,
             "pid": slot.process.pid,
             "gpus": gpus,
             "command": words,
             "environment": environment.report,
         }
-
-    def _watch(self, events: Events, heartbeat: Path) -> list[SlotEnd]:
-        order = StopOrder(self._config.resources.signal_lead_s)
-        return SlotWatch(self._slots, self._signals, events, heartbeat, order).run()
 
     def _end_all(self) -> None:
         """Leaves no process of an engine, on whatever way out this is."""
