@@ -16,6 +16,9 @@ TaskName = tuple[int, int]
 """Submission and task."""
 
 
+STEP_WORDS = {"restart": "started again", "elsewhere": "to another node"}
+
+
 class TaskState(StrEnum):
     """What is known of a task."""
 
@@ -77,6 +80,7 @@ def read_task(
     paths = run.attempt(submission, task, attempts[-1])
     alive = phase is not JobPhase.ENDED and is_attempt_alive(run, submission, task, attempts[-1])
     state, message = _state(paths, alive, row)
+    step = last_step(paths)
     return TaskStatus(
         task=task,
         state=state,
@@ -84,8 +88,19 @@ def read_task(
         num_settled=num_settled,
         host=(read_json(paths.attempt_json) or {}).get("host"),
         heartbeat_age_s=_heartbeat_age_s(run, paths) if state is TaskState.RUNNING else None,
-        message=message,
+        message=message if step is None else step if message is None else f"{message} ({step})",
     )
+
+
+def last_step(paths: AttemptPaths) -> str | None:
+    """The newest step of the ladder in an attempt, in words."""
+    steps = [event for event in read_journal(paths.events) if event.get("event") == "ladder"]
+    if not steps:
+        return None
+    step = steps[-1]
+    if step.get("setting") is not None:
+        return f"after {step['class']}: {step['setting']} {step['from']} -> {step['to']}"
+    return f"after {step['class']}: {STEP_WORDS.get(step['action'], step['action'])}"
 
 
 def _state(paths: AttemptPaths, alive: bool, row: QueueRow | None) -> tuple[TaskState, str | None]:

@@ -157,6 +157,10 @@ def _fewer_sequences(fall: Fall) -> int | None:
     return now // 2 if now > 1 else None
 
 
+def _fewer_sequences_on_gpu(fall: Fall) -> int | None:
+    return None if fall.on_cpu else _fewer_sequences(fall)
+
+
 def _fewer_tokens(fall: Fall) -> int | None:
     """On a CPU, and without chunked prefill, whole prompts have to fit a step."""
     if fall.on_cpu or fall.engine.enable_chunked_prefill is False:
@@ -259,12 +263,12 @@ _TOKENS = _shrink("max_num_batched_tokens", _fewer_tokens)
 _LESS_CACHE = _shrink("gpu_memory_utilization", _smaller_share)
 
 LADDER: Mapping[FailureClass, tuple[Rung, ...]] = {
-    # A shorter max_model_len costs nothing that was planned; the rest frees memory for the cache.
+    # A shorter max_model_len costs nothing that was planned; the rest frees a GPU's memory for the cache.
     FailureClass.KV_CACHE_TOO_SMALL: (
         _shrink("max_model_len", _shorter),
         _shrink("gpu_memory_utilization", _largest_share),
         _shrink("enforce_eager", _eager),
-        _SEQUENCES,
+        _shrink("max_num_seqs", _fewer_sequences_on_gpu),
         _TOKENS,
     ),
     # The sampler is tried with all sequences at start; then room for what vLLM does not count.
