@@ -185,6 +185,10 @@ class RunPaths:
         """The directory of the attempts of one task."""
         return self.tasks / str(submission) / str(task)
 
+    def excluded(self, submission: int, task: int) -> Path:
+        """The nodes that a task left because of the node, a name a line; its batch shell reads it."""
+        return self.task(submission, task) / "exclude"
+
     def attempt(self, submission: int, task: int, attempt: int) -> AttemptPaths:
         """The `attempt`-th life of a task, from 0."""
         return AttemptPaths(self.task(submission, task) / str(attempt))

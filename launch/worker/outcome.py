@@ -12,6 +12,8 @@ from launch.rundir.layout import RunPaths
 from launch.worker.ladder import Action
 from launch.worker.slot_record import SlotEnd
 
+ELSEWHERE = "elsewhere"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -46,7 +48,7 @@ def failure_of(end: SlotEnd) -> dict[str, Any] | None:
 
 def _judge_one(end: SlotEnd) -> Outcome:
     if end.step is not None and end.step.action is Action.ELSEWHERE:
-        return Outcome(ExitCode.CONTINUE, "elsewhere", end.failure or _unexplained(end), end)
+        return Outcome(ExitCode.CONTINUE, ELSEWHERE, end.failure or _unexplained(end), end)
     if end.step is not None:
         return Outcome(ExitCode.CONTINUE, "drained")
     if end.returncode == ExitCode.OK and end.said == "empty":

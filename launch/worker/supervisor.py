@@ -26,11 +26,14 @@ from launch.rundir.records import (
 )
 from launch.worker.attempt_record import Events, describe_attempt, write_ended
 from launch.worker.commands import engine_command
-from launch.worker.devices import share_gpus, visible_gpus
+from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
 from launch.worker.engines.stub import START_VARIABLE
+from launch.worker.exclusion import leave, may_leave, node_name
+from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
-from launch.worker.outcome import Outcome, judge, stop_without_progress
+from launch.worker.ladder import Action, Step
+from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
@@ -74,6 +77,8 @@ class _Attempt:
         self._signals = signals
         self._slots: list[Slot] = []
         self._sampler: GpuSampler | None = None
+        self._excluded = run.excluded(at.submission, at.task)
+        self._can_move = may_leave(self._config, self._excluded, node_name())
 
     def run(self, paths: AttemptPaths) -> ExitCode:
         """Works, and writes ended.json last whatever happened."""
@@ -83,6 +88,9 @@ class _Attempt:
         outcome = BUG
         try:
             outcome = self._work(paths, started, events)
+        except TooFewGpusError as error:
+            _say(str(error))
+            outcome = self._without_gpus(error, events)
         except LaunchError as error:
             _say(str(error))
             outcome = _refused(error)
@@ -113,7 +121,8 @@ class _Attempt:
             about["slots"].append(self._open(slot, visible))
             write_json(paths.attempt_json, about)
 
-        recovery = Recovery(self._config, paths, events, open_again, on_cpu=not visible)
+        can_move = self._can_move
+        recovery = Recovery(self._config, paths, events, open_again, on_cpu=not visible, can_move=can_move)
         order = StopOrder(self._config.resources.signal_lead_s)
         watch = SlotWatch(self._slots, self._signals, events, paths.heartbeat, order, recovery)
         return self._conclude(judge(watch.run()), recovery)
@@ -124,9 +133,20 @@ class _Attempt:
         checkpoint = Path(self._record.checkpoint.path)
         outcome = explain(outcome, config, checkpoint, on_cpu=recovery.on_cpu)
         outcome = stop_without_progress(outcome, self._run, self._at, self._config.engine.engines_per_node)
+        if outcome.reason == ELSEWHERE:
+            leave(self._excluded, node_name())
         if outcome.failure is not None:
             _say("\n".join(told(outcome.failure)))
         return outcome
+
+    def _without_gpus(self, error: TooFewGpusError, events: Events) -> Outcome:
+        """A node that shows fewer GPUs than the task asked for: another one has them."""
+        if not self._can_move:
+            return _refused(error)
+        name = FailureClass.TOO_FEW_GPUS
+        events.add("ladder", slot=0, start=0, **Step(name, Action.ELSEWHERE).as_row())
+        leave(self._excluded, node_name())
+        return Outcome(ExitCode.CONTINUE, ELSEWHERE, {"class": name.value, "message": str(error)})
 
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
         """Starts a slot's engine process; what attempt.json says of it."""
