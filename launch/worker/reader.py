@@ -22,6 +22,7 @@ from launch.worker.writer import ResultWriter
 
 FIRST_READ_AHEAD = 8
 CLOSE_TIMEOUT_S = 2.0
+UNWRITTEN_PAUSE_S = 1.0
 
 MakeRequest = Callable[[PlannedUser, Item, HistoryEntries], Request | Generation]
 
@@ -103,10 +104,17 @@ class Reader:
             self._changed.notify_all()
 
     def _claim_all(self) -> None:
-        """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once."""
+        """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once.
+
+        A claim still empty is being written, or its writer was killed just then and the chunk is to be had
+        when the claim is a minute old: an engine that starts again at once would else leave it behind.
+        """
         make_request: MakeRequest | None = None
         while not self._stop.is_set():
             held = self._book.claim_next()
+            if held is None and self._book.has_unwritten:
+                self._stop.wait(UNWRITTEN_PAUSE_S)
+                continue
             if held is None:
                 return
             make_request = make_request or self._open_maker()
