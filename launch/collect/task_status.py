@@ -98,6 +98,8 @@ def last_step(paths: AttemptPaths) -> str | None:
     if not steps:
         return None
     step = steps[-1]
+    if step["action"] == "fail_item":
+        return f"after {step['class']}: item {step['to']} was given up"
     if step.get("setting") is not None:
         return f"after {step['class']}: {step['setting']} {step['from']} -> {step['to']}"
     return f"after {step['class']}: {STEP_WORDS.get(step['action'], step['action'])}"

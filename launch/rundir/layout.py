@@ -31,6 +31,11 @@ class EnginePaths:
         return self._file("commits.jsonl")
 
     @property
+    def flight(self) -> Path:
+        """Numbers of the items that a cautious start runs now."""
+        return self._file("flight.json")
+
+    @property
     def log(self) -> Path:
         """Everything the engine process and its children print."""
         return self._file("log")

@@ -11,10 +11,15 @@ import launch
 from launch.config.schema import ResourcesConfig
 from launch.rundir.attempts import EngineStart
 from launch.rundir.layout import RunPaths
+from launch.worker.caution import Caution
 
 
 def engine_command(
-    run: RunPaths, at: EngineStart, resources: ResourcesConfig, changes: Mapping[str, Any] | None = None
+    run: RunPaths,
+    at: EngineStart,
+    resources: ResourcesConfig,
+    changes: Mapping[str, Any] | None = None,
+    caution: Caution | None = None,
 ) -> list[str]:
     """Starts the engine process of one slot, in the container where there is one.
 
@@ -27,6 +32,8 @@ def engine_command(
     module = [python, "-P", "-m", "launch.worker.engine_process"]
     if changes:
         options += ["--changes", json.dumps(changes)]
+    if caution is not None:
+        options += ["--caution", caution.as_json()]
     return [*resources.container, *module, str(run.root.absolute()), *options]
 
 

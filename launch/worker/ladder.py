@@ -15,6 +15,7 @@ from typing import Any
 from launch.config.schema import EngineConfig, EngineKind
 from launch.model.fit_memory import LENGTH_STEP, MAX_UTILIZATION
 from launch.model.memory import MAX_NUM_SEQS_SMALL
+from launch.worker.caution import FIRST_GROUP
 from launch.worker.failures import Diagnosis, FailureClass
 
 MAX_LOCAL_STARTS = 3
@@ -31,10 +32,12 @@ _QUOTA = re.compile(r"quota", re.IGNORECASE)
 
 
 class Action(StrEnum):
-    """What a step does."""
+    """What a step does: BISECT runs fewer items at a time to find one that kills, FAIL_ITEM gives that up."""
 
     SHRINK = "shrink"
     RESTART = "restart"
+    BISECT = "bisect"
+    FAIL_ITEM = "fail_item"
     ELSEWHERE = "elsewhere"
 
 
@@ -48,6 +51,11 @@ class Step:
     before: Any = None
     after: Any = None
     wait_s: float = 0.0
+
+    @property
+    def is_narrowing(self) -> bool:
+        """Whether it goes on with a search for a poison item, which counts as one start with all of these."""
+        return self.action is Action.FAIL_ITEM or (self.action is Action.BISECT and self.before is not None)
 
     @property
     def is_local(self) -> bool:
@@ -68,7 +76,7 @@ class Fall:
 
     `engine` is as the start was asked for, `as_run` what engine.json says, `floor_tokens` the prompt budget
     that the plan was made for and max_tokens: max_model_len never goes below. `ran`: it had begun to
-    generate.
+    generate. `flight`: what a cautious start ran last; `committed`: it left results.
     """
 
     diagnosis: Diagnosis
@@ -81,6 +89,8 @@ class Fall:
     gpus_asked: int = 0
     as_run: Mapping[str, Any] = field(default_factory=dict)
     taken: Sequence[Step] = ()
+    flight: Sequence[int] = ()
+    committed: bool = False
 
     def value(self, setting: str, number: str, assumed: int) -> int:
         """A setting that may be unset: what the log says of it, else as asked, as run, as assumed."""
@@ -119,8 +129,13 @@ class Rung:
 
 def next_step(fall: Fall) -> Step | None:
     """What to do about a failed start; None: nothing, the slot has failed."""
+    if fall.taken and fall.taken[-1].action is Action.FAIL_ITEM and not fall.committed:
+        return None  # without that item it died as well
+    search = _search(fall)
+    if search is not None:
+        return search
     rungs = LADDER.get(fall.diagnosis.failure_class, ())
-    is_spent = sum(step.is_local for step in fall.taken) >= MAX_LOCAL_STARTS
+    is_spent = _is_spent(fall)
     places = {rung.action is Action.ELSEWHERE for rung in rungs}
     for last in sorted(places):  # another node comes after all that can be done here
         group = [rung for rung in rungs if (rung.action is Action.ELSEWHERE) == last]
@@ -129,6 +144,25 @@ def next_step(fall: Fall) -> Step | None:
             if step is not None and not (step.is_local and is_spent):
                 return step
     return None
+
+
+def _search(fall: Fall) -> Step | None:
+    """A step towards the item that kills the engine, when it died a second time while it ran."""
+    name = fall.diagnosis.failure_class
+    if name is not FailureClass.ENGINE_DEAD or not fall.ran:
+        return None
+    if len(fall.flight) == 1:
+        return Step(name, Action.FAIL_ITEM, "item", None, fall.flight[0])
+    if fall.flight:
+        return Step(name, Action.BISECT, "in_flight", len(fall.flight), 1)
+    if any(step.failure_class == name for step in fall.taken) and not _is_spent(fall):
+        return Step(name, Action.BISECT, "in_flight", None, FIRST_GROUP)
+    return None
+
+
+def _is_spent(fall: Fall) -> bool:
+    num_starts = sum(step.is_local and not step.is_narrowing for step in fall.taken)
+    return num_starts >= MAX_LOCAL_STARTS
 
 
 def changed(engine: EngineConfig, changes: Mapping[str, Any]) -> EngineConfig:

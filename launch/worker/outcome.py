@@ -97,13 +97,14 @@ def _ran_in_vain(run: RunPaths, at: EngineStart, num_slots: int) -> bool:
     if not any(replace(at, slot=slot).paths(run).log.exists() for slot in range(num_slots)):
         return False
     return not any(
-        _has_lines(start.paths(run).commits)
+        has_lines(start.paths(run).commits)
         for slot in range(num_slots)
         for start in list_starts(run, at.submission, at.task, at.attempt, slot)
     )
 
 
-def _has_lines(path: Path) -> bool:
+def has_lines(path: Path) -> bool:
+    """Whether a journal holds anything; it is not read."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:

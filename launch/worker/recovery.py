@@ -9,9 +9,10 @@ from launch.config.schema import RunConfig
 from launch.rundir.journal import read_json
 from launch.rundir.layout import AttemptPaths
 from launch.worker.attempt_record import Events
+from launch.worker.caution import Caution, read_flight
 from launch.worker.diagnosis import STUCK, diagnose
 from launch.worker.ladder import Action, Fall, Step, changed, next_step
-from launch.worker.outcome import failure_of
+from launch.worker.outcome import failure_of, has_lines
 from launch.worker.slots import Slot
 
 
@@ -59,6 +60,8 @@ class Recovery:
             can_move=self.can_move,
             gpus_asked=self.config.gpus_per_task,
             as_run=_as_run(slot.paths.engine_json),
+            flight=read_flight(slot.paths),
+            committed=has_lines(slot.paths.commits),
             taken=tuple(self._taken.get(slot.number, ())),
         )
         return next_step(fall)
@@ -68,6 +71,7 @@ class Recovery:
         start = slot.start + 1
         following = Slot(slot.number, start, slot.gpus, self.paths.engine(slot.number, start), slot.limits)
         following.changes = self._changes(slot.number)
+        following.caution = self._caution(slot.number)
         return following
 
     def config_of(self, slot: int) -> RunConfig:
@@ -77,7 +81,14 @@ class Recovery:
 
     def _changes(self, slot: int) -> dict[str, Any]:
         steps = self._taken.get(slot, ())
-        return {step.setting: step.after for step in steps if step.setting is not None}
+        return {step.setting: step.after for step in steps if step.setting and step.action is Action.SHRINK}
+
+    def _caution(self, slot: int) -> Caution | None:
+        """How carefully the next start runs: as the last step says, with all items given up so far."""
+        steps = self._taken.get(slot, ())
+        poison = tuple(step.after for step in steps if step.action is Action.FAIL_ITEM)
+        group = steps[-1].after if steps and steps[-1].action is Action.BISECT else None
+        return Caution(group, poison) if poison or group else None
 
 
 def _as_run(engine_json: Path) -> Mapping[str, Any]:

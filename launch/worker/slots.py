@@ -13,6 +13,7 @@ import orjson
 from launch.errors import EngineError
 from launch.rundir.journal import storage_errors
 from launch.rundir.layout import EnginePaths
+from launch.worker.caution import Caution
 from launch.worker.processes import has_exited, kill_group
 from launch.worker.slot_record import Phases, SlotEnd
 from launch.worker.watchdogs import Limits, Overdue, Watchdog
@@ -37,6 +38,7 @@ class Slot:
         self.limits = limits
         self.changes: dict[str, Any] = {}
         """Engine settings that the ladder changed for this start."""
+        self.caution: Caution | None = None
         self.watchdog = Watchdog(limits, time.monotonic())
         self.phases = Phases()
         self.counts: dict[str, int] = {}

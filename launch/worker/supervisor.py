@@ -154,7 +154,7 @@ class _Attempt:
         environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config.resources, slot.changes)
+        words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution)
         slot.open(words, environment.variables)
         gpus = list(visible if slot.gpus is None else slot.gpus)
         return {

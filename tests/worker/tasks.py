@@ -36,9 +36,9 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 30) -> tuple[int, 
     return process.returncode, errors
 
 
-def run_task(run: RunPaths, task: int = 0, **environment: str) -> tuple[int, str]:
+def run_task(run: RunPaths, task: int = 0, timeout_s: float = 30, **environment: str) -> tuple[int, str]:
     """Runs a task to its end: exit code and stderr."""
-    return finish(start_task(run, task, **environment))
+    return finish(start_task(run, task, **environment), timeout_s)
 
 
 def ended(run: RunPaths, task: int = 0, attempt: int = 0) -> dict[str, Any]:

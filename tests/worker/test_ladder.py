@@ -40,7 +40,7 @@ def climb(start: Fall) -> Iterator[Step]:
         yield step
         if not step.is_local:
             return
-        changes = {} if step.setting is None else {step.setting: step.after}
+        changes = {step.setting: step.after} if step.setting and step.action is Action.SHRINK else {}
         now = replace(now, engine=changed(now.engine, changes), taken=(*now.taken, step))
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_failure_is_not_tried_again():
             [],
         ),
         (fall(FailureClass.PORT_IN_USE), ["restart"] * 3),
-        (fall(FailureClass.ENGINE_DEAD, ran=True), ["restart"] * 3),
+        (fall(FailureClass.ENGINE_DEAD, ran=True), ["restart", "in_flight 8", "in_flight 8"]),
         (fall(FailureClass.ENGINE_DEAD), []),
         (fall(FailureClass.GPU_BUSY, can_move=True), ["restart", "elsewhere"]),
         (fall(FailureClass.GPU_BUSY), ["restart"]),
@@ -163,3 +163,18 @@ def test_every_class_that_may_be_tried_again_has_rungs():
     assert set(LADDER) == {row.failure_class for row in TABLE if row.retry is not Retry.NEVER} | {
         FailureClass.TOO_FEW_GPUS
     }
+
+
+def test_a_poison_item_is_searched_for_when_the_engine_died_twice():
+    first = fall(FailureClass.ENGINE_DEAD, ran=True)
+    restart = next_step(first)
+    assert restart is not None and restart.action is Action.RESTART
+    group = next_step(replace(first, taken=(restart,)))
+    assert group is not None and group.as_row()["to"] == 8
+    alone = next_step(replace(first, taken=(restart, group), flight=(3, 5, 9)))
+    assert alone == Step("engine_dead", Action.BISECT, "in_flight", 3, 1)
+    found = next_step(replace(first, taken=(restart, group, alone), flight=(5,)))
+    assert found == Step("engine_dead", Action.FAIL_ITEM, "item", None, 5)
+    taken = (restart, group, alone, found)
+    assert next_step(replace(first, taken=taken)) is None, "it died of something else, before it did anything"
+    assert next_step(replace(first, taken=taken, committed=True)) == group

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from launch.rundir.chunks import read_chunks
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.progress import survey_settled
+from launch.rundir.progress import FAILED, survey_settled
 from tests.worker.build_run import build_run
 from tests.worker.tasks import (
     ended,
@@ -23,6 +24,8 @@ from tests.worker.tasks import (
 )
 
 pytestmark = pytest.mark.process
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
+"""All is claimed when the first item ends: a crash leaves no claim half made, which would be waited for."""
 LIMITS = {"start_timeout_s": 2, "progress_timeout_s": 2}
 
 
@@ -149,7 +152,7 @@ def test_an_engine_that_stands_still_is_killed_and_the_rest_is_generated(tmp_pat
 @pytest.mark.parametrize("mode", ["die", "crash"])
 def test_an_engine_that_dies_while_it_runs_is_started_again(tmp_path: Path, mode: str):
     run = build_run(tmp_path)
-    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=f"{mode}:user2#0.0@0")
+    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=f"{mode}:user2#0.0@0", **SLOW)
     assert (code, errors) == (0, "")
     assert [(each["class"], each["action"]) for each in steps(run)] == [("engine_dead", "restart")]
     assert survey_settled(run).num_done == 12
@@ -185,3 +188,54 @@ def test_a_drain_during_the_second_start_ends_it(tmp_path: Path):
     assert finish(process, 5)[0] == 75
     assert ended(run)["reason"] == "killed"
     assert processes_with(str(run.root)) == []
+
+
+def failed_items(run: RunPaths) -> list[int]:
+    """Numbers of the items that have failed for good."""
+    return [number for number, state in enumerate(survey_settled(run).states) if state == FAILED]
+
+
+@pytest.mark.parametrize("mode", ["die", "crash"])
+def test_an_item_that_kills_every_engine_is_found_and_given_up(tmp_path: Path, mode: str):
+    run = build_run(tmp_path, num_users=10, items_per_user=3)
+    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=f"{mode}:user4#0.1", **SLOW)
+    assert (code, errors) == (0, "")
+    found = [(each["action"], each.get("to")) for each in steps(run)]
+    assert found == [("restart", None), ("bisect", 8), ("bisect", 1), ("fail_item", 13)]
+    assert failed_items(run) == [13]
+    assert survey_settled(run).num_done == 29
+    assert ended(run)["slots"][-1]["said"] == "empty"
+
+
+def test_two_of_them_are_both_found(tmp_path: Path):
+    run = build_run(tmp_path, num_users=10, items_per_user=3)
+    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL="die:user0#0.0,die:user9#0.2", timeout_s=60)
+    assert (code, errors) == (0, "")
+    assert failed_items(run) == [0, 29]
+    assert survey_settled(run).num_done == 28
+
+
+def test_an_engine_that_dies_of_every_item_gives_none_up(tmp_path: Path):
+    run = build_run(tmp_path, num_users=1, items_per_user=3)
+    words = ",".join(f"die:user0#0.{place}" for place in range(3))
+    code, _ = run_task(run, VLLM_LAUNCH_STUB_FAIL=words)
+    assert code == 1
+    assert failed_items(run) == []
+    assert ended(run)["failure"]["class"] == "engine_dead"
+    assert "fail_item" in {each["action"] for each in steps(run)}
+
+
+def test_a_death_after_the_cautious_part_blames_no_item_of_it(tmp_path: Path):
+    run = build_run(tmp_path, num_users=20, items_per_user=8, engine={"max_num_seqs": 4})
+    order = [item for chunk in read_chunks(run.submission(1)) for item in chunk.items]
+    early, late = (f"user{item // 8}#0.{item % 8}" for item in (order[2], order[-1]))
+    told = f"die:{early}@0,die:{early}@1,die:{late}@2"
+    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=told, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.03")
+    assert (code, errors) == (0, "")
+    assert [(each["action"], each.get("from")) for each in steps(run)] == [
+        ("restart", None),
+        ("bisect", None),
+        ("bisect", None),
+    ]
+    assert failed_items(run) == []
+    assert survey_settled(run).num_done == 160
