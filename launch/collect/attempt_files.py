@@ -11,6 +11,7 @@ from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.worker.gpu_summary import summarise_gpu
 
 Interval = tuple[float, float]
+LADDER_FIELDS = ("slot", "start", "class", "action", "setting", "from", "to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,21 @@ def _generating(paths: AttemptPaths, start: EngineStart, commits: list[float]) -
     if began is not None:
         return began, max(began, last)
     return (min(commits), max(commits)) if commits else None
+
+
+def ladder_steps(run: RunPaths) -> list[dict[str, Any]]:
+    """What tasks did about engines that failed, in order: where, class, action, a setting from and to.
+
+    `setting`, `from` and `to` are null for a step that changes none.
+    """
+    steps = []
+    for each in read_attempts(run):
+        paths = run.attempt(each.submission, each.task, each.attempt)
+        place = {"submission": each.submission, "task": each.task, "attempt": each.attempt}
+        for event in read_journal(paths.events):
+            if event.get("event") == "ladder":
+                steps.append(place | {name: event.get(name) for name in LADDER_FIELDS})
+    return steps
 
 
 def covered_s(intervals: Sequence[Interval]) -> float:

@@ -12,6 +12,7 @@ from launch.collect.attempt_files import (
     engine_facts,
     generating_intervals,
     hosts,
+    ladder_steps,
     read_attempts,
 )
 from launch.collect.gpu_figures import gpu_figures
@@ -105,6 +106,7 @@ def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Pa
         "code": record.code.model_dump(),
         "versions": record.versions,
         "engines": _engines(facts),
+        "ladder": ladder_steps(sources.run),
         "gpu": gpu_figures(list(read_attempts(sources.run))),
         "submissions": [_submission(each) for each in submissions],
         "results": findings.as_json(),

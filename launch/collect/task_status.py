@@ -19,6 +19,9 @@ TaskName = tuple[int, int]
 """Submission and task."""
 
 
+STEP_WORDS = {"restart": "started again", "elsewhere": "to another node"}
+
+
 class TaskState(StrEnum):
     """What is known of a task."""
 
@@ -86,6 +89,7 @@ def read_task(
     paths = run.attempt(submission, task, attempts[-1])
     alive = phase is not JobPhase.ENDED and _lives(run, submission, task, attempts[-1], phase)
     state, message = _state(paths, alive, row)
+    step = last_step(paths)
     return TaskStatus(
         task=task,
         state=state,
@@ -93,7 +97,7 @@ def read_task(
         num_settled=num_settled,
         host=(read_json(paths.attempt_json) or {}).get("host"),
         heartbeat_age_s=_heartbeat_age_s(run, paths) if state is TaskState.RUNNING else None,
-        message=message,
+        message=message if step is None else step if message is None else f"{message} ({step})",
     )
 
 
@@ -103,6 +107,19 @@ def _lives(run: RunPaths, submission: int, task: int, attempt: int, phase: JobPh
     if phase is JobPhase.RUNNING:
         return not signs.is_over
     return judge_life(signs, None, can_ask=False) is not Life.DEAD
+
+
+def last_step(paths: AttemptPaths) -> str | None:
+    """The newest step of the ladder in an attempt, in words."""
+    steps = [event for event in read_journal(paths.events) if event.get("event") == "ladder"]
+    if not steps:
+        return None
+    step = steps[-1]
+    if step["action"] == "fail_item":
+        return f"after {step['class']}: item {step['to']} was given up"
+    if step.get("setting") is not None:
+        return f"after {step['class']}: {step['setting']} {step['from']} -> {step['to']}"
+    return f"after {step['class']}: {STEP_WORDS.get(step['action'], step['action'])}"
 
 
 def _state(paths: AttemptPaths, alive: bool, row: QueueRow | None) -> tuple[TaskState, str | None]:

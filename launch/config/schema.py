@@ -248,6 +248,14 @@ class EngineConfig(Section):
     cpu_kvcache_space_gib: Annotated[int, Field(ge=1)] = Field(
         default=1, description="KV cache of a CPU engine."
     )
+    start_timeout_s: Annotated[int, Field(ge=1)] = Field(
+        default=1800, description="Seconds an engine may take to start; then it is killed."
+    )
+    progress_timeout_s: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Seconds without a step while requests run; then the engine is killed. 1800 unless set;"
+        " no limit for transformers, whose one step is a whole batch.",
+    )
 
 
 class MergeResources(Section):

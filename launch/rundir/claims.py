@@ -85,6 +85,8 @@ class ClaimBook:
         self._owner = owner
         self._is_alive = is_alive
         self._held: set[int] = set()
+        self.has_unwritten = False
+        """Whether the last `claim_next` met a claim that is still empty: a chunk that may yet be had."""
 
     @property
     def num_chunks(self) -> int:
@@ -97,6 +99,7 @@ class ClaimBook:
         None when every chunk is done or held by the living.
         """
         survey = survey_claims(self._paths)
+        self.has_unwritten = False
         for chunk in self._candidates(survey):
             held = self._try(chunk, survey.highest.get(chunk.number, 0))
             if held is not None:
@@ -129,6 +132,7 @@ class ClaimBook:
     def _try(self, chunk: ChunkLine, highest: int) -> Held | None:
         if highest:
             holder = self._read(chunk.number, highest)
+            self.has_unwritten |= holder is None
             if holder is None or (holder != NOBODY and self._is_alive(holder)):
                 return None
         if not self._make(self._paths.claim(chunk.number, highest + 1)):

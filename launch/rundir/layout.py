@@ -31,6 +31,11 @@ class EnginePaths:
         return self._file("commits.jsonl")
 
     @property
+    def flight(self) -> Path:
+        """Numbers of the items that a cautious start runs now."""
+        return self._file("flight.json")
+
+    @property
     def log(self) -> Path:
         """Everything the engine process and its children print."""
         return self._file("log")
@@ -198,6 +203,10 @@ class RunPaths:
     def task(self, submission: int, task: int) -> Path:
         """The directory of the attempts of one task."""
         return self.tasks / str(submission) / str(task)
+
+    def excluded(self, submission: int, task: int) -> Path:
+        """The nodes that a task left because of the node, a name a line; its batch shell reads it."""
+        return self.task(submission, task) / "exclude"
 
     def attempt(self, submission: int, task: int, attempt: int) -> AttemptPaths:
         """The `attempt`-th life of a task, from 0."""

@@ -20,6 +20,7 @@ from launch.config.schema import GpuRequest, MergeResources, ResourcesConfig, Ru
 from launch.config.shipped import shipped
 from launch.config.wording import printable
 from launch.errors import ConfigError, ExitCode
+from launch.rundir.layout import RunPaths
 
 MERGE = "merge"
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-:/%@=,+&|[]*()~^")
@@ -185,6 +186,7 @@ def _render(template: str, context: JobContext, job_name: str, options: list[str
         autoescape=False,
     )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    excluded = RunPaths(context.run_dir).excluded(context.submission, 0)
     resources = context.config.resources
     return environment.get_template(template).render(
         job_name=job_name,
@@ -196,6 +198,8 @@ def _render(template: str, context: JobContext, job_name: str, options: list[str
         setup=resources.setup,
         python=resources.python or sys.executable,
         python_path=_python_path(),
+        tasks_dir=excluded.parent.parent,
+        exclude_name=excluded.name,
         continue_code=int(ExitCode.CONTINUE),
         **values,
     )

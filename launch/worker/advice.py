@@ -12,6 +12,7 @@ from launch.model.fit_memory import MAX_UTILIZATION, advised_length
 from launch.model.memory import LARGE_GPU_GIB, MAX_NUM_SEQS_LARGE, MAX_NUM_SEQS_SMALL
 from launch.model.shape import ModelShape
 from launch.worker.failures import Diagnosis, FailureClass
+from launch.worker.watchdogs import PROGRESS_TIMEOUT_S
 
 MAX_TP = 8
 ROUNDING_GIB = 0.01
@@ -211,7 +212,17 @@ def _device_fault(case: Case) -> Iterator[str]:
 
 def _start_timeout(case: Case) -> Iterator[str]:
     yield f"{RESUME} --safetensors-load-strategy prefetch, if weights lie on GPFS, BeeGFS, CephFS or WekaFS"
-    yield "allow more time in resources.setup: export VLLM_ENGINE_READY_TIMEOUT_S=1800"
+    longer = 2 * case.config.engine.start_timeout_s
+    yield f"{RESUME} --start-timeout-s {longer}, if the log shows that it was getting on"
+
+
+def _progress_timeout(case: Case) -> Iterator[str]:
+    yield f"read the end of {case.log}: what it did last stands there"
+    yield "resume: what was generated is kept"
+    if case.config.engine.tensor_parallel_size > 1:
+        yield f"{RESUME} --disable-custom-all-reduce true"
+    longer = 2 * (case.config.engine.progress_timeout_s or PROGRESS_TIMEOUT_S)
+    yield f"{RESUME} --progress-timeout-s {longer}, if one step may take that long"
 
 
 def _engine_dead(case: Case) -> Iterator[str]:
@@ -241,6 +252,7 @@ ADVICE: Mapping[FailureClass, Callable[[Case], Iterator[str]]] = {
     FailureClass.PORT_IN_USE: _port_in_use,
     FailureClass.DEVICE_FAULT: _device_fault,
     FailureClass.START_TIMEOUT: _start_timeout,
+    FailureClass.PROGRESS_TIMEOUT: _progress_timeout,
     FailureClass.ENGINE_DEAD: _engine_dead,
     FailureClass.UNKNOWN: _unknown,
 }

@@ -11,6 +11,10 @@ from launch.errors import EngineError
 SMI_TIMEOUT_S = 60
 
 
+class TooFewGpusError(EngineError):
+    """The task asked for enough GPUs, and the node shows fewer."""
+
+
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Ids of the visible GPUs: of CUDA_VISIBLE_DEVICES where it is set, else as nvidia-smi lists them.
 
@@ -57,7 +61,8 @@ def share_gpus(config: RunConfig, visible: Sequence[str]) -> list[tuple[str, ...
     if not visible or config.gpus_per_task == 0 or config.model.engine is EngineKind.STUB:
         return [None] * num_slots
     if len(visible) < num_slots * per_slot:
-        raise EngineError(
+        is_given_less = config.gpus_per_task >= num_slots * per_slot
+        raise (TooFewGpusError if is_given_less else EngineError)(
             f"CUDA_VISIBLE_DEVICES: expected {num_slots * per_slot} GPUs ({num_slots} engines with"
             f" tensor_parallel_size {per_slot}), got {len(visible)}: {','.join(visible)}. Ask for more with"
             " resources.gpus_per_task, or lower engine.tensor_parallel_size or engine.engines_per_node."

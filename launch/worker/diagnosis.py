@@ -10,12 +10,15 @@ from launch.errors import CheckpointError, ExitCode
 from launch.model.shape import ModelShape, read_shape
 from launch.model.weights import read_json_object
 from launch.worker.advice import Case, advise, numbered
-from launch.worker.failures import FailureClass, classify
+from launch.worker.failures import Diagnosis, FailureClass, Retry, classify
 from launch.worker.outcome import Outcome
+from launch.worker.slot_record import SlotEnd
 
 MAX_LOG_BYTES = 4 << 20
 """Of the log's end. A start leaves tens of kilobytes; only warnings in a long life make it longer."""
 STUCK = "stuck"
+CRASHED = "the engine's process crashed"
+DIED = "the engine's processes died"
 
 
 def explain(outcome: Outcome, config: RunConfig, checkpoint: Path, *, on_cpu: bool) -> Outcome:
@@ -24,21 +27,44 @@ def explain(outcome: Outcome, config: RunConfig, checkpoint: Path, *, on_cpu: bo
     What the engine process refused in words of ours, and what the log does not explain, keeps its message.
     """
     end, failure = outcome.end, outcome.failure
-    if end is None or failure is None or outcome.code not in (ExitCode.BUG, ExitCode.USER):
+    if end is None or failure is None:
         return outcome
-    if failure["class"] == STUCK or (outcome.code is ExitCode.USER and failure["class"] != "EngineError"):
+    found = diagnose(end, failure)
+    if found is None:
         return outcome
-    text = f"{_tail(Path(end.log))}\n{failure['message']}"
-    found = classify(text, None if end.was_killed else end.returncode)
     is_known = found.failure_class is not FailureClass.UNKNOWN
-    if not is_known and outcome.code is ExitCode.USER:
-        return outcome
     advice = advise(Case(found, config, _shape(checkpoint), end.log, on_cpu))
     explained = {**failure, "advice": list(advice)}
     if is_known:
         message = f"slot {end.slot}: {found.meaning}: {found.evidence}"
         explained |= {"class": found.failure_class.value, "message": message}
     return replace(outcome, failure=explained)
+
+
+def diagnose(end: SlotEnd, failure: Mapping[str, Any]) -> Diagnosis | None:
+    """What the log of a start that failed, and its last words, tell of the cause.
+
+    None for what was refused in words of ours that no row of the table knows, and for a process that hangs in
+    the kernel: no log has more about them.
+    """
+    is_refused = end.returncode == ExitCode.USER
+    if failure["class"] == STUCK or (is_refused and failure["class"] != "EngineError"):
+        return None
+    text = f"{_tail(Path(end.log))}\n{failure['message']}"
+    found = classify(text, None if end.was_killed else end.returncode)
+    if found.failure_class is not FailureClass.UNKNOWN:
+        return found
+    if is_refused:
+        return None
+    has_crashed = end.returncode < 0 and not end.was_killed
+    if has_crashed or failure["class"] == FailureClass.ENGINE_DEAD:
+        meaning = CRASHED if has_crashed else DIED
+        return Diagnosis(FailureClass.ENGINE_DEAD, meaning, Retry.AGAIN, _without_slot(end, failure))
+    return found
+
+
+def _without_slot(end: SlotEnd, failure: Mapping[str, Any]) -> str:
+    return str(failure["message"]).removeprefix(f"slot {end.slot}: ")
 
 
 def told(failure: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 `python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started
 by the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
+`--changes` are engine settings that the ladder changed after an earlier start (launch/worker/ladder.py), and
+`--caution` how to run items of which one killed it (launch/worker/caution.py).
 """
 
 import argparse
@@ -12,11 +14,14 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from launch.config.schema import CanaryAction, Scheduler
 from launch.errors import ExitCode, LaunchError
@@ -31,15 +36,19 @@ from launch.rundir.signs import job_of
 from launch.scenarios.records import Failure, Generation, Request
 from launch.slurm.liveness import Life, Lives
 from launch.worker.canary import Canary, CanaryError, describe
+from launch.worker.caution import POISON, POISON_MESSAGE, Caution, note_flight, read_caution
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup, RequestRefused
 from launch.worker.engines.select import open_engine
+from launch.worker.ladder import changed
 from launch.worker.reader import Reader
 from launch.worker.requests import open_request_maker
 from launch.worker.writer import ResultWriter
 
 REPORT_PERIOD_S = 1.0
 FLUSH_RESERVE_S = 3.0
+CAUTIOUS_S = 3.0
+"""A cautious start is so for this long at least: what it passed is durable then, and is not passed again."""
 # The log may be on the disk that is full: the pipe and the exit code still say why.
 LOG_MAY_BE_FULL = contextlib.suppress(OSError)
 
@@ -57,36 +66,61 @@ class Counts:
     samples: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Safeguards:
+    """What keeps an engine from wasting its time: on texts that are not right, and on an item that kills it.
+
+    `note` writes down which items are in flight.
+    """
+
+    canary: Canary
+    caution: Caution
+    note: Callable[[Sequence[int]], None]
+
+
 class Generator:
     """The loop: fill the engine's window, step, hand generations to the writer, until there is no work."""
 
     def __init__(
-        self, engine: Engine, reader: Reader, writer: ResultWriter, channel: Channel, canary: Canary
+        self,
+        engine: Engine,
+        reader: Reader,
+        writer: ResultWriter,
+        channel: Channel,
+        safeguards: Safeguards,
     ) -> None:
         self._engine = engine
-        self._canary = canary
+        self._canary = safeguards.canary
         self._reader = reader
         self._writer = writer
         self._channel = channel
+        self._caution = safeguards.caution
+        self._note = safeguards.note
+        self._num_cautious = engine.window if self._caution.group else 0
+        self._cautious_until = time.monotonic() + (CAUTIOUS_S if self._caution.group else 0)
+        self._has_note = False
+        self._held_back: list[Request] = []
         self._reported = 0.0
         self.counts = Counts()
 
     def run(self, first: Request) -> None:
         """Works until all is generated, or until a drain's deadline is near."""
-        self._add(first)
+        self._start(first)
         while not self._is_past_deadline():
             if not self._channel.drain_asked.is_set():
                 self._fill()
             if self._engine.num_unfinished:
                 for generation in self._engine.step():
                     self._take(generation)
+                    self._give_up_held_back()
             elif self._channel.drain_asked.is_set():
                 break
             else:
                 request = self._reader.take(wait=True)
                 if request is None:
+                    self._give_up_held_back()
                     break
-                self._add(request)
+                self._start(request)
             self._report()
         self._report(always=True)
 
@@ -97,7 +131,27 @@ class Generator:
         self._reader.stop()
         return time.time() > deadline - FLUSH_RESERVE_S
 
+    def _start(self, request: Request) -> None:
+        """Adds a request to an engine that has none, with a group of others where caution is asked for."""
+        group = [request]
+        if self._is_cautious():
+            while len(group) < (self._caution.group or 1) and (more := self._reader.take(wait=True)):
+                group.append(more)
+            self._note([each.number for each in group])
+            self._has_note = True
+            self._num_cautious -= len(group)
+        for each in group:
+            self._add(each)
+
+    def _is_cautious(self) -> bool:
+        return self._num_cautious > 0 or time.monotonic() < self._cautious_until
+
     def _fill(self) -> None:
+        if self._is_cautious():
+            return
+        if self._has_note:  # from now on others run beside those that were written down
+            self._note(())
+            self._has_note = False
         while self._engine.num_unfinished < self._engine.window:
             request = self._reader.take(wait=False)
             if request is None:
@@ -105,10 +159,17 @@ class Generator:
             self._add(request)
 
     def _add(self, request: Request) -> None:
+        if request.number in self._caution.poison:
+            self._held_back.append(request)
+            return
         try:
             self._engine.add(request)
         except RequestRefused as refused:
             self._take(failed(request, refused.failure_class, refused.message))
+
+    def _give_up_held_back(self) -> None:
+        while self._held_back:
+            self._take(failed(self._held_back.pop(), POISON, POISON_MESSAGE))
 
     def _take(self, generation: Generation) -> None:
         self._writer.put(generation)
@@ -156,8 +217,10 @@ def failed(request: Request, failure_class: str, message: str) -> Generation:
     )
 
 
-def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Counts]:
-    """Generates until nothing is left to claim or a drain is over."""
+def work(
+    run: RunPaths, at: EngineStart, channel: Channel, changes: Mapping[str, Any], caution: Caution
+) -> tuple[ExitCode, Counts]:
+    """Generates until nothing is left to claim or a drain is over; `changes` go over the engine settings."""
     record, submission = load_run(run), load_submission(run, at.submission)
     config = run_config(record, submission)
     settings, paths = settings_digest(record), at.paths(run)
@@ -175,7 +238,7 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         adapter_rank=record.checkpoint.adapter_rank,
         tokenizer=tokenizer_dir(record),
         model=config.model,
-        engine=config.engine,
+        engine=changed(config.engine, changes),
         sampling=config.sampling,
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
@@ -194,7 +257,8 @@ def work(run: RunPaths, at: EngineStart, channel: Channel) -> tuple[ExitCode, Co
         write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
-        generator = Generator(engine, reader, writer, channel, Canary(config.canary))
+        safeguards = Safeguards(Canary(config.canary), caution, partial(note_flight, paths))
+        generator = Generator(engine, reader, writer, channel, safeguards)
         generator.run(first)
         channel.send(phase="draining")
     generator.refresh_counts()
@@ -241,21 +305,23 @@ def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
         os._exit(ExitCode.BUG)
 
 
-def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart]:
+def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart, dict[str, Any], Caution]:
     parser = argparse.ArgumentParser(prog="launch.worker.engine_process")
     parser.add_argument("run", type=Path)
     for name in ("submission", "task", "attempt", "slot", "start"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--changes", type=orjson.loads, default={})
+    parser.add_argument("--caution", type=read_caution, default=Caution())
     values = parser.parse_args(argv)
     at = EngineStart(values.submission, values.task, values.attempt, values.slot, values.start)
-    return RunPaths(values.run), at
+    return RunPaths(values.run), at, values.changes, values.caution
 
 
 def main(argv: Sequence[str]) -> ExitCode:
     """Runs one engine start to its end and reports it on the pipe; the exit code says the same."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # Slurm signals every process of a job; the supervisor drains
-    run, at = _parse(argv)
+    run, at, changes, caution = _parse(argv)
     channel = Channel()
     tether()
     channel.listen()
@@ -263,7 +329,7 @@ def main(argv: Sequence[str]) -> ExitCode:
     counts: dict[str, Any] | None = None
     failure: dict[str, str] | None = None
     try:
-        code, numbers = work(run, at, channel)
+        code, numbers = work(run, at, channel, changes, caution)
         counts = asdict(numbers)
     except LaunchError as error:
         with LOG_MAY_BE_FULL:

@@ -34,6 +34,7 @@ class FailureClass(StrEnum):
     PORT_IN_USE = "port_in_use"
     DEVICE_FAULT = "device_fault"
     START_TIMEOUT = "start_timeout"
+    PROGRESS_TIMEOUT = "progress_timeout"
     ENGINE_DEAD = "engine_dead"
     UNKNOWN = "unknown"
 
@@ -242,7 +243,16 @@ TABLE: tuple[FailureRow, ...] = (
         FailureClass.START_TIMEOUT,
         "the engine did not start in time",
         Retry.AGAIN,
-        (r"Timed out waiting for engine core processes to start",),
+        (
+            r"Timed out waiting for engine core processes to start",
+            r"the engine did not start within \d+ s",  # our own watchdog
+        ),
+    ),
+    FailureRow(
+        FailureClass.PROGRESS_TIMEOUT,
+        "the engine stood still",
+        Retry.AGAIN,
+        (r"the engine made no step for \d+ s",),  # our own watchdog
     ),
     FailureRow(
         FailureClass.ENGINE_DEAD,

@@ -9,7 +9,10 @@ from typing import Any
 from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, list_starts
 from launch.rundir.layout import RunPaths
+from launch.worker.ladder import Action
 from launch.worker.slot_record import SlotEnd
+
+ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,12 @@ class Outcome:
 
 
 def judge(ends: Sequence[SlotEnd]) -> Outcome:
-    """1 when a slot failed, 2 when one was refused, 75 when one has left work, else 0."""
-    outcomes = [_judge_one(end) for end in ends]
+    """1 when a slot failed, 2 when one was refused, 75 when one has left work, else 0.
+
+    `ends` are those of the last start of each slot. One that was to be started again has left work, and so
+    has one whose node is to blame.
+    """
+    outcomes = sorted(map(_judge_one, ends), key=lambda outcome: outcome.failure is None)
     for code in (ExitCode.BUG, ExitCode.USER, ExitCode.CONTINUE):
         for outcome in outcomes:
             if outcome.code is code:
@@ -33,7 +40,17 @@ def judge(ends: Sequence[SlotEnd]) -> Outcome:
     return Outcome(ExitCode.OK, "empty")
 
 
+def failure_of(end: SlotEnd) -> dict[str, Any] | None:
+    """What failed, if the end is that of a failure."""
+    outcome = _judge_one(end)
+    return outcome.failure if outcome.code in (ExitCode.BUG, ExitCode.USER) else None
+
+
 def _judge_one(end: SlotEnd) -> Outcome:
+    if end.step is not None and end.step.action is Action.ELSEWHERE:
+        return Outcome(ExitCode.CONTINUE, ELSEWHERE, end.failure or _unexplained(end), end)
+    if end.step is not None:
+        return Outcome(ExitCode.CONTINUE, "drained")
     if end.returncode == ExitCode.OK and end.said == "empty":
         return Outcome(ExitCode.OK, "empty")
     if end.returncode == ExitCode.CONTINUE and end.said == "drained":
@@ -80,13 +97,14 @@ def _ran_in_vain(run: RunPaths, at: EngineStart, num_slots: int) -> bool:
     if not any(replace(at, slot=slot).paths(run).log.exists() for slot in range(num_slots)):
         return False
     return not any(
-        _has_lines(start.paths(run).commits)
+        has_lines(start.paths(run).commits)
         for slot in range(num_slots)
         for start in list_starts(run, at.submission, at.task, at.attempt, slot)
     )
 
 
-def _has_lines(path: Path) -> bool:
+def has_lines(path: Path) -> bool:
+    """Whether a journal holds anything; it is not read."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:

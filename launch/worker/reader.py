@@ -30,6 +30,7 @@ CHUNKS_PER_S = 100
 """A submission of many chunks is looked through more rarely: every look lists all claims."""
 LAST_LOOK_S = 5.0
 """Before the task ends, unless the last look was just now."""
+UNWRITTEN_PAUSE_S = 1.0
 
 MakeRequest = Callable[[PlannedUser, Item, HistoryEntries], Request | Generation]
 
@@ -117,10 +118,17 @@ class Reader:
             self._changed.notify_all()
 
     def _claim_all(self) -> None:
-        """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once."""
+        """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once.
+
+        A claim still empty is being written, or its writer was killed just then and the chunk is to be had
+        when the claim is a minute old: an engine that starts again at once would else leave it behind.
+        """
         make_request: MakeRequest | None = None
         while not self._stop.is_set():
             held = self._book.claim_next()
+            if held is None and self._book.has_unwritten:
+                self._stop.wait(UNWRITTEN_PAUSE_S)
+                continue
             if held is None:
                 if self._is_worth_another_look(time.monotonic()):
                     continue

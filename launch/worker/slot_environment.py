@@ -20,6 +20,8 @@ def slot_environment(
 ) -> EngineEnvironment:
     """The environment of an engine process with `gpus` of the `visible` ones (None: all of them)."""
     variables = with_package({**base, TASK_VARIABLE: str(task)})
+    # vLLM gives up a start by a limit of its own, 600 s; ours is the one that counts.
+    variables.setdefault("VLLM_ENGINE_READY_TIMEOUT_S", str(config.engine.start_timeout_s))
     if visible:
         # nvidia-smi, NVML and Slurm count GPUs by bus id; CUDA by speed unless told.
         variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from launch.worker.ladder import Step
+
 
 @dataclass(frozen=True, slots=True)
 class SlotEnd:
@@ -15,6 +17,8 @@ class SlotEnd:
     was_killed: bool
     failure: dict[str, str] | None
     log: str
+    step: Step | None = None
+    """What the ladder decided about it; None: nothing, or nothing had failed."""
 
 
 @dataclass(slots=True)

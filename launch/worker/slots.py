@@ -13,8 +13,10 @@ import orjson
 from launch.errors import EngineError
 from launch.rundir.journal import storage_errors
 from launch.rundir.layout import EnginePaths
+from launch.worker.caution import Caution
 from launch.worker.processes import has_exited, kill_group
 from launch.worker.slot_record import Phases, SlotEnd
+from launch.worker.watchdogs import Limits, Overdue, Watchdog
 
 # Signals of Slurm and of users reach every process of a job; only the pipe tells an engine process to stop.
 # Blocked signals stay blocked over exec, so there is no moment in which it is exposed.
@@ -26,15 +28,24 @@ COUNTED = ("done", "failed", "prompt_tokens", "output_tokens", "samples")
 class Slot:
     """One engine start. `gpus` are its own out of the task's, None for all of them."""
 
-    def __init__(self, number: int, start: int, gpus: tuple[str, ...] | None, paths: EnginePaths) -> None:
+    def __init__(
+        self, number: int, start: int, gpus: tuple[str, ...] | None, paths: EnginePaths, limits: Limits
+    ) -> None:
         self.number = number
         self.start = start
         self.gpus = gpus
         self.paths = paths
+        self.limits = limits
+        self.changes: dict[str, Any] = {}
+        """Engine settings that the ladder changed for this start."""
+        self.caution: Caution | None = None
+        self.watchdog = Watchdog(limits, time.monotonic())
         self.phases = Phases()
         self.counts: dict[str, int] = {}
         self.end: SlotEnd | None = None
         self.killed_at: float | None = None
+        self.overdue: Overdue | None = None
+        """Why the watchdog killed it, if it did."""
         self._said: dict[str, Any] = {}
         self._drained = False
         self._partial = b""
@@ -65,6 +76,7 @@ class Slot:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.set_blocking(self.fileno(), False)
+        self.watchdog = Watchdog(self.limits, time.monotonic())
         self.phases.enter("starting", time.time())
 
     @property
@@ -100,6 +112,7 @@ class Slot:
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Keeps what a message says: phase, counts, end."""
+        self.watchdog.hear(message, time.monotonic())
         if "phase" in message:
             self.phases.enter(message["phase"], message["time"])
         if message.get("counts"):
@@ -120,6 +133,11 @@ class Slot:
             self.killed_at = time.monotonic()
         kill_group(self.process.pid)
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it ever began to generate."""
+        return "generating" in self.phases.spent_s or self.phases.current == "generating"
+
     def has_exited(self) -> bool:
         """Whether the engine process is gone, its children aside."""
         return has_exited(self.process.pid)
@@ -128,7 +146,10 @@ class Slot:
         """Kills what is left of the group of a process that has exited, and reaps it."""
         kill_group(self.process.pid)
         returncode = self.process.wait()
-        self.end = self._end(returncode, self._said.get("failure"))
+        failure = self._said.get("failure")
+        if self.overdue is not None:
+            failure = {"class": self.overdue.failure_class.value, "message": self.overdue.message}
+        self.end = self._end(returncode, failure)
         return self.end
 
     def abandon(self) -> SlotEnd:

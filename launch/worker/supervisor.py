@@ -27,19 +27,24 @@ from launch.rundir.records import (
 )
 from launch.worker.attempt_record import Events, describe_attempt, write_ended
 from launch.worker.commands import engine_command
-from launch.worker.devices import share_gpus, visible_gpus
+from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
+from launch.worker.engines.stub import START_VARIABLE
+from launch.worker.exclusion import leave, may_leave, node_name
+from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
-from launch.worker.outcome import Outcome, judge, stop_without_progress
+from launch.worker.ladder import Action, Step
+from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
+from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_environment import slot_environment
-from launch.worker.slot_record import SlotEnd
 from launch.worker.slots import Slot
 from launch.worker.stop_order import StopOrder
 from launch.worker.unchanged import ChangedError, check_unchanged
 from launch.worker.walltime import Walltime
 from launch.worker.watch import SlotWatch
+from launch.worker.watchdogs import limits_of
 
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
 
@@ -74,6 +79,8 @@ class _Attempt:
         self._signals = signals
         self._slots: list[Slot] = []
         self._sampler: GpuSampler | None = None
+        self._excluded = run.excluded(at.submission, at.task)
+        self._can_move = may_leave(self._config, self._excluded, node_name())
 
     def run(self, paths: AttemptPaths) -> ExitCode:
         """Works, and writes ended.json last whatever happened."""
@@ -83,6 +90,9 @@ class _Attempt:
         outcome = BUG
         try:
             outcome = self._work(paths, started, events)
+        except TooFewGpusError as error:
+            _say(str(error))
+            outcome = self._without_gpus(error, events)
         except LaunchError as error:
             _say(str(error))
             outcome = _refused(error)
@@ -103,40 +113,64 @@ class _Attempt:
         if is_all_done(self._run, self._sent):
             return Outcome(ExitCode.OK, "empty")
         check_unchanged(self._run, self._record, self._sent)
-        shares = share_gpus(self._config, visible)
-        self._slots = [Slot(number, 0, gpus, paths.engine(number, 0)) for number, gpus in enumerate(shares)]
+        limits = limits_of(self._config.engine, self._config.model.engine)
+        for number, gpus in enumerate(share_gpus(self._config, visible)):
+            self._slots.append(Slot(number, 0, gpus, paths.engine(number, 0), limits))
         about["slots"] = [self._open(slot, visible) for slot in self._slots]
         write_json(paths.attempt_json, about)
         sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
         self._sampler = GpuSampler(paths.gpu, sampled)
-        outcome = judge(self._watch(events, paths.heartbeat))
-        outcome = explain(outcome, self._config, Path(self._record.checkpoint.path), on_cpu=not visible)
-        outcome = stop_without_progress(outcome, self._run, self._at, len(self._slots))
+
+        def open_again(slot: Slot) -> None:
+            about["slots"].append(self._open(slot, visible))
+            write_json(paths.attempt_json, about)
+
+        can_move = self._can_move
+        recovery = Recovery(self._config, paths, events, open_again, on_cpu=not visible, can_move=can_move)
+        on_slurm = self._config.resources.scheduler is Scheduler.SLURM
+        walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
+        order = StopOrder(self._config.resources.signal_lead_s, walltime)
+        watch = SlotWatch(self._slots, self._signals, events, paths.heartbeat, order, recovery)
+        return self._conclude(judge(watch.run()), recovery)
+
+    def _conclude(self, outcome: Outcome, recovery: Recovery) -> Outcome:
+        """The outcome explained and told, or a stop when two attempts got nowhere."""
+        config = self._config if outcome.end is None else recovery.config_of(outcome.end.slot)
+        checkpoint = Path(self._record.checkpoint.path)
+        outcome = explain(outcome, config, checkpoint, on_cpu=recovery.on_cpu)
+        outcome = stop_without_progress(outcome, self._run, self._at, self._config.engine.engines_per_node)
+        if outcome.reason == ELSEWHERE:
+            leave(self._excluded, node_name())
         if outcome.failure is not None:
             _say("\n".join(told(outcome.failure)))
         return outcome
 
+    def _without_gpus(self, error: TooFewGpusError, events: Events) -> Outcome:
+        """A node that shows fewer GPUs than the task asked for: another one has them."""
+        if not self._can_move:
+            return _refused(error)
+        name = FailureClass.TOO_FEW_GPUS
+        events.add("ladder", slot=0, start=0, **Step(name, Action.ELSEWHERE).as_row())
+        leave(self._excluded, node_name())
+        return Outcome(ExitCode.CONTINUE, ELSEWHERE, {"class": name.value, "message": str(error)})
+
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
         """Starts a slot's engine process; what attempt.json says of it."""
-        environment = slot_environment(self._config, self._at.task, slot.gpus, visible)
+        base = {**os.environ, START_VARIABLE: str(slot.start)}
+        environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config.resources)
+        words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution)
         slot.open(words, environment.variables)
         gpus = list(visible if slot.gpus is None else slot.gpus)
         return {
             "slot": slot.number,
+            "start": slot.start,
             "pid": slot.process.pid,
             "gpus": gpus,
             "command": words,
             "environment": environment.report,
         }
-
-    def _watch(self, events: Events, heartbeat: Path) -> list[SlotEnd]:
-        on_slurm = self._config.resources.scheduler is Scheduler.SLURM
-        walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
-        order = StopOrder(self._config.resources.signal_lead_s, walltime)
-        return SlotWatch(self._slots, self._signals, events, heartbeat, order).run()
 
     def _end_all(self) -> None:
         """Leaves no process of an engine, on whatever way out this is."""

@@ -4,12 +4,12 @@ import math
 import selectors
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S
 from launch.worker.attempt_record import Events
 from launch.worker.processes import end_orphans
+from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_record import SlotEnd
 from launch.worker.slots import Slot, total_counts
@@ -21,46 +21,61 @@ GENERATING = ("generating", "draining")
 
 
 class SlotWatch:
-    """Follows the slots of an attempt until every one has ended and none of their processes is left."""
+    """Follows the slots of an attempt until every one has ended and none of their processes is left.
+
+    A slot that fails is started again as the ladder says: the new start is added to `slots`.
+    """
 
     def __init__(
-        self, slots: Sequence[Slot], signals: Signals, events: Events, heartbeat: Path, order: StopOrder
+        self,
+        slots: list[Slot],
+        signals: Signals,
+        events: Events,
+        heartbeat: Path,
+        order: StopOrder,
+        recovery: Recovery,
     ) -> None:
         self._slots = slots
         self._signals = signals
         self._events = events
         self._heartbeat = heartbeat
         self._order = order
+        self._recovery = recovery
+        self._waiting: list[tuple[float, Slot]] = []  # starts that are due at a time of the monotonic clock
         self._selector = selectors.DefaultSelector()
         self._next_beat = 0.0
         self._told: dict[str, int] = {}
 
     def run(self) -> list[SlotEnd]:
-        """How every slot ended, in order."""
+        """How the last start of every slot ended, in order of slots."""
         with self._selector:
             self._selector.register(self._signals, selectors.EVENT_READ)
             for slot in self._open_slots():
                 self._selector.register(slot, selectors.EVENT_READ)
-            while self._open_slots():
+            while self._open_slots() or self._waiting:
                 for key, _ in self._selector.select(self._time_left()):
                     if isinstance(key.fileobj, Slot):
                         self._listen(key.fileobj)
                 self._hear_signals()
                 self._close_exited()
                 self._keep_time()
-        return [slot.end for slot in self._slots if slot.end is not None]
+        ends = {slot.number: slot.end for slot in self._slots if slot.end is not None}
+        return [ends[number] for number in sorted(ends)]
 
     def _open_slots(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.is_open]
 
     def _time_left(self) -> float:
         """Seconds until the next thing that comes by itself."""
-        due = [self._next_beat - time.monotonic()]
+        now = time.monotonic()
+        due = [self._next_beat - now, *(start_at - now for start_at, _ in self._waiting)]
         for slot in self._open_slots():
             if slot.killed_at is not None:
-                due.append(slot.killed_at + STUCK_AFTER_S - time.monotonic())
+                due.append(slot.killed_at + STUCK_AFTER_S - now)
             elif self._order.deadline is not None:
                 due.append(self._order.deadline + KILL_AFTER_DEADLINE_S - time.time())
+            elif (overdue_at := slot.watchdog.due()) is not None:
+                due.append(overdue_at - now)
         if self._order.warn_at is not None:
             due.append(self._order.warn_at - time.time())
         return max(0.0, math.ceil(min(due) * 1000) / 1000)
@@ -90,6 +105,7 @@ class SlotWatch:
     def _drain(self) -> None:
         """Slots that generate finish what they have; one that does not generate yet has nothing to finish."""
         assert self._order.deadline is not None
+        self._waiting.clear()  # what was to be started again continues in the next attempt
         for slot in self._open_slots():
             slot.drain(self._order.deadline)
             if slot.phases.current not in GENERATING:
@@ -118,6 +134,21 @@ class SlotWatch:
         orphans = end_orphans({other.process.pid for other in self._open_slots()})
         if orphans:
             self._events.add("orphans", slot=slot.number, killed=orphans)
+        self._recover(slot)
+
+    def _recover(self, slot: Slot) -> None:
+        """Plans the next start of a slot that failed, unless the task is to end."""
+        step = self._recovery.decide(slot)
+        if step is not None and step.is_local and self._order.deadline is None:
+            start_at = time.monotonic() + step.wait_s
+            self._waiting.append((start_at, self._recovery.next_start(slot)))
+
+    def _start_waiting(self) -> None:
+        for entry in [entry for entry in self._waiting if entry[0] <= time.monotonic()]:
+            self._waiting.remove(entry)
+            self._slots.append(entry[1])
+            self._recovery.open_slot(entry[1])
+            self._selector.register(entry[1], selectors.EVENT_READ)
 
     def _tell_end(self, end: SlotEnd) -> None:
         failure = end.failure["message"] if end.failure else None
@@ -137,12 +168,23 @@ class SlotWatch:
                 if slot in self._selector.get_map():
                     self._selector.unregister(slot)
                 self._tell_end(slot.abandon())
+                self._recover(slot)
+        if deadline is None:
+            self._end_overdue()
+            self._start_waiting()
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + HEARTBEAT_PERIOD_S
             self._heartbeat.touch()
             self._tell_counts()
             if self._order.walltime is not None:
                 self._order.walltime.look()
+
+    def _end_overdue(self) -> None:
+        for slot in self._open_slots():
+            overdue = slot.watchdog.look(time.monotonic()) if slot.killed_at is None else None
+            if overdue is not None:
+                slot.overdue = overdue
+                self._kill_one(slot, overdue.message)
 
     def _tell_counts(self) -> None:
         """At most with every heartbeat: a shared file system sees little of a task."""

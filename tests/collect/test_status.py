@@ -97,6 +97,25 @@ def test_states_of_tasks(run: RunPaths) -> None:
     )
 
 
+def test_the_last_step_of_the_ladder_is_told(run: RunPaths) -> None:
+    start = write_results(run, make_generations(run)[:4])
+    place = {"slot": 0, "start": 0}
+    shrunk = {"class": "out_of_memory", "action": "shrink", "setting": "max_num_seqs", "from": 16, "to": 8}
+    write_events(
+        run, start, [(1.0, "ladder", {**place, **shrunk}), (2.0, "phase", {**place, "phase": "loading"})]
+    )
+    run.attempt(1, 0, 0).heartbeat.touch()
+    assert tasks(run)[0].message == "loading (after out_of_memory: max_num_seqs 16 -> 8)"
+    write_events(run, start, [(3.0, "ladder", {**place, "class": "engine_dead", "action": "restart"})])
+    end(run, 0, 0, 0, "empty")
+    assert tasks(run)[0].message == "after engine_dead: started again"
+    end(run, 0, 0, 75, "elsewhere", "slot 0: another process holds memory of the GPU")
+    write_events(run, start, [(4.0, "ladder", {**place, "class": "gpu_busy", "action": "elsewhere"})])
+    assert tasks(run)[0].message == (
+        "slot 0: another process holds memory of the GPU (after gpu_busy: to another node)"
+    )
+
+
 def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     send_to_slurm(run)
     first, second = tasks(run, [row(0, "PENDING", "Resources"), row(None, "PENDING", "Dependency")])

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from launch.collect.attempt_files import covered_s, generating_intervals, read_attempts
 from launch.collect.gpu_figures import gpu_figures
 from launch.collect.merge import merge
+from launch.collect.schemas import read_schema
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import Journal, json_line, write_json
 from launch.rundir.layout import RunPaths
@@ -59,6 +61,26 @@ def test_engines_that_differ_are_told_apart_and_noted(run: RunPaths) -> None:
     assert sorted(engine["version"] for engine in summary["engines"]) == ["1", "2"]
     assert "fell back to eager" in summary["notes"]
     assert "mixed: engines of several versions generated this run: 1, 2" in summary["notes"]
+
+
+def test_the_ladders_steps_are_listed(run: RunPaths) -> None:
+    everything = make_generations(run)
+    write_results(run, everything[:6])
+    second = write_results(run, everything[6:], task=1)
+    shrunk = {"class": "out_of_memory", "action": "shrink", "setting": "max_num_seqs", "from": None, "to": 8}
+    again = {"class": "engine_dead", "action": "restart"}
+    place = {"slot": 0, "start": 0}
+    write_events(
+        run, second, [(1, "ladder", {**place, **shrunk}), (2, "ladder", {**place, **again, "start": 1})]
+    )
+    merge(run)
+    summary = read_value(published(run) / "inference_summary.json")
+    task = {"submission": 1, "task": 1, "attempt": 0}
+    assert summary["ladder"] == [
+        {**task, **place, **shrunk},
+        {**task, **place, **again, "start": 1, "setting": None, "from": None, "to": None},
+    ]
+    Draft202012Validator(read_schema("inference_summary")).validate(summary)
 
 
 @pytest.mark.parametrize(

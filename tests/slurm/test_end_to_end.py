@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -400,3 +401,41 @@ def wait_until(is_true: Any, timeout_s: float, site: Site, run: RunPaths) -> Non
     while not is_true():
         assert time.monotonic() < deadline, f"{site.log(run)}\n{site.slurm.logs()}"
         time.sleep(0.3)
+
+
+def test_a_task_that_blames_its_node_goes_on_elsewhere(site: Site) -> None:
+    """The first life sees a broken GPU; what the user excluded stays excluded."""
+    broken = 'export VLLM_LAUNCH_STUB_FAIL="raise:uncorrectable ECC error"'
+    setup = json.dumps([f"[[ ${{SLURM_RESTART_COUNT:-0}} != 0 ]] || {broken}"])
+    kept = site.slurm.spec.node_names[-1]
+    run = site.submit(
+        "elsewhere",
+        *("--engine", "stub", "--dataset", "DMSC", "--limit-items", "20", "--num-tasks", "1"),
+        *("--set", f"resources.setup={setup}", "--set", f"resources.extra_sbatch.exclude={kept}"),
+    )
+    site.wait(run, STUB_WAIT_S)
+    summary = json.loads((site.published(run) / "inference_summary.json").read_text())
+    assert [(step["class"], step["action"]) for step in summary["ladder"]] == [("device_fault", "elsewhere")]
+    first, second = (each["slurm"]["SLURM_JOB_NODELIST"] for each in attempts(run))
+    assert first != second, site.log(run)
+    assert run.excluded(1, 0).read_text() == f"{first}\n"
+    job = next(row["job_id"] for row in read_journal(run.submission(1).jobs) if "job_id" in row)
+    told = site.slurm.scontrol("show", "job", f"{job}_0")
+    (excluded,) = re.findall(r"ExcNodeList=(\S+)", told)
+    assert set(site.slurm.scontrol("show", "hostnames", excluded).split()) == {first, kept}
+
+
+def test_two_attempts_on_bad_nodes_are_the_last(slurm_with_slurmdbd: PrivateSlurm, tmp_path: Path) -> None:
+    """Two nodes, both bad: the second attempt without a commit is the last."""
+    make_tiny_llama(tmp_path / "model")
+    site = Site(slurm_with_slurmdbd, tmp_path, tmp_path / "model")
+    run = site.submit(
+        "nowhere",
+        *("--engine", "stub", "--dataset", "DMSC", "--limit-items", "20", "--num-tasks", "1"),
+        extra={"VLLM_LAUNCH_STUB_FAIL": "raise:uncorrectable ECC error"},
+    )
+    site.wait(run, STUB_WAIT_S)
+    found = [read_json(run.attempt(1, 0, number).ended) or {} for number in range(2)]
+    assert [each["code"] for each in found] == [75, 1]
+    assert found[1]["failure"]["class"] == "no_progress"
+    assert len(attempts(run)) == 2

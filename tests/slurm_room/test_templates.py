@@ -157,3 +157,26 @@ def test_without_an_array_nothing_starts(shell: Shell) -> None:
     code, said = shell.run("0", setup=("unset SLURM_ARRAY_TASK_ID",))
     assert code != 0 and "this is a task of an array: send it with sbatch" in said
     assert not (shell.place / "said").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "updates", "told"),
+    [
+        (4, ["update JobId=12_1 ExcNodeList=n7,n8,bad[1-2]"], "not again on n7,n8,bad[1-2]"),
+        (3, [], "not excluded: n7,n8, for the partition has 3 nodes"),
+    ],
+)
+def test_nodes_that_the_task_left_are_excluded(
+    shell: Shell, num_nodes: int, updates: list[str], told: str
+) -> None:
+    setup = (
+        'scontrol() { (IFS=\' \'; echo "$*" >>asked); [[ $1 != show ]] || echo "TotalNodes=$N $bad"; }',
+        "squeue() { echo 'RUNNING|None'; }",
+        f"N={num_nodes} SLURM_JOB_PARTITION=gpu bad='ExcNodeList=bad[1-2]'",
+        "command -p mkdir -p demo/tasks/1/4; printf 'n7\\nn8\\n' >demo/tasks/1/4/exclude",
+    )
+    code, said = shell.run("75", setup=setup)
+    assert code == 75 and f"12_1: {told}" in said
+    asked = shell.read("asked").splitlines()
+    assert asked[0] == "requeue 12_1"
+    assert [line for line in asked if line.startswith("update")] == updates

@@ -22,6 +22,7 @@ def build_run(
     engine: dict[str, Any] | None = None,
     resources: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
+    prompt: dict[str, Any] | None = None,
 ) -> RunPaths:
     """A run of the stub engine with submission 1 opened; `root` also gets its scenario and checkpoint."""
     scenario = write_scenario(root / "scenario", num_users, items_per_user)
@@ -30,7 +31,7 @@ def build_run(
         {
             "model": {"checkpoint": checkpoint, "engine": "stub", **(model or {})},
             "data": {"scenario_path": scenario},
-            "prompt": {"language": "en"},
+            "prompt": {"language": "en", **(prompt or {})},
             "sampling": {"num_samples": 2, "max_tokens": 16},
             "engine": {"max_model_len": MAX_MODEL_LEN, **(engine or {})},
             "resources": {"num_tasks": num_tasks, "scratch_dir": root / "scratch", **(resources or {})},

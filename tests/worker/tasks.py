@@ -36,9 +36,9 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 30) -> tuple[int, 
     return process.returncode, errors
 
 
-def run_task(run: RunPaths, task: int = 0, **environment: str) -> tuple[int, str]:
+def run_task(run: RunPaths, task: int = 0, timeout_s: float = 30, **environment: str) -> tuple[int, str]:
     """Runs a task to its end: exit code and stderr."""
-    return finish(start_task(run, task, **environment))
+    return finish(start_task(run, task, **environment), timeout_s)
 
 
 def ended(run: RunPaths, task: int = 0, attempt: int = 0) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def wait_for_phase(run: RunPaths, phase: str, task: int = 0, attempt: int = 0) -
     wait_until(lambda: any(event["phase"] == phase for event in events(run, "phase", task, attempt)), phase)
 
 
-def num_committed(run: RunPaths, task: int = 0, attempt: int = 0, slot: int = 0) -> int:
+def num_committed(run: RunPaths, task: int = 0, attempt: int = 0, slot: int = 0, start: int = 0) -> int:
     """Items in the commits of an engine start."""
-    commits = run.attempt(1, task, attempt).engine(slot, 0).commits
+    commits = run.attempt(1, task, attempt).engine(slot, start).commits
     return sum(len(line["items"]) for line in read_journal(commits))
 
 

@@ -1,5 +1,6 @@
 """The reader claims what its engine can work on, and leaves the rest to others."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import ClaimBook, Held, Owner, survey_claims
+from launch.rundir.claims import EMPTY_CLAIM_S, ClaimBook, Held, Owner, survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlannedUser
@@ -167,3 +168,29 @@ def test_an_engine_with_room_has_the_reader_look_again(
     assert reader.take(wait=False) is None
     wait_until_ready(reader, 92)
     reader.close()
+
+
+def test_a_claim_whose_writer_was_killed_is_waited_for(run: RunPaths) -> None:
+    """The first claim on a chunk is empty: its writer was killed between making and writing it."""
+    chunk = read_chunks(run.submission(1))[0]
+    claim = run.submission(1).claim(chunk.number, 1)
+    claim.touch()
+    almost = time.time() - EMPTY_CLAIM_S + 2
+    os.utime(claim, (almost, almost))
+    reader = open_reader(run)
+    reader.read_ahead(1000)
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request.number)
+    assert sorted(taken) == list(range(92))
+    assert set(taken[-len(chunk.items) :]) == set(chunk.items)
+
+
+def test_a_reader_that_waits_for_a_claim_can_be_stopped(run: RunPaths) -> None:
+    for chunk in read_chunks(run.submission(1)):
+        run.submission(1).claim(chunk.number, 1).touch()
+    reader = open_reader(run)
+    started = time.monotonic()
+    reader.close()
+    assert reader.take(wait=True) is None
+    assert time.monotonic() - started < 2

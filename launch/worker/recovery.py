@@ -1,0 +1,97 @@
+"""The ladder of one attempt at work: what each slot was given so far, and what its next start gets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from launch.config.schema import RunConfig
+from launch.rundir.journal import read_json
+from launch.rundir.layout import AttemptPaths
+from launch.worker.attempt_record import Events
+from launch.worker.caution import Caution, read_flight
+from launch.worker.diagnosis import STUCK, diagnose
+from launch.worker.ladder import Action, Fall, Step, changed, next_step
+from launch.worker.outcome import failure_of, has_lines
+from launch.worker.slots import Slot
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Steps taken by slot, in order. `can_move`: Slurm can start this task again on another node.
+
+    `open_slot` starts the engine process of a slot.
+    """
+
+    config: RunConfig
+    paths: AttemptPaths
+    events: Events
+    open_slot: Callable[[Slot], None]
+    on_cpu: bool
+    can_move: bool = False
+    _taken: dict[int, list[Step]] = field(default_factory=dict)
+
+    def decide(self, slot: Slot) -> Step | None:
+        """Takes the next step for a slot that has ended, if it failed and there is one; tells it."""
+        failure = None if slot.end is None else failure_of(slot.end)
+        if slot.end is None or failure is None:
+            return None
+        step = self._step(slot, failure)
+        if step is not None:
+            slot.end = replace(slot.end, step=step)
+            self._taken.setdefault(slot.number, []).append(step)
+            self.events.add("ladder", slot=slot.number, start=slot.start, **step.as_row())
+        return step
+
+    def _step(self, slot: Slot, failure: Mapping[str, Any]) -> Step | None:
+        assert slot.end is not None
+        if failure["class"] == STUCK:
+            return Step(STUCK, Action.ELSEWHERE) if self.can_move else None
+        diagnosis = diagnose(slot.end, failure)
+        if diagnosis is None:
+            return None
+        fall = Fall(
+            diagnosis=diagnosis,
+            engine=self.config_of(slot.number).engine,
+            kind=self.config.model.engine,
+            floor_tokens=self.config.max_prompt_tokens + self.config.sampling.max_tokens,
+            ran=slot.has_run,
+            on_cpu=self.on_cpu,
+            can_move=self.can_move,
+            gpus_asked=self.config.gpus_per_task,
+            as_run=_as_run(slot.paths.engine_json),
+            flight=read_flight(slot.paths),
+            committed=has_lines(slot.paths.commits),
+            taken=tuple(self._taken.get(slot.number, ())),
+        )
+        return next_step(fall)
+
+    def next_start(self, slot: Slot) -> Slot:
+        """The slot's next start, not opened yet: new files, the same GPUs."""
+        start = slot.start + 1
+        following = Slot(slot.number, start, slot.gpus, self.paths.engine(slot.number, start), slot.limits)
+        following.changes = self._changes(slot.number)
+        following.caution = self._caution(slot.number)
+        return following
+
+    def config_of(self, slot: int) -> RunConfig:
+        """The configuration with what the ladder changed for a slot."""
+        engine = changed(self.config.engine, self._changes(slot))
+        return self.config.model_copy(update={"engine": engine})
+
+    def _changes(self, slot: int) -> dict[str, Any]:
+        steps = self._taken.get(slot, ())
+        return {step.setting: step.after for step in steps if step.setting and step.action is Action.SHRINK}
+
+    def _caution(self, slot: int) -> Caution | None:
+        """How carefully the next start runs: as the last step says, with all items given up so far."""
+        steps = self._taken.get(slot, ())
+        poison = tuple(step.after for step in steps if step.action is Action.FAIL_ITEM)
+        group = steps[-1].after if steps and steps[-1].action is Action.BISECT else None
+        return Caution(group, poison) if poison or group else None
+
+
+def _as_run(engine_json: Path) -> Mapping[str, Any]:
+    facts = read_json(engine_json) or {}
+    settings = facts.get("settings")
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,100 @@
+"""The ladder and the watchdogs under real vLLM on a CPU: a task that comes back by itself."""
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launch.rundir.journal import read_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.progress import survey_settled
+from launch.worker.engines.shield import is_alive
+from tests.models import make_tiny_llama
+from tests.worker.build_run import build_run
+from tests.worker.tasks import events, finish, processes_with, start_task, wait_until
+
+pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
+TASK_S = 200
+CPU = {"CUDA_VISIBLE_DEVICES": ""}
+VLLM = {"engine": "vllm", "dtype": "float32"}
+QUICK = {"enforce_eager": True, "max_num_seqs": 8}
+
+
+def core_of(run: RunPaths, start: int = 0) -> psutil.Process | None:
+    """vLLM's engine core below the engine process of a start, once there is one."""
+    about = read_json(run.attempt(1, 0, 0).attempt_json) or {"slots": []}
+    if len(about["slots"]) <= start:
+        return None
+    children = psutil.Process(about["slots"][start]["pid"]).children()
+    return next((child for child in children if is_core(child)), None)
+
+
+def is_core(process: psutil.Process) -> bool:
+    """Whether a child of an engine process is vLLM's core, which is spawned and then names itself."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+    except psutil.NoSuchProcess:  # a zombie, too
+        return False
+
+
+def wait_for_core(run: RunPaths) -> psutil.Process:
+    """The engine core of the first start, as soon as it is there."""
+    wait_until(lambda: core_of(run) is not None, "an engine core", 60)
+    core = core_of(run)
+    assert core is not None
+    return core
+
+
+def steps(run: RunPaths) -> list[tuple[str, str]]:
+    """Class and action of every step."""
+    return [(each["class"], each["action"]) for each in events(run, "ladder")]
+
+
+def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
+    # 16 layers of 8 KV heads in float32: 32 KiB a token, so the 1 GiB of a CPU holds half of 65,536 tokens.
+    shape = {"num_layers": 16, "num_kv_heads": 8, "max_position_embeddings": 131072}
+    model = make_tiny_llama(tmp_path / "m", **shape)
+    run = build_run(
+        tmp_path,
+        num_users=1,
+        engine={**QUICK, "max_model_len": 65536},
+        model={**VLLM, "checkpoint": model},
+        prompt={"max_prompt_tokens": 512},
+    )
+    code, errors = finish(start_task(run, **CPU), TASK_S)
+    assert (code, errors) == (0, "")
+    (step,) = events(run, "ladder")
+    assert (step["class"], step["setting"], step["from"]) == ("kv_cache_too_small", "max_model_len", 65536)
+    assert 32000 < step["to"] <= 32768
+    facts = read_json(run.attempt(1, 0, 0).engine(0, 1).engine_json)
+    assert facts is not None and facts["settings"]["max_model_len"] == step["to"]
+    assert survey_settled(run).num_done == 3
+
+
+def test_an_engine_core_that_is_killed_is_started_again(tmp_path: Path):
+    run = build_run(tmp_path, num_users=10, items_per_user=20, engine=QUICK, model=VLLM)
+    process = start_task(run, **CPU)
+    wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
+    wait_for_core(run).kill()
+    code, errors = finish(process, TASK_S)
+    assert (code, errors) == (0, "")
+    assert [action for _, action in steps(run)] == ["restart"]
+    assert survey_settled(run).num_done == 200
+    assert processes_with(str(run.root)) == []
+
+
+def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
+    engine = {**QUICK, "progress_timeout_s": 8}
+    run = build_run(tmp_path, num_users=10, items_per_user=20, engine=engine, model=VLLM)
+    process = start_task(run, **CPU)
+    wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
+    core = wait_for_core(run)
+    core.send_signal(signal.SIGSTOP)
+    wait_until(lambda: len(events(run, "ladder")) == 1, "the watchdog", 20)
+    wait_until(lambda: not is_alive(core), "the end of the core", 10)
+    code, errors = finish(process, TASK_S)
+    assert (code, errors) == (0, "")
+    assert steps(run) == [("progress_timeout", "restart")]
+    assert survey_settled(run).num_done == 200
+    assert processes_with(str(run.root)) == []
