@@ -1,8 +1,9 @@
 """A deterministic engine for tests: its text depends on item and settings alone, and says what it is.
 
-Two environment variables make it slow or make it fail: VLLM_LAUNCH_STUB_SECONDS_PER_ITEM (a number) and
+Environment variables make it slow or make it fail: VLLM_LAUNCH_STUB_SECONDS_PER_ITEM (a number) and
 VLLM_LAUNCH_STUB_FAIL, a comma-separated list of `start` (it does not open), `task:<n>` (the same, in task n),
-`key:<item key>` (this item is refused) and `step:<n>` (its n-th step raises).
+`key:<item key>` (this item is refused) and `step:<n>` (its n-th step raises). VLLM_LAUNCH_STUB_TRACE names a
+file that gets a line for every item generated, so that what a kill loses is counted, too.
 """
 
 import os
@@ -11,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 
 from launch.config.schema import EngineKind
 from launch.errors import EngineError
@@ -32,10 +34,17 @@ WORDS = (
 class StubEngine:
     """Returns one item per step, in the order of arrival."""
 
-    def __init__(self, setup: EngineSetup, failures: frozenset[str], seconds_per_item: float) -> None:
+    def __init__(
+        self,
+        setup: EngineSetup,
+        failures: frozenset[str],
+        seconds_per_item: float,
+        trace: Path | None = None,
+    ) -> None:
         self._setup = setup
         self._failures = failures
         self._seconds_per_item = seconds_per_item
+        self._trace = trace
         self._waiting: deque[Request] = deque()
         self._num_steps = 0
         self.num_aborted = 0
@@ -81,6 +90,9 @@ class StubEngine:
         self._waiting.clear()
 
     def _generate(self, request: Request) -> Generation:
+        if self._trace is not None:
+            with self._trace.open("ab", buffering=0) as lines:
+                lines.write(f"{os.getpid()} {request.key}\n".encode())
         num_samples = self._setup.sampling.samples_per_item
         written = [self._write(request, index) for index in range(num_samples)]
         return Generation(
@@ -116,4 +128,6 @@ def open_stub(setup: EngineSetup, environment: Mapping[str, str] = os.environ) -
     task = environment.get(TASK_VARIABLE, environment.get("SLURM_ARRAY_TASK_ID", ""))
     if failures & {"start", f"task:{task}"}:
         raise RuntimeError("the stub was told to fail at start")
-    return StubEngine(setup, failures, float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0")))
+    trace = environment.get("VLLM_LAUNCH_STUB_TRACE")
+    seconds_per_item = float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0"))
+    return StubEngine(setup, failures, seconds_per_item, Path(trace) if trace else None)
