@@ -22,6 +22,10 @@ from launch.rundir.journal import read_json, storage_errors, write_all
 from launch.rundir.layout import RunPaths
 
 
+class MergeBusyError(RunError):
+    """Another merge holds the run, or may: a lost node's claim is told from a living one after 15 minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Merger:
     """A merging process; `started` in seconds since the epoch tells it from another of the same pid."""
@@ -32,7 +36,7 @@ class Merger:
 
 
 class MergeClaim:
-    """Held while the context is entered. RunError when a living merge holds the run."""
+    """Held while the context is entered. MergeBusyError when a living merge holds the run."""
 
     def __init__(self, run: RunPaths) -> None:
         self._directory = run.merge
@@ -125,5 +129,5 @@ def _may_live(holder: Merger) -> bool:
         return False
 
 
-def _busy(directory: Path, who: str) -> RunError:
-    return RunError(f"{directory.parent}: another merge is at work, {who}. Wait for it to end.")
+def _busy(directory: Path, who: str) -> MergeBusyError:
+    return MergeBusyError(f"{directory.parent}: another merge is at work, {who}. Wait for it to end.")
