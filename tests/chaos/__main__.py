@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="In all, the same number of each kind.")
+    parser.add_argument("--kills", type=int, default=200, help="In all, 8 %% of each kind but merges.")
     parser.add_argument("--part-seconds", type=float, default=520, help="A part takes no longer.")
     parser.add_argument("--out", type=Path, required=True, help="Where part-<k>.json are written.")
     parser.add_argument("--seed", type=int, default=1)
@@ -65,9 +66,10 @@ def _counts(asked: argparse.Namespace) -> Counter[Kind]:
 
 
 def _left(asked: argparse.Namespace) -> Counter[Kind]:
-    """Kills that are still to be made; of each kind the same."""
-    each, done = -(-asked.kills // len(Kind)), _counts(asked)
-    return Counter({kind: max(0, each - done[kind]) for kind in Kind})
+    """Kills that are still to be made: 8 % of each kind that hits a task, 18 % of each kind of merge."""
+    done = _counts(asked)
+    shares = {kind: 0.08 if kind.hits_a_task else 0.18 for kind in Kind}
+    return Counter({kind: max(0, ceil(asked.kills * shares[kind]) - done[kind]) for kind in Kind})
 
 
 def _run_one(asked: argparse.Namespace) -> int:

@@ -74,18 +74,21 @@ class Field:
         """A line for every item that any engine of a run generated."""
         return self.home / f"{name}.trace"
 
-    def submit(self, name: str) -> None:
-        """Sends a run of four tasks, each on a node of its own, two in either partition."""
-        pace = {
+    def pace(self, name: str) -> dict[str, str]:
+        """What a run's engines find in their environment, whoever sends them."""
+        return {
             "VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": str(SECONDS_PER_ITEM),
             "VLLM_LAUNCH_STUB_TRACE": str(self.trace(name)),
         }
+
+    def submit(self, name: str) -> None:
+        """Sends a run of four tasks, each on a node of its own, two in either partition."""
         self._submit(
             name,
             *("--cluster", "slurm", "--num-tasks", str(NUM_TASKS), "--cpus-per-task", "1", "--time", "10"),
             *("--partition", f"{REQUEUED},{CANCELLED}", "--set", "resources.merge.partition=cpu"),
             *("--set", "resources.merge.mem=null", "--set", "resources.merge.cpus_per_task=1"),
-            extra=pace,
+            extra=self.pace(name),
         )
 
     def generate_reference(self) -> Path:

@@ -22,12 +22,12 @@ from tests.chaos.kinds import Kind
 from tests.models import make_tiny_llama
 from tests.slurm.private_slurm import PrivateSlurm
 
-RESERVE_S = 140.0  # for the run that is under way to be published and checked
+RESERVE_S = 100.0  # for the run that is under way to be published and checked
 LEAST_S = 30.0
 
 
 def run_part(home: Path, seed: str, wanted: Mapping[Kind, int], part_s: float) -> dict[str, Any]:
-    """The record of a part. It begins no new run and kills nothing in its last 140 s."""
+    """The record of a part. It begins no new run and kills nothing in its last 100 s."""
     started = time.monotonic()
     left, outcomes = Counter(wanted), []
     write_scenario(home)
