@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from launch.collect.manifest import MANIFEST, read_published
+from launch.collect.manifest import MANIFEST
 from launch.collect.verify import verify_published
 from launch.errors import LaunchError
 from launch.rundir.layout import RunPaths
@@ -111,9 +111,3 @@ class PublicationWatch:
         except FileNotFoundError:
             return None
         return entry.st_ino, entry.st_mtime_ns
-
-
-def manifest_time(published: Path) -> str | None:
-    """When what is in place was published; None when nothing is."""
-    manifest = read_published(published)
-    return None if manifest is None else manifest.published
