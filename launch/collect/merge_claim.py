@@ -26,6 +26,10 @@ from launch.slurm.liveness import Life, judge_life
 from launch.slurm.shared_queue import has_squeue, share_answer
 
 
+class MergeBusyError(RunError):
+    """Another merge holds the run, or may: a lost node's claim is told from a living one after 15 minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Merger:
     """A merging process; `started` in seconds since the epoch tells it from another of the same pid.
@@ -41,7 +45,7 @@ class Merger:
 
 
 class MergeClaim:
-    """Held while the context is entered. RunError when a living merge holds the run.
+    """Held while the context is entered. MergeBusyError when a living merge holds the run.
 
     A merge of which nobody can tell whether it lives counts as living, unless it is to be assumed dead.
     """
@@ -173,5 +177,5 @@ def _may_live(holder: Merger) -> bool:
         return False
 
 
-def _busy(directory: Path, who: str) -> RunError:
-    return RunError(f"{directory.parent}: another merge is at work, {who}. Wait for it to end.")
+def _busy(directory: Path, who: str) -> MergeBusyError:
+    return MergeBusyError(f"{directory.parent}: another merge is at work, {who}. Wait for it to end.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, list_starts
+from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
 from launch.worker.ladder import Action
 from launch.worker.slot_record import SlotEnd
@@ -79,18 +80,30 @@ def _ended_how(returncode: int) -> str:
 def stop_without_progress(outcome: Outcome, run: RunPaths, at: EngineStart, num_slots: int) -> Outcome:
     """The outcome, or a stop when this attempt and the one before it ran an engine and committed nothing.
 
-    A task that is told to continue and never gets anywhere would be requeued for ever.
+    A task that is told to continue and never gets anywhere would be requeued for ever. An attempt that was
+    taken away before its time was up does not count: two preemptions say nothing about the time it has.
     """
     if outcome.code is not ExitCode.CONTINUE or at.attempt == 0:
         return outcome
     last_two = (replace(at, attempt=at.attempt - 1), at)
     if not all(_ran_in_vain(run, one, num_slots) for one in last_two):
         return outcome
+    if any(_was_taken_away(run, one, is_over=one is not at) for one in last_two):
+        return outcome
     message = (
         f"attempts {at.attempt - 1} and {at.attempt} ended without a committed item: a task has too little"
         " time for one. Give it more (resources.time), or look at the engine's log"
     )
     return Outcome(ExitCode.BUG, "no_progress", {"class": "no_progress", "message": message})
+
+
+def _was_taken_away(run: RunPaths, at: EngineStart, *, is_over: bool) -> bool:
+    """Whether it was told to stop, or died without a word, and had not heard that its time ends (USR2)."""
+    paths = run.attempt(at.submission, at.task, at.attempt)
+    heard = {event["name"] for event in read_journal(paths.events) if event["event"] == "signal"}
+    if not heard:
+        return is_over and not paths.ended.exists()
+    return signal.SIGUSR2.name not in heard
 
 
 def _ran_in_vain(run: RunPaths, at: EngineStart, num_slots: int) -> bool:

@@ -21,10 +21,13 @@ def adopt_orphans() -> None:
 
 
 def tie_to_parent(parent: int) -> bool:
-    """HUP reaches this process when its parent dies; False when process `parent` is gone already."""
+    """HUP reaches this process when its parent dies; False when process `parent` is gone already.
+
+    `parent` may be further up: where the Python is a wrapper script it is the wrapper whose death is heard.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be born with HUP ignored
     _prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
-    return os.getppid() == parent
+    return os.getppid() == parent or parent in [above.pid for above in psutil.Process().parents()]
 
 
 def has_exited(pid: int) -> bool:

@@ -14,7 +14,7 @@ TERM_TIME_S = 20.0
 INTERRUPT_TIME_S = 8.0
 """After INT: a person pressed Ctrl-C and waits. Nothing may be left 15 s later."""
 PARENT_GONE_TIME_S = 5.0
-"""After HUP: the driver on this machine died (tie_to_parent). Nothing of its may be left 10 s later."""
+"""After HUP: the driver or the batch shell died (tie_to_parent). Nothing of its may be left 10 s later."""
 STOP_TIMES_S = {signal.SIGINT: INTERRUPT_TIME_S, signal.SIGHUP: PARENT_GONE_TIME_S}
 SAME_ORDER_S = 3.0
 """scancel reaches a task twice: from Slurm, and forwarded by the batch shell."""

@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from launch.collect.manifest import read_published
 from launch.collect.merge import merge
 from launch.collect.merge_claim import MergeClaim
 from launch.errors import RunError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
-from tests.collect.builders import make_generations, write_results
+from tests.collect.builders import make_generations, published, write_results
 
 LONG_AGO_S = 16 * 60
 
@@ -35,6 +36,20 @@ def test_a_living_merge_is_waited_for(run: RunPaths) -> None:
     ):
         merge(run)
     assert merge(run).is_new
+
+
+def test_a_merge_job_waits_for_a_merge_by_hand_and_publishes_what_that_one_did_not_see(run: RunPaths) -> None:
+    """Nobody repeats a merge job: refused, it would leave a run whole and never published."""
+    write_results(run, make_generations(run))
+    words = [sys.executable, "-m", "launch.cli.app", "merge", str(run.root), "--after", "1"]
+    with MergeClaim(run):
+        job = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        assert job.stderr is not None
+        assert "waits, because" in next(line for line in job.stderr if "another merge is at work" in line)
+        assert job.poll() is None
+        assert not published(run).exists()
+    assert job.communicate(timeout=60) and job.returncode == 0
+    assert read_published(published(run)) is not None
 
 
 def test_a_merge_on_another_host_lives_while_it_beats(run: RunPaths) -> None:

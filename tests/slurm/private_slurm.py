@@ -25,6 +25,8 @@ ENDED_STATES = frozenset(
     "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
 )
 START_TIMEOUT_S = 20.0
+IDLE = frozenset({"idle"})
+IN_SERVICE = IDLE | {"mix", "alloc", "comp"}
 
 
 class Row(NamedTuple):
@@ -95,6 +97,10 @@ class PrivateSlurm:
             raise AssertionError(f"{what}\n{self.logs()}")
         return done.stdout
 
+    def try_run(self, *argv: str) -> bool:
+        """Whether a Slurm command succeeds."""
+        return self._run(*argv).returncode == 0
+
     def sbatch(self, script: str, *options: str, cwd: Path) -> str:
         """Submit a script's text from cwd; the job id."""
         return self.run("sbatch", "--parsable", *options, cwd=cwd, script=script).strip()
@@ -137,11 +143,16 @@ class PrivateSlurm:
         self._daemons.end(f"slurmd.{node}")
         end_processes(self.conf, node)
 
-    def start_node(self, node: str) -> None:
-        """Bring a node back after kill_node(); returns when the controller sees it idle."""
+    def start_node(self, node: str, *, wait_idle: bool = True) -> None:
+        """Bring a node back after kill_node(); returns when the controller sees it idle.
+
+        Without wait_idle when it may take jobs: one that waits for it may have begun already.
+        """
+        wanted = IDLE if wait_idle else IN_SERVICE
         self._start_slurmd(node)
-        self._daemons.wait_until(lambda: self._resume(node), f"node {node} does not come back")
-        self._wait_idle([node])
+        self._daemons.wait_until(lambda: self._resume(node, wanted), f"node {node} does not come back")
+        if wait_idle:
+            self._wait_idle([node])
 
     def logs(self, num_lines: int = 30) -> str:
         """The last lines of every daemon's log, for an assertion's message."""
@@ -165,10 +176,10 @@ class PrivateSlurm:
     def _start_slurmd(self, node: str) -> None:
         self._daemons.start(f"slurmd.{node}", "slurmd", "-D", "-N", node)
 
-    def _resume(self, node: str) -> bool:
+    def _resume(self, node: str, wanted: frozenset[str]) -> bool:
         """A node that was never down is "resumed" already: scontrol then refuses."""
         self._run("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        return self._states([node]) == {node: "idle"}
+        return self._states([node]).get(node) in wanted
 
     def _wait_idle(self, nodes: Sequence[str]) -> None:
         idle = dict.fromkeys(nodes, "idle")

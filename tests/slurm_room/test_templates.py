@@ -106,9 +106,10 @@ def test_a_task_that_was_killed_is_told_in_the_log(shell: Shell) -> None:
 
 
 def test_the_task_gets_run_submission_and_number_as_they_are(shell: Shell) -> None:
-    assert shell.run("0")[0] == 0
+    job = shell.start("0")
+    assert end(job)[0] == 0
     expected = ["-m", "launch.worker", str(shell.place / "demo"), "--submission", "1", "--task", "4"]
-    assert json.loads(shell.read("said")) == expected
+    assert json.loads(shell.read("said")) == [*expected, "--tied", str(job.pid)]
 
 
 def test_the_merge_job_gets_the_run_as_it_is_and_becomes_merge(shell: Shell) -> None:

@@ -1,11 +1,13 @@
 """How a task ends, from how its slots ended."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, open_attempt
+from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
 from launch.worker.outcome import Outcome, judge, stop_without_progress
 from launch.worker.slot_record import SlotEnd
@@ -63,6 +65,7 @@ def make_attempts(run: RunPaths, *commits: bytes | None) -> EngineStart:
             paths.engine(0, 0).log.touch()
             paths.engine(0, 0).results.touch()
             paths.engine(0, 0).commits.write_bytes(content)
+            write_json(paths.ended, {"code": 75})
     return EngineStart(1, 0, number, 0, 0)
 
 
@@ -81,6 +84,30 @@ def test_two_attempts_without_a_commit_stop(tmp_path: Path, commits: list[bytes 
     run = RunPaths(tmp_path)
     outcome = stop_without_progress(CONTINUE, run, make_attempts(run, *commits), num_slots=1)
     assert outcome.code == code
+
+
+@pytest.mark.parametrize(
+    ("heard", "reason"),
+    [
+        ((["SIGUSR2"], ["SIGUSR2", "SIGTERM"]), "no_progress"),
+        ((["SIGUSR2"], ["SIGTERM"]), "drained"),  # preempted, requeued or cancelled: no lack of time
+        ((["SIGTERM"], ["SIGUSR2"]), "drained"),
+        (([], ["SIGUSR2"]), "no_progress"),
+        ((None, ["SIGUSR2"]), "drained"),  # it was lost with its node
+    ],
+)
+def test_attempts_that_were_taken_away_do_not_count(tmp_path: Path, heard: Any, reason: str):
+    run = RunPaths(tmp_path)
+    at = make_attempts(run, b"", b"")
+    for attempt, names in enumerate(heard):
+        paths = run.attempt(1, 0, attempt)
+        if names is None:
+            paths.ended.unlink()
+        events = Journal(paths.events)
+        for name in names or []:
+            events.append({"event": "signal", "name": name})
+        events.close()
+    assert stop_without_progress(CONTINUE, run, at, num_slots=1).reason == reason
 
 
 def test_an_engine_killed_before_it_wrote_anything_ran_in_vain(tmp_path: Path):

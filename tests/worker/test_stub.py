@@ -1,5 +1,7 @@
 """The stub engine: deterministic in the item alone, marked, and made to fail on demand."""
 
+import os
+
 import pytest
 
 from launch.config.schema import EngineConfig, EngineKind
@@ -120,3 +122,11 @@ def test_special_tokens_stay_in_the_text_only_for_an_end_of_reasoning_among_them
         return keeps_special_tokens(setup, Tokenizer())
 
     assert [keeps(None), keeps("</think>"), keeps("Answer:")] == [False, True, False]
+
+
+def test_the_trace_has_a_line_for_every_item_generated(setup, tmp_path):
+    engine = open_stub(setup, {"VLLM_LAUNCH_STUB_TRACE": str(tmp_path / "trace")})
+    requests = [make_request(number, [5]) for number in (3, 1)]
+    run_all(engine, requests)
+    lines = (tmp_path / "trace").read_text().splitlines()
+    assert lines == [f"{os.getpid()} {request.key}" for request in requests]

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
+from tests.local_submit import is_alive
 from tests.worker.build_run import build_run
 from tests.worker.tasks import (
     FAKE_ENGINE,
@@ -277,3 +280,23 @@ def test_a_path_with_anything_in_it(hostile_dir: Path):
     code, errors = run_task(run)
     assert (code, errors) == (0, "")
     assert survey_settled(run).num_done == 12
+
+
+@pytest.mark.parametrize("wrapper", ["", "/bin/sh -c '\"$@\"; exit' sh"])
+def test_a_task_ends_when_the_shell_that_it_is_tied_to_is_killed(tmp_path: Path, wrapper: str):
+    """kill -9 of the batch shell ends the job for Slurm; a task that lived on would work beside the next one.
+
+    With a wrapper script for Python the task is tied to the wrapper, and the shell's death is not its end.
+    """
+    run = build_run(tmp_path, num_users=20, items_per_user=10)
+    words = f"{sys.executable} -m launch.worker '{run.root}' --submission 1 --task 0 --tied $$"
+    shell = subprocess.Popen(["/bin/bash", "-c", f"{wrapper} {words} & wait"], env={**os.environ, **SLOW})
+    wait_for_phase(run, "generating")
+    below = psutil.Process(shell.pid).children(recursive=True)
+    shell.kill()
+    shell.wait()
+    if wrapper:
+        below[0].kill()
+    wait_until(lambda: not any(map(is_alive, below)), "the task and its engine are gone", 10.0)
+    assert (ended(run)["code"], ended(run)["reason"]) == (75, "drained")
+    assert events(run, "signal")[0]["name"] == "SIGHUP"

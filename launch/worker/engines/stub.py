@@ -1,8 +1,9 @@
 """A deterministic engine for tests: its text depends on item and settings alone, and says what it is.
 
-Two environment variables make it slow or make it fail: VLLM_LAUNCH_STUB_SECONDS_PER_ITEM (a number) and
+Environment variables make it slow or make it fail: VLLM_LAUNCH_STUB_SECONDS_PER_ITEM (a number) and
 VLLM_LAUNCH_STUB_FAIL, a comma-separated list of words; one that ends in `@<n>` counts in the n-th start of a
-slot alone (the first is 0).
+slot alone (the first is 0). VLLM_LAUNCH_STUB_TRACE names a file that gets a line for every item generated, so
+that what a kill loses is counted, too.
 
     start, task:<n>               it does not open; it does not in task n
     key:<item key>                this item is refused
@@ -23,6 +24,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from launch.config.schema import EngineKind
@@ -47,10 +49,17 @@ WORDS = (
 class StubEngine:
     """Returns one item per step, in the order of arrival."""
 
-    def __init__(self, setup: EngineSetup, failures: frozenset[str], seconds_per_item: float) -> None:
+    def __init__(
+        self,
+        setup: EngineSetup,
+        failures: frozenset[str],
+        seconds_per_item: float,
+        trace: Path | None = None,
+    ) -> None:
         self._setup = setup
         self._failures = failures
         self._seconds_per_item = seconds_per_item
+        self._trace = trace
         self._waiting: deque[Request] = deque()
         self._num_steps = 0
         self.num_aborted = 0
@@ -111,6 +120,9 @@ class StubEngine:
             raise EngineDied("the stub was told to die of this item")
 
     def _generate(self, request: Request) -> Generation:
+        if self._trace is not None:
+            with self._trace.open("ab", buffering=0) as lines:
+                lines.write(f"{os.getpid()} {request.key}\n".encode())
         num_samples = self._setup.sampling.samples_per_item
         written = [self._write(request, index) for index in range(num_samples)]
         return Generation(
@@ -148,7 +160,9 @@ def open_stub(setup: EngineSetup, environment: Mapping[str, str] = os.environ) -
     if failures & {"start", f"task:{task}"}:
         raise RuntimeError("the stub was told to fail at start")
     _fail_at_start(setup, failures)
-    return StubEngine(setup, failures, float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0")))
+    trace = environment.get("VLLM_LAUNCH_STUB_TRACE")
+    seconds_per_item = float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0"))
+    return StubEngine(setup, failures, seconds_per_item, Path(trace) if trace else None)
 
 
 def _words(environment: Mapping[str, str]) -> Iterator[str]:
