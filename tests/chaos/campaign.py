@@ -12,7 +12,8 @@ import psutil
 
 from tests.chaos.checks import PublicationWatch, check_publication, num_missing
 from tests.chaos.field import ITEMS_PER_KILL, NUM_ITEMS, Field
-from tests.chaos.kinds import Fire, Kind, strike
+from tests.chaos.kinds import Kind, strike
+from tests.chaos.victims import Fire
 from tests.slurm.processes import list_processes
 
 POLL_S = 0.1
