@@ -19,6 +19,7 @@ TASK_S = 200
 CPU = {"CUDA_VISIBLE_DEVICES": ""}
 VLLM = {"engine": "vllm", "dtype": "float32"}
 QUICK = {"enforce_eager": True, "max_num_seqs": 8}
+LONG = {**QUICK, "max_num_seqs": 2}  # eight at a time had generated 200 items 2 s after the first was written
 
 
 def core_of(run: RunPaths, start: int = 0) -> psutil.Process | None:
@@ -73,20 +74,20 @@ def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
 
 
 def test_an_engine_core_that_is_killed_is_started_again(tmp_path: Path):
-    run = build_run(tmp_path, num_users=10, items_per_user=20, engine=QUICK, model=VLLM)
+    run = build_run(tmp_path, num_users=15, items_per_user=40, engine=LONG, model=VLLM)
     process = start_task(run, **CPU)
     wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
     wait_for_core(run).kill()
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
     assert [action for _, action in steps(run)] == ["restart"]
-    assert survey_settled(run).num_done == 200
+    assert survey_settled(run).num_done == 600
     assert processes_with(str(run.root)) == []
 
 
 def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
-    engine = {**QUICK, "progress_timeout_s": 8}
-    run = build_run(tmp_path, num_users=10, items_per_user=20, engine=engine, model=VLLM)
+    engine = {**LONG, "progress_timeout_s": 8}
+    run = build_run(tmp_path, num_users=15, items_per_user=40, engine=engine, model=VLLM)
     process = start_task(run, **CPU)
     wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
     core = wait_for_core(run)
@@ -96,5 +97,5 @@ def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
     assert steps(run) == [("progress_timeout", "restart")]
-    assert survey_settled(run).num_done == 200
+    assert survey_settled(run).num_done == 600
     assert processes_with(str(run.root)) == []
