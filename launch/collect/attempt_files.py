@@ -12,6 +12,7 @@ from launch.worker.gpu_summary import summarise_gpu
 
 Interval = tuple[float, float]
 LADDER_FIELDS = ("slot", "start", "class", "action", "setting", "from", "to")
+CANARY_FIELDS = ("slot", "start", "found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,23 @@ def ladder_steps(run: RunPaths) -> list[dict[str, Any]]:
 
     `setting`, `from` and `to` are null for a step that changes none.
     """
-    steps = []
+    return _told(run, "ladder", LADDER_FIELDS)
+
+
+def canary_findings(run: RunPaths) -> list[dict[str, Any]]:
+    """What was not right with the first items of an engine, in words: where, and `found`."""
+    return _told(run, "canary", CANARY_FIELDS)
+
+
+def _told(run: RunPaths, name: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """The events of a name over all attempts, each with its submission, task and attempt."""
+    rows = []
     for each in read_attempts(run):
-        paths = run.attempt(each.submission, each.task, each.attempt)
         place = {"submission": each.submission, "task": each.task, "attempt": each.attempt}
-        for event in read_journal(paths.events):
-            if event.get("event") == "ladder":
-                steps.append(place | {name: event.get(name) for name in LADDER_FIELDS})
-    return steps
+        for event in read_journal(run.attempt(each.submission, each.task, each.attempt).events):
+            if event.get("event") == name:
+                rows.append(place | {field: event.get(field) for field in fields})
+    return rows
 
 
 def covered_s(intervals: Sequence[Interval]) -> float:

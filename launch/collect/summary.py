@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from launch.collect.attempt_files import (
+    canary_findings,
     covered_s,
     engine_facts,
     generating_intervals,
@@ -107,6 +108,7 @@ def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Pa
         "versions": record.versions,
         "engines": _engines(facts),
         "ladder": ladder_steps(sources.run),
+        "canary": canary_findings(sources.run),
         "gpu": gpu_figures(list(read_attempts(sources.run))),
         "submissions": [_submission(each) for each in submissions],
         "results": findings.as_json(),

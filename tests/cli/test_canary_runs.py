@@ -28,6 +28,9 @@ def test_a_warning_goes_on(tmp_path: Path, words: list[str]) -> None:
     assert said.code == 0, said.err
     (finding,) = found(tmp_path)
     assert finding.startswith("of the first 5 items ") and "were cut at max_tokens" in finding
+    summary = json.loads((tmp_path / "outputs" / "leaderboards" / "r" / "inference_summary.json").read_text())
+    (row,) = summary["canary"]
+    assert (row["task"], row["slot"], row["found"]) == (0, 0, finding)
 
 
 def test_a_stop_keeps_what_is_there_and_says_how_to_go_on(tmp_path: Path, words: list[str]) -> None:
