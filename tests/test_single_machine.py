@@ -78,8 +78,9 @@ def test_three_tasks_on_two_gpus_run_two_at_a_time_each_on_its_own(desk: Desk):
     together = at_once(spans)
     assert max(map(len, together)) == 2
     assert all(len(set(each)) == len(each) for each in together)
-    for about, _ in lives(desk.run("two-gpus")):
-        assert [slot["gpus"] for slot in about["slots"]] == [about["gpus"]]
+    for about, ended in lives(desk.run("two-gpus")):
+        nothing_left = ended["reason"] == "empty" and not ended["slots"]  # the two had done the third's work
+        assert nothing_left or [slot["gpus"] for slot in about["slots"]] == [about["gpus"]]
 
 
 def test_max_concurrent_is_kept_although_there_are_more_gpus(desk: Desk):

@@ -1,6 +1,7 @@
 """Checkpoints with the true shape of large models and no weights: what check-model reads, at no cost."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +29,40 @@ def make_shape(path: Path, shape: dict[str, Any]) -> None:
     (path / "config.json").write_text(json.dumps(shape))
     header: dict[str, Any] = {}
     end = 0
-    for name, size in _sizes(shape).items():
-        header[name] = {"dtype": "BF16", "shape": [size], "data_offsets": [end, end + 2 * size]}
-        end += 2 * size
+    for name, dimensions in _dimensions(shape).items():
+        size = 2 * math.prod(dimensions)
+        header[name] = {"dtype": "BF16", "shape": dimensions, "data_offsets": [end, end + size]}
+        end += size
     text = json.dumps(header).encode()
     with (path / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + end)
 
 
-def _sizes(shape: dict[str, Any]) -> dict[str, int]:
-    """Parameters by the names that transformers gives them; one vector for the biases of a layer."""
-    hidden, head_dim = shape["hidden_size"], shape["head_dim"]
-    kv = shape["num_key_value_heads"] * head_dim
+def _dimensions(shape: dict[str, Any]) -> dict[str, list[int]]:
+    """The shape of every parameter, by the names that transformers gives them."""
+    hidden, inner, head_dim = shape["hidden_size"], shape["intermediate_size"], shape["head_dim"]
+    query, kv = shape["num_attention_heads"] * head_dim, shape["num_key_value_heads"] * head_dim
     layer = {
-        "self_attn.q_proj.weight": hidden * hidden,
-        "self_attn.k_proj.weight": hidden * kv,
-        "self_attn.v_proj.weight": hidden * kv,
-        "self_attn.o_proj.weight": hidden * hidden,
-        "mlp.gate_proj.weight": hidden * shape["intermediate_size"],
-        "mlp.up_proj.weight": hidden * shape["intermediate_size"],
-        "mlp.down_proj.weight": hidden * shape["intermediate_size"],
-        "input_layernorm.weight": hidden,
-        "post_attention_layernorm.weight": hidden,
+        "self_attn.q_proj.weight": [query, hidden],
+        "self_attn.k_proj.weight": [kv, hidden],
+        "self_attn.v_proj.weight": [kv, hidden],
+        "self_attn.o_proj.weight": [hidden, query],
+        "mlp.gate_proj.weight": [inner, hidden],
+        "mlp.up_proj.weight": [inner, hidden],
+        "mlp.down_proj.weight": [hidden, inner],
+        "input_layernorm.weight": [hidden],
+        "post_attention_layernorm.weight": [hidden],
     }
     if shape["model_type"] == "qwen2":
-        layer |= {"self_attn.q_proj.bias": hidden, "self_attn.k_proj.bias": kv, "self_attn.v_proj.bias": kv}
-    whole = dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), hidden * shape["vocab_size"])
+        layer |= {
+            "self_attn.q_proj.bias": [query],
+            "self_attn.k_proj.bias": [kv],
+            "self_attn.v_proj.bias": [kv],
+        }
+    table = [shape["vocab_size"], hidden]
+    whole = {"model.embed_tokens.weight": table, "lm_head.weight": table, "model.norm.weight": [hidden]}
     layers = range(shape["num_hidden_layers"])
     return whole | {
-        f"model.layers.{number}.{name}": size for number in layers for name, size in layer.items()
+        f"model.layers.{number}.{name}": sizes for number in layers for name, sizes in layer.items()
     }

@@ -21,6 +21,7 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.rundir.submissions import Place, open_submission
+from launch.worker.caution import Caution
 from launch.worker.engine_process import work
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
@@ -73,7 +74,7 @@ def run_tasks(run: RunPaths, submission: int, kills: list[int | None]) -> None:
 def is_ended_well(run: RunPaths, at: EngineStart) -> bool:
     """Works on a task; False when the stub ended it."""
     try:
-        work(run, at, SilentChannel())  # type: ignore[arg-type]
+        work(run, at, SilentChannel(), {}, Caution())  # type: ignore[arg-type]
     except RuntimeError as error:
         if "the stub was told to fail in step" not in str(error):
             raise

@@ -23,6 +23,7 @@ from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.rundir.submissions import Place, open_submission
 from launch.worker import writer as writer_module
+from launch.worker.caution import Caution
 from launch.worker.engine_process import work
 from launch.worker.writer import ResultWriter
 from tests.local_submit import digests
@@ -104,7 +105,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     monkeypatch.setattr(os, "write", recorded_write)
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     attempt, _ = open_attempt(run, 1, 0)
-    work(run, EngineStart(1, 0, attempt, 0, 0), SilentChannel())  # type: ignore[arg-type]
+    work(run, EngineStart(1, 0, attempt, 0, 0), SilentChannel(), {}, Caution())  # type: ignore[arg-type]
     monkeypatch.undo()
     disk.cut()
     return disk
@@ -135,4 +136,4 @@ def go_on(run: RunPaths) -> None:
     """resume, and its one task."""
     open_submission(run, run_config(load_run(run), load_submission(run, 1)), Place(1001, None, 0))
     attempt, _ = open_attempt(run, 2, 0)
-    work(run, EngineStart(2, 0, attempt, 0, 0), SilentChannel())  # type: ignore[arg-type]
+    work(run, EngineStart(2, 0, attempt, 0, 0), SilentChannel(), {}, Caution())  # type: ignore[arg-type]
