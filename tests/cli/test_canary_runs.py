@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.commands import submit_words, vllm_launch
 
+pytestmark = pytest.mark.process  # whole runs
+
 
 @pytest.fixture
 def words(checkpoint: Path) -> list[str]:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.commands import PREFIX, Said, submit_words, succeed, vllm_launch
 
+pytestmark = pytest.mark.process  # whole runs
+
 
 @pytest.fixture
 def here(tmp_path: Path, checkpoint: Path) -> Path:

@@ -38,6 +38,7 @@ def test_a_living_merge_is_waited_for(run: RunPaths) -> None:
     assert merge(run).is_new
 
 
+@pytest.mark.process
 def test_a_merge_job_waits_for_a_merge_by_hand_and_publishes_what_that_one_did_not_see(run: RunPaths) -> None:
     """Nobody repeats a merge job: refused, it would leave a run whole and never published."""
     write_results(run, make_generations(run))

@@ -46,6 +46,7 @@ def test_an_adapter_is_run_by_each_engine_in_its_way(base: Path, tmp_path: Path)
     assert said(STUB, adapter) == ()
 
 
+@pytest.mark.process
 def test_merging_needs_peft(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     adapter = inspect_checkpoint(make_tiny_lora(tmp_path / "lora", base))
@@ -95,6 +96,7 @@ def test_settings_that_change_nothing_are_no_objection(base: Path, tmp_path: Pat
     assert adapter is not None and vllm_objection(adapter) is None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("weights", ["safetensors", "bin"])
 def test_whole_tensors_in_an_adapter_are_seen(base: Path, tmp_path: Path, weights: Any) -> None:
     pytest.importorskip("torch")
@@ -180,6 +182,7 @@ def test_code_of_a_known_architecture_does_not_run_and_that_is_said(base: Path, 
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("model_type", ["llama", "qwen2", "odd"])
 @pytest.mark.parametrize(
     "tokenizer_class", ["OddTokenizer", "PreTrainedTokenizerFast", "Qwen2Tokenizer", "LlamaTokenizerFast"]

@@ -81,6 +81,7 @@ def ask_from_many(run: RunPaths, num_processes: int, seconds: float) -> list[str
     return [process.communicate(timeout=60)[0].strip() for process in asking]
 
 
+@pytest.mark.process
 def test_many_processes_make_one_call(cluster: Cluster, run: RunPaths) -> None:
     cluster.write("squeue", "12_3|demo|RUNNING|None|n1|NONE", before="sleep 0.5")
     assert set(ask_from_many(run, 8, 1.5)) == {"1 None"}
@@ -136,6 +137,7 @@ def test_one_who_died_asking_is_passed_over_after_a_minute(cluster: Cluster, run
     assert not turn.exists()
 
 
+@pytest.mark.process
 def test_many_who_find_a_dead_asker_make_one_call(cluster: Cluster, run: RunPaths) -> None:
     turn = run.submission(1).asking(1)
     turn.touch()

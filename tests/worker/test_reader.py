@@ -158,6 +158,7 @@ def test_a_task_that_has_finished_looks_once_more_for_what_the_dead_have_left(
     assert len(taken) == num_items
 
 
+@pytest.mark.process
 def test_an_engine_with_room_has_the_reader_look_again(
     run: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +171,7 @@ def test_an_engine_with_room_has_the_reader_look_again(
     reader.close()
 
 
+@pytest.mark.process
 def test_a_claim_whose_writer_was_killed_is_waited_for(run: RunPaths) -> None:
     """The first claim on a chunk is empty: its writer was killed between making and writing it."""
     chunk = read_chunks(run.submission(1))[0]
