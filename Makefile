@@ -14,9 +14,10 @@ FAST := not slurm and not engine and not gpu and not process
 demo: model
 	@$(PY) -m scripts.demo
 
+# Two processes: one has all private Slurms, which mostly wait, one the engines (tests/conftest.py).
 test: model
 	@scripts/slurm_packages.sh || echo "The slurm tests will be skipped."
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 test-fast: venv
 	$(PY) -m pytest -n 3 -m "$(FAST)"

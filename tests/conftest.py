@@ -10,12 +10,14 @@ import os
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from demo.smollm2 import get_default_directory, is_complete
 
+MARKS, SKIPPED_FILES = "marks", "skipped_files"
 FLOORS = Path(__file__).with_name("floors.json")
 HOSTILE_NAME = "a b'c\"d\ne"
 
@@ -41,36 +43,64 @@ def smollm2() -> Path:
     return directory
 
 
-class Floors:
-    """Counts what passed and what was skipped, and fails the run when that is not enough."""
+@pytest.hookimpl(trylast=True)  # tests/slurm/conftest.py marks its own first
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the suite is spread over processes: one for all private Slurms, one for all engines in turn.
 
-    def __init__(self, floors: dict[str, int]) -> None:
+    A file's other tests stay together, for they share what its fixtures made.
+    """
+    for item in items:
+        group = next((name for name in ("slurm", "engine") if item.get_closest_marker(name)), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class Floors:
+    """Counts what passed and what was skipped, and fails the run when that is not enough.
+
+    With pytest-xdist the tests run in workers and their reports come to the controller, which judges. A file
+    that is skipped while it is collected is no test there: the worker names it at its end.
+    """
+
+    def __init__(self, floors: dict[str, int], worker_output: dict[str, Any] | None = None) -> None:
         self.floors = floors
         self.passed: Counter[str] = Counter()
         self.skipped: list[str] = []
+        self._worker_output = worker_output
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Count a test by its own marks: keywords also hold the names of its folders."""
+        """Notes the test's own marks: its keywords also hold the names of its folders."""
         report = yield
-        marks = {mark.name for mark in item.iter_markers()}
+        report.user_properties.append((MARKS, sorted({mark.name for mark in item.iter_markers()})))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a test by its marks."""
+        marks = dict(report.user_properties)[MARKS]
         if report.when == "call" and report.passed:
             self.passed.update(marks)
         if report.skipped and not hasattr(report, "wasxfail") and "gpu" not in marks:
             self.skipped.append(report.nodeid)
-        return report
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A whole file can be skipped while it is collected."""
         if report.skipped:
             self.skipped.append(report.nodeid)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker has ended; each has collected every file."""
+        files = getattr(node, "workeroutput", {}).get(SKIPPED_FILES, ())
+        self.skipped += [name for name in files if name not in self.skipped]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Turn a green run red; a red one keeps its own exit status."""
-        if session.exitstatus == pytest.ExitCode.OK and self.complaints():
+        if self._worker_output is not None:
+            self._worker_output[SKIPPED_FILES] = [name for name in self.skipped if "::" not in name]
+        elif session.exitstatus == pytest.ExitCode.OK and self.complaints():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -92,4 +122,5 @@ class Floors:
 def pytest_configure(config: pytest.Config) -> None:
     """Ask more of the run where CI asks for it."""
     if os.environ.get("VLLM_LAUNCH_CI") == "1":
-        config.pluginmanager.register(Floors(json.loads(FLOORS.read_text())), "vllm-launch-floors")
+        floors = Floors(json.loads(FLOORS.read_text()), getattr(config, "workeroutput", None))
+        config.pluginmanager.register(floors, "vllm-launch-floors")

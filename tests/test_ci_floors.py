@@ -32,30 +32,38 @@ pytest.skip("no Slurm", allow_module_level=True)
 """
 
 
-def run(pytester: pytest.Pytester, floor: int, **files: str) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, words: tuple[str, ...], floor: int, **files: str) -> pytest.RunResult:
     pytester.makeconftest(
         "from tests.conftest import Floors\n"
         "def pytest_configure(config):\n"
         "    config.addinivalue_line('markers', 'slurm')\n"
         "    config.addinivalue_line('markers', 'gpu')\n"
-        f"    config.pluginmanager.register(Floors({{'slurm': {floor}}}))\n"
+        f"    floors = Floors({{'slurm': {floor}}}, getattr(config, 'workeroutput', None))\n"
+        "    config.pluginmanager.register(floors)\n"
     )
     pytester.makepyfile(**files)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *words)
 
 
-def test_enough_passed_and_only_a_gpu_test_was_skipped(pytester: pytest.Pytester):
-    assert run(pytester, 1, test_it=TESTS).ret == pytest.ExitCode.OK
+@pytest.fixture(params=[(), ("-n", "2")], ids=["alone", "spread"])
+def words(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Of pytest's command line: in one process, and spread over two."""
+    found: tuple[str, ...] = request.param
+    return found
 
 
-def test_too_few_passed(pytester: pytest.Pytester):
-    result = run(pytester, 2, test_it=TESTS)
+def test_enough_passed_and_only_a_gpu_test_was_skipped(pytester: pytest.Pytester, words: tuple[str, ...]):
+    assert run(pytester, words, 1, test_it=TESTS).ret == pytest.ExitCode.OK
+
+
+def test_too_few_passed(pytester: pytest.Pytester, words: tuple[str, ...]):
+    result = run(pytester, words, 2, test_it=TESTS)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["slurm: expected at least 2 tests to pass, got 1"])
 
 
-def test_a_test_and_a_file_were_skipped(pytester: pytest.Pytester):
-    result = run(pytester, 0, test_it=TESTS, test_other=SKIPPED, test_third=SKIPPED_FILE)
+def test_a_test_and_a_file_were_skipped(pytester: pytest.Pytester, words: tuple[str, ...]):
+    result = run(pytester, words, 0, test_it=TESTS, test_other=SKIPPED, test_third=SKIPPED_FILE)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         ["test_third.py: skipped, and only*", "*test_needs_slurm: skipped, and only gpu tests may be"],

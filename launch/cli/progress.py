@@ -116,8 +116,13 @@ def task_message(run: RunPaths, submission: int, task: int, log_dir: Path) -> st
         ended = read_json(run.attempt(submission, task, attempts[-1]).ended) or {}
     failure = ended.get("failure") or {}
     log = log_dir / f"task-{task}.log"
-    said = failure.get("message") or ended.get("reason") or _last_line(log) or "it left no word"
+    said = failure.get("message") or ended.get("reason") or _without_a_word(log)
     return "\n".join([f"{said} (log: {log})", *told(failure)[1:]])
+
+
+def _without_a_word(log: Path) -> str:
+    last = _last_line(log)
+    return f"it left no word; last in its log: {last}" if last else "it left no word"
 
 
 def _last_line(log: Path) -> str:

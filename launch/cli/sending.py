@@ -21,6 +21,7 @@ from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import command_arguments, send_submission, write_jobs
 from launch.worker.driver import LocalTasks, drive, visible_gpus
+from launch.worker.outcome import ended_how
 
 UNLIMITED_ARRAY = 1_000_000
 FOLLOW_PERIOD_S = 10
@@ -209,4 +210,5 @@ def tell_failure(tasks: LocalTasks, task: int, code: int) -> None:
     """Says why a task ended with a code that is not 0."""
     if code != ExitCode.OK:
         said = task_message(tasks.run, tasks.submission, task, tasks.log_dir)
-        click.echo(f"task {task} ended with {code}: {said}", err=True)
+        how = f"ended with {code}" if code > 0 else ended_how(code)
+        click.echo(f"task {task} {how}: {said}", err=True)

@@ -10,8 +10,8 @@ from launch.errors import ExitCode
 from launch.rundir.attempts import EngineStart, list_starts
 from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
-from launch.worker.ladder import Action
 from launch.worker.slot_record import SlotEnd
+from launch.worker.steps import Action
 
 ELSEWHERE = "elsewhere"
 
@@ -64,11 +64,12 @@ def _judge_one(end: SlotEnd) -> Outcome:
 
 
 def _unexplained(end: SlotEnd) -> dict[str, str]:
-    message = f"slot {end.slot}: the engine process {_ended_how(end.returncode)} without a word: {end.log}"
+    message = f"slot {end.slot}: the engine process {ended_how(end.returncode)} without a word: {end.log}"
     return {"class": "engine_lost", "message": message}
 
 
-def _ended_how(returncode: int) -> str:
+def ended_how(returncode: int) -> str:
+    """How a process ended: `exited with 1`, `was killed by SIGKILL`."""
     if returncode >= 0:
         return f"exited with {returncode}"
     try:

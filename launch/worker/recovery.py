@@ -11,9 +11,10 @@ from launch.rundir.layout import AttemptPaths
 from launch.worker.attempt_record import Events
 from launch.worker.caution import Caution, read_flight
 from launch.worker.diagnosis import STUCK, diagnose
-from launch.worker.ladder import Action, Fall, Step, changed, next_step
+from launch.worker.ladder import changed, next_step
 from launch.worker.outcome import failure_of, has_lines
 from launch.worker.slots import Slot
+from launch.worker.steps import Action, Fall, Step
 
 
 @dataclass(slots=True)

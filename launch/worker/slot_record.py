@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from launch.worker.ladder import Step
+from launch.worker.steps import Step
 
 
 @dataclass(frozen=True, slots=True)

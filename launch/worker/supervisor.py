@@ -33,13 +33,13 @@ from launch.worker.engines.stub import START_VARIABLE
 from launch.worker.exclusion import leave, may_leave, node_name
 from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
-from launch.worker.ladder import Action, Step
 from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_environment import slot_environment
 from launch.worker.slots import Slot
+from launch.worker.steps import Action, Step
 from launch.worker.stop_order import StopOrder
 from launch.worker.unchanged import ChangedError, check_unchanged
 from launch.worker.walltime import Walltime

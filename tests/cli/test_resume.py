@@ -134,6 +134,19 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
 
 
 @pytest.mark.process
+def test_a_killed_task_is_called_so(tmp_path: Path, checkpoint: Path):
+    submit = start(*submit_words(checkpoint), "--limit-items", "60", cwd=tmp_path, **SLOW)
+    run = RunPaths(tmp_path / "outputs" / "runs" / "r")
+    wait_until(lambda: num_committed(run) > 0, "a commit")
+    about = read_json(run.attempt(1, 0, 0).attempt_json)
+    assert about is not None
+    os.kill(about["pid"], signal.SIGKILL)
+    said = finish(submit)
+    assert said.code == 3
+    assert said.errors[0].startswith("task 0 was killed by SIGKILL: it left no word; last in its log: ")
+
+
+@pytest.mark.process
 def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--limit-items", "60"]
     submit = start(*words, cwd=tmp_path, **SLOW)

@@ -8,15 +8,9 @@ import pytest
 
 from launch.config.schema import EngineConfig, EngineKind
 from launch.worker.failures import TABLE, FailureClass, Retry, classify
-from launch.worker.ladder import (
-    LADDER,
-    MAX_LOCAL_STARTS,
-    Action,
-    Fall,
-    Step,
-    changed,
-    next_step,
-)
+from launch.worker.ladder import MAX_LOCAL_STARTS, changed, next_step
+from launch.worker.rungs import LADDER
+from launch.worker.steps import Action, Fall, Step
 from tests.worker.test_failures import read
 
 FLOOR = 4096
