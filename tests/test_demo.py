@@ -8,6 +8,7 @@ import pytest
 
 from scripts.demo import ITEMS_PER_DATASET, DemoError, check, filled_items, shorten, submit_command
 from tests.cli.commands import submit_words, succeed
+from tests.collect.test_schemas import check_directory
 from tests.models import make_tiny_llama
 
 
@@ -34,6 +35,10 @@ def test_the_stub_is_no_demo(published: Path):
         check(published)
 
 
+def test_what_submit_publishes_is_as_its_schemas_say(published: Path):
+    check_directory(published)
+
+
 def test_every_item_has_to_be_there(by_vllm: Path):
     check(by_vllm)
     assert sum(1 for _ in filled_items(by_vllm)) == ITEMS_PER_DATASET
@@ -47,7 +52,7 @@ def test_every_item_has_to_be_there(by_vllm: Path):
 
 def test_what_it_types_is_a_submit_of_the_preset_with_vllm(tmp_path: Path):
     command = submit_command("DMSC", tmp_path)
-    assert command[1:4] == ["launch/submit.py", "--preset", "quick_test"]
+    assert command[1:6] == ["launch/submit.py", "--preset", "quick_test", "--cluster", "none"]
     assert "model.engine=vllm" in command and f"publish.output_dir={tmp_path}" in command
 
 

@@ -23,7 +23,9 @@ from tests.runs import REPOSITORY, SCENARIOS
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 
 MAX_TOKENS = 64
-ABLATION = "context_only"  # the shortest prompts: transformers has no prefix cache, and reads each whole
+# Short prompts: transformers has no prefix cache, and reads each whole.
+ABLATION = "context_only"
+SHORT = ("--max_context_turns", "3", "--max_chars_per_turn", "60")
 PROGRAMS = (("vllm", "inference_vllm.py"), ("hf", "inference_distributed.py"))
 NUM_ITEMS = 133
 MIN_IDENTICAL = 0.95
@@ -44,7 +46,7 @@ def scenario(tmp_path: Path) -> Path:
 
 
 def generate(
-    program: str, checkpoint: Path, scenario: Path, output: Path, ablation: str = ABLATION, *more: str
+    program: str, checkpoint: Path, scenario: Path, output: Path, ablation: str, *more: str
 ) -> RunPaths:
     """A greedy float32 run of every item; the run."""
     words = [
@@ -78,7 +80,7 @@ def requests_of(run: RunPaths) -> Iterator[Request]:
 
 def texts_of(output: Path) -> dict[str, str]:
     """The one text of each item, by key."""
-    lines = [json.loads(line) for line in (output / "generations.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (output / "generations.jsonl").read_bytes().splitlines()]
     return {line["key"]: line["samples"][0]["text"] for line in lines}
 
 
@@ -115,7 +117,10 @@ def test_the_same_prompts_in_other_ablations(tmp_path: Path, smollm2: Path, scen
 
 
 def test_the_same_prompts_and_the_same_greedy_texts(tmp_path: Path, smollm2: Path, scenario: Path):
-    runs = {name: generate(program, smollm2, scenario, tmp_path / name) for name, program in PROGRAMS}
+    runs = {
+        name: generate(program, smollm2, scenario, tmp_path / name, ABLATION, *SHORT)
+        for name, program in PROGRAMS
+    }
     prompts = {name: prompts_of(run) for name, run in runs.items()}
     assert prompts["vllm"] == prompts["hf"] and len(prompts["hf"]) == NUM_ITEMS
     ours, theirs = texts_of(tmp_path / "vllm"), texts_of(tmp_path / "hf")

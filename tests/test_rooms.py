@@ -31,6 +31,7 @@ ROOMS = (
 )
 # Seconds to import, or absent on a login node: imported inside functions, and not at all on login-node paths.
 HEAVY = {"torch", "transformers", "vllm", "peft", "pynvml", "submitit", "llmcompressor"}
+HEAVY |= {"sentence_transformers", "bert_score"}
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,16 @@ def test_imports_go_one_way():
 
 def test_nothing_heavy_is_imported_at_module_level():
     assert collect(heavy_on_import) == []
+
+
+def test_vllm_is_imported_by_its_adapter_alone():
+    """And by what asks vLLM's own LoRA reader on its behalf."""
+    importers = {
+        module
+        for module, imports in MODULES.items()
+        if any(room.name.split(".")[0] == "vllm" for room in imports)
+    }
+    assert importers == {"launch.worker.engines.vllm_engine", "launch.worker.engines.adapted"}
 
 
 def test_what_is_imported_is_declared():

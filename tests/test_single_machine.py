@@ -111,7 +111,7 @@ def resume(desk: Desk, name: str) -> str:
 
 
 def test_ctrl_c_keeps_what_is_generated_and_resume_completes(desk: Desk, uninterrupted: dict[str, str]):
-    command = generate_some(desk, "stopped", "0.1")
+    command = generate_some(desk, "stopped", "0.2")  # more than a drain can finish
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does: submit is alone in its group
     code, _, errors = command.finish(25)
     kept = num_settled(desk.run("stopped"))

@@ -1,7 +1,10 @@
 """The single-node commands as one types them in the repository's root, with the stub unless it is said."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +41,7 @@ DEFAULTS = {
     "model": {"quantization": None, "engine": "auto"},
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "inference_distributed.py"]
-SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.1"}
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +244,7 @@ def test_ctrl_c_in_real_vllm_leaves_a_resumable_state_and_no_process(node: Node,
 
 
 BAD = [
-    (["--output_dir", ""], "--checkpoint_dir, --dataset and --ablation_config: not given. Write them."),
+    (["--output_dir", "bad"], "--checkpoint_dir, --dataset and --ablation_config: not given. Write them."),
     (["--set", "resources.scheduler=slurm"], "this command runs on this machine. For Slurm use"),
     (["--temperature", "0", "--num_samples", "2"], "greedy samples would be copies"),
     (["--checkpoint_dir", "/nowhere"], "/nowhere: is not a directory"),
@@ -252,11 +255,45 @@ BAD = [
 @pytest.mark.parametrize(("words", "message"), BAD)
 @pytest.mark.parametrize("program", ["inference_vllm.py", "inference_distributed.py"])
 def test_bad_input_is_one_line(node: Node, program: str, words: list[str], message: str):
-    given = words if words[1] == "" else [*node.words("bad"), *words]
+    given = words if words[1] == "bad" else [*node.words("bad"), *words]
     said = finish(node.start([sys.executable, program], given), 60)
     assert said.code == 2
     assert len(said.errors) == 1 and said.errors[0].startswith(f"{program}: ") and message in said.errors[0]
     assert not node.run("bad").root.exists()
+
+
+@pytest.mark.parametrize("words", [["--output_dir", "/proc/x"], ["--no_such_flag", "1"]])
+def test_under_torchrun_a_line_is_said_once_and_stands_in_its_report_again(node: Node, words: list[str]):
+    said = node.distributed(*node.words("bad"), *words)
+    assert said.code != 0, "torchrun's own: 1"
+    (line,) = [line for line in said.errors if line.startswith("inference_distributed.py: ")]
+    assert f"  traceback : {line}\n" in said.err.partition("Root Cause")[2]
+
+
+def test_help_under_torchrun_is_said_once_and_ends(node: Node):
+    said = node.distributed("--help")
+    assert said.code == 0, said.err
+    assert said.out.count("Usage: inference_distributed.py") == 1
+
+
+BAR = re.compile(r"generating, 1 of 1 tasks running \S+ +(\d+)/90 items, (\d+) tokens/s (\d:\d\d:\d\d)")
+
+
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(node: Node):
+    screen, terminal = pty.openpty()
+    program = [sys.executable, "inference_vllm.py", *node.words("bar", "--limit_items", "90")]
+    kept = {name: value for name, value in os.environ.items() if name not in own_names()}
+    kept |= {**SLOW, "CUDA_VISIBLE_DEVICES": "", "TERM": "xterm", "COLUMNS": "140"}
+    process = subprocess.Popen(program, cwd=REPOSITORY, env=kept, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the last who wrote there has ended
+        while part := os.read(screen, 4096):
+            shown += part
+    os.close(screen)
+    assert process.wait(60) == 0
+    bars = BAR.findall(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()))
+    assert any(0 < int(done) < 90 and int(rate) > 0 for done, rate, _ in bars), shown[-500:]
 
 
 def test_a_dataset_without_a_place_is_looked_up(node: Node):

@@ -2,9 +2,10 @@
 
 import errno
 import importlib
+import io
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
@@ -12,17 +13,22 @@ from click.exceptions import NoArgsIsHelpError
 
 import launch
 from launch.cli.options import normalise
-from launch.config.wording import nearest
+from launch.config.wording import nearest, spelled
 from launch.errors import ExitCode, LaunchError
 
 COMMANDS = {
     "submit": "Plan a run and generate it: on Slurm, or on this machine.",
     "resume": "Send a run's missing items again.",
     "status": "Where a run stands.",
+    "watch": "Where a run stands, until it ends.",
+    "logs": "How the logs of a run's task end, and what comes.",
+    "list": "The runs there are.",
     "cancel": "Cancel a run's jobs, the merge job included.",
     "merge": "Check a run's results and publish them.",
     "verify": "Check a published directory against its manifest.",
     "clean": "Remove a run's directory, once all it holds is published and checked.",
+    "score": "Score a published directory against the true continuations.",
+    "report": "Make the leaderboard of published directories again.",
     "compare": "Compare the texts of two published directories.",
     "check-model": "Whether a checkpoint will run, on which GPUs, and what to change; needs no GPU.",
     "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
@@ -33,6 +39,7 @@ COMMANDS = {
 INTERRUPTED = 130  # as shells have it
 # What no stage below has put into words: a path as it was given cannot be used.
 OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
+OF_THE_PATH |= {errno.EIO, errno.ESTALE}
 
 
 class CommandGroup(click.Group):
@@ -77,9 +84,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_command(vllm_launch, sys.argv[1:] if argv is None else argv, "vllm-launch")
 
 
-def run_command(command: click.Command, argv: Sequence[str], program: str) -> NoReturn:
-    """Runs a command and exits with its code; a user's error is one line on stderr, behind its name."""
+def run_command(
+    command: click.Command,
+    argv: Sequence[str],
+    program: str,
+    also_tell: Callable[[str], None] | None = None,
+) -> NoReturn:
+    """Runs a command and exits with its code; a user's error is one line on stderr, behind its name.
+
+    `also_tell` is given that line, too.
+    """
     words = normalise(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding: what it lacks is spelled
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = command.main(words, prog_name=program, standalone_mode=False)
         status = code if isinstance(code, int) else ExitCode.OK
@@ -92,11 +109,11 @@ def run_command(command: click.Command, argv: Sequence[str], program: str) -> No
         error.show()
         status = ExitCode.USER
     except Exception as error:  # noqa: BLE001  the last stop: a bug is shown whole
-        status = tell(error, program)
+        status = tell(error, program, also_tell)
     sys.exit(int(status))
 
 
-def tell(error: Exception, program: str) -> int:
+def tell(error: Exception, program: str, also_tell: Callable[[str], None] | None = None) -> int:
     """Says on stderr what went wrong, in one line where the user can mend it; the exit code."""
     if isinstance(error, LaunchError):
         message, status = f"{program}: {error}", error.exit_code
@@ -110,6 +127,8 @@ def tell(error: Exception, program: str) -> int:
         traceback.print_exception(error)
         return ExitCode.BUG
     print(one_line(message), file=sys.stderr)
+    if also_tell is not None:
+        also_tell(one_line(message))
     return status
 
 
@@ -127,7 +146,7 @@ def usage_message(error: click.ClickException, program: str) -> str:
 
 def one_line(text: str) -> str:
     """A message in one line: a path may hold a line break, which is then shown as it is written in Python."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return spelled(text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from launch.cli.prompts import open_maker
 from launch.config.schema import RunConfig
 from launch.errors import InputError
-from launch.rundir.create import scenario_dir, scenario_file
+from launch.rundir.freeze import scenario_dir, scenario_file
 from launch.scenarios.fit import PromptMaker, fit
 from launch.scenarios.history import HistoryEntry, find_history, stream_history
 from launch.scenarios.records import Request

@@ -2,10 +2,10 @@
 
 import click
 
-from launch.cli.runs import find_process, find_run
+from launch.cli.runs import find_driver, find_run
 from launch.config.schema import Scheduler
+from launch.config.wording import log_line
 from launch.errors import ExitCode
-from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_submission
 from launch.slurm.liveness import Life, last_lives
@@ -32,13 +32,12 @@ def command(run_name: str) -> int:
 
 def _stop_here(run: RunPaths, submission: int) -> int:
     """Tells the submit that drives the tasks on this machine to stop; 1 when there was one."""
-    described = read_json(run.submission(submission).driver)
-    driver = find_process(described)
+    driver = find_driver(run, submission)
     if driver is None:
         lives = last_lives(run, submission, None, can_ask=False)
-        alive = [life for life in lives if life.life is Life.ALIVE]
-        if described and alive:
-            click.echo(f"{len(alive)} tasks seem to run on {described['host']}: cancel them there", err=True)
+        hosts = sorted({life.signs.host or "a host unknown" for life in lives if life.life is Life.ALIVE})
+        if hosts:
+            click.echo(f"tasks seem to run on {log_line(', '.join(hosts))}: cancel them there", err=True)
         return 0
     driver.terminate()
     click.echo(f"told the submit in process {driver.pid} to stop; its tasks finish what they can in 20 s")

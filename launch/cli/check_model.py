@@ -1,12 +1,11 @@
 """`vllm-launch check-model`: whether a checkpoint will run as asked, without a GPU and without vLLM."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from launch.cli.options import chosen_options, collect_flags
+from launch.cli.options import GivenPath, chosen_options, collect_flags
 from launch.config.layers import Layers, overlay, resolve
 from launch.config.schema import RunConfig
 from launch.errors import ExitCode
@@ -30,7 +29,7 @@ SETTINGS = (
 
 
 @click.command("check-model", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=GivenPath())
 @click.option("--preset", metavar="NAME", help="Take the settings of a preset; flags override them.")
 @click.option("--gpu", metavar="TYPE", help="A type of configs/gpus.yaml, such as h100 or a100-40gb.")
 @click.option(

@@ -7,6 +7,7 @@ import click
 
 from launch.cli.closing import close_submission
 from launch.cli.runs import find_run
+from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
@@ -16,6 +17,7 @@ from launch.model.weights import format_bytes
 from launch.rundir.journal import fsync_directory, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission
+from launch.rundir.submissions import never_submitted
 
 
 @click.command("clean", context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,9 +44,18 @@ def prove(run: RunPaths) -> Path:
     """The published directory, when it is whole and holds all of the run; else an error says why not."""
     submissions = list_submissions(run)
     if not submissions:
-        raise RunError(f"{run.root}: was never submitted. Remove it as you like.")
+        raise never_submitted(run)
     close_submission(run, submissions[-1], replace=False)
     output_dir = output_dir_of(run, load_submission(run, submissions[-1]).publish)
+    if output_dir.is_relative_to(run.root):
+        raise RunError(
+            f"{output_dir}: lies in the run's own directory; nothing was removed. Move it away first."
+        )
+    if read_published(output_dir) is None:
+        raise IncompleteError(
+            f"{run.root}: is not published in {output_dir}; nothing was removed. Publish it with"
+            " `vllm-launch merge`."
+        )
     report = verify_published(output_dir)
     if report.manifest.run_id != load_run(run).run_id:
         raise RunError(f"{output_dir}: holds run {report.manifest.run_id}'s results. Nothing was removed.")

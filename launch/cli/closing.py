@@ -8,17 +8,18 @@ from collections.abc import Sequence
 import click
 import psutil
 
-from launch.cli.runs import find_process
+from launch.cli.runs import find_driver
 from launch.config.schema import Scheduler
 from launch.errors import ExitCode, RunError, SchedulerError
+from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import HEARTBEAT_FRESH_S, filesystem_now, list_attempts
-from launch.rundir.journal import read_journal, read_json
+from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_submission
 from launch.slurm.commands import QueueRow, cluster_name
 from launch.slurm.liveness import AttemptLife, Life, last_lives
 from launch.slurm.shared_queue import JobRow, QueueAnswer
-from launch.slurm.submission import cancel_submission, open_rows, queue_of
+from launch.slurm.submission import JOB_FIELDS, cancel_submission, open_rows, queue_of
 
 CANCEL_WAIT_S = 120
 CANCEL_POLL_S = 3
@@ -93,7 +94,8 @@ def _ask(run: RunPaths, submission: int, *, assume_dead: bool) -> tuple[QueueAns
 
 def _jobs_elsewhere(run: RunPaths, submission: int, answer: QueueAnswer) -> list[str]:
     """Jobs that another controller may still hold: sent to it, and some of their tasks may yet begin."""
-    sent = {str(row["name"]): row for row in read_journal(run.submission(submission).jobs) if row.get("size")}
+    rows = read_journal(run.submission(submission).jobs, **JOB_FIELDS)
+    sent = {row["name"]: row for row in rows if row["size"]}
     listed = {row.job for row in answer.rows}
     return [
         f"job {row['job_id']} sent to cluster {row['cluster']}"
@@ -109,7 +111,7 @@ def _jobs_elsewhere(run: RunPaths, submission: int, answer: QueueAnswer) -> list
 def _is_finished(run: RunPaths, submission: int, task: int) -> bool:
     """Whether a task has ended and does not ask to be continued."""
     attempts = list_attempts(run, submission, task)
-    ended = read_json(run.attempt(submission, task, attempts[-1]).ended) if attempts else None
+    ended = read_ended(run.attempt(submission, task, attempts[-1])) if attempts else None
     return ended is not None and ended["code"] != ExitCode.CONTINUE
 
 
@@ -141,7 +143,7 @@ def _named(names: Sequence[str]) -> str:
 
 def _stop_driver(run: RunPaths, submission: int) -> None:
     """Tells the process on this machine that drives a submission to stop, and waits until it has."""
-    driver = find_process(read_json(run.submission(submission).driver))
+    driver = find_driver(run, submission)
     if driver is not None:
         driver.terminate()
         psutil.wait_procs([driver], timeout=CANCEL_WAIT_S)

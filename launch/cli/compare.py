@@ -7,6 +7,7 @@ import click
 import orjson
 from rich.console import Console
 
+from launch.cli.options import GivenPath
 from launch.collect.compare import MAX_ITEMS, Options, compare
 from launch.collect.compare_view import render
 from launch.collect.comparison import as_json
@@ -14,7 +15,7 @@ from launch.collect.published import Published, open_published
 from launch.collect.reference_texts import References, references_from, references_of
 from launch.errors import ExitCode
 
-PATH = click.Path(path_type=Path)
+PATH = GivenPath()
 
 
 @click.command("compare", context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ from launch.cli.runs import logs_dir
 from launch.cli.sending import Sending, open_and_show, send
 from launch.collect.rounds import decide
 from launch.collect.standing import read_standing
+from launch.collect.unseen import wait_until_seen
 from launch.errors import RunError, SchedulerError
 from launch.rundir.identity import code_version
 from launch.rundir.layout import RunPaths
@@ -27,7 +28,7 @@ def follow_up(run: RunPaths, submission: int, round_: int) -> bool:
     `round_` is that of the merge job among the follow-ups queued with the submission, 0 for its first one.
     False also when Slurm does not answer or refuses: what is missing is then named by the merge.
     """
-    newest = list_submissions(run)[-1]
+    newest = max(list_submissions(run), default=submission)
     if newest != submission:
         return _finish_sending(run, submission, newest)
     sent = load_submission(run, submission)
@@ -38,6 +39,7 @@ def follow_up(run: RunPaths, submission: int, round_: int) -> bool:
     working = open_rows([row for row in rows if row.job_id in ids([job for job in jobs if job.size])])
     if working:
         return _no_round(f"{len(working)} tasks are in the queue again")
+    wait_until_seen(run, _note, rows, round_)
     return _decide(run, sent, round_, rows)
 
 
@@ -95,5 +97,9 @@ def _finish_sending(run: RunPaths, submission: int, newest: int) -> bool:
 
 
 def _no_round(why: str) -> bool:
-    click.echo(f"note: no further round: {why}", err=True)
+    _note(f"no further round: {why}")
     return False
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)

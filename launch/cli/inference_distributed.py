@@ -14,7 +14,7 @@ import click
 
 from launch.cli.app import run_command
 from launch.cli.publishing import merge_and_tell
-from launch.cli.ranks import Ranks, joined_ranks
+from launch.cli.ranks import Ranks, joined_ranks, own_words, tell_torchrun
 from launch.cli.run_beside import open_here
 from launch.cli.sending import run_tasks_here, tell_failure
 from launch.cli.single_node import resolve_here, single_node_options
@@ -124,4 +124,6 @@ def _work(ranks: Ranks, assignment: Assignment) -> int:
 
 def main() -> None:
     """Runs the command line of this process."""
-    run_command(command, sys.argv[1:], PROGRAM)
+    words = own_words(sys.argv[1:])
+    if words is not None:
+        run_command(command, words, PROGRAM, tell_torchrun)

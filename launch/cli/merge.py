@@ -5,7 +5,10 @@ import click
 from launch.cli.follow_up import follow_up
 from launch.cli.publishing import merge_and_tell, merge_when_free
 from launch.cli.runs import find_run
-from launch.errors import ExitCode
+from launch.collect.damage import read_damage
+from launch.collect.unseen import wait_until_seen
+from launch.errors import ExitCode, IncompleteError
+from launch.rundir.layout import RunPaths
 
 
 @click.command("merge", context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,5 +29,19 @@ def command(run_name: str, after: int | None, round_: int, assume_dead: bool) ->
     """
     run = find_run(run_name)
     if after is None:
+        wait_until_seen(run, lambda text: click.echo(f"note: {text}", err=True))
         return merge_and_tell(run, assume_dead=assume_dead)
-    return ExitCode.CONTINUE if follow_up(run, after, round_) else merge_when_free(run)
+    return _merge_job(run, after, round_)
+
+
+def _merge_job(run: RunPaths, submission: int, round_: int) -> int:
+    """What a merge job does; when its merge finds lines that are damaged, those are missing items as well."""
+    if follow_up(run, submission, round_):
+        return ExitCode.CONTINUE
+    known = read_damage(run)
+    try:
+        return merge_when_free(run)
+    except IncompleteError:
+        if read_damage(run) == known or not follow_up(run, submission, round_):
+            raise
+    return ExitCode.CONTINUE

@@ -10,7 +10,7 @@ import click
 from launch.cli.options import collect_flags
 from launch.cli.sending import Sending, open_and_show, send
 from launch.collect.merge import output_dir_of
-from launch.collect.publish import check_output_dir
+from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, Resolved, resolve
 from launch.config.present import present
@@ -38,7 +38,7 @@ def submit(flags: dict[str, Any]) -> int:
         notes=resolved.warnings,
         places=resolved.places,
     )
-    run = create_run(request, lambda planned: _refuse_foreign_output(planned, config))
+    run = create_run(request, lambda planned: _refuse_output(planned, config))
     sending = Sending(dry_run=flags["dry_run"], foreground=flags["foreground"])
     try:
         opened = open_and_show(run, config, sending)
@@ -48,11 +48,13 @@ def submit(flags: dict[str, Any]) -> int:
     return send(run, opened, sending)
 
 
-def _refuse_foreign_output(run: RunPaths, config: RunConfig) -> None:
+def _refuse_output(run: RunPaths, config: RunConfig) -> None:
     """Before the run is made: a new run owns nothing yet, not even what an old one of its name published."""
     output_dir = output_dir_of(run, config.publish)
     if config.publish.output_dir is not None or output_dir.exists():
+        refuse_within(run.root, output_dir)
         check_output_dir(output_dir, run_id="")
+        try_writing(output_dir)
 
 
 def _resolve(flags: dict[str, Any]) -> Resolved:

@@ -1,19 +1,20 @@
 """Flags for every setting, made from the schema: one place says what a setting is called and means.
 
 A flag is the field's name with hyphens (underscores work too); its value is read as YAML reads it and
-validated with all the rest. Names that two sections share (such as merge.partition) have no flag of their
-own: `--set resources.merge.partition=cpu` reaches everything.
+validated with all the rest. A flag for true or false may stand alone: that is true. Names that two sections
+share (such as merge.partition) have no flag of their own: `--set resources.merge.partition=cpu` reaches
+everything.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import yaml
 from pydantic import BaseModel
 
+from launch.config.load import parse_value
 from launch.config.schema import RunConfig
-from launch.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +30,7 @@ _TEXT_FIELDS = frozenset(
         "prompt.system_prompt",
         "prompt.reasoning_end",
         "publish.output_dir",
+        "publish.references",
         "resources.partition",
         "resources.account",
         "resources.qos",
@@ -42,22 +44,46 @@ _TEXT_FIELDS = frozenset(
 )
 
 
+class GivenPath(click.Path):
+    """A path; an empty one, which would be the current directory, is refused: a variable that is not set."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("expected a path, got ''.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def setting_fields() -> Iterator[tuple[str, str, str]]:
     """(dotted key, field name, meaning) of every setting that has a flag, in the order of the schema."""
-    for section, field in RunConfig.model_fields.items():
-        model = field.annotation
-        assert isinstance(model, type) and issubclass(model, BaseModel)
-        for name, setting in model.model_fields.items():
+    for section in RunConfig.model_fields:
+        for name, setting in _model(section).model_fields.items():
             if name != "merge":
                 yield f"{section}.{name}", name, setting.description or ""
 
 
-def setting_options(command: Command, required: Collection[str] = ()) -> Command:
+def _model(section: str) -> type[BaseModel]:
+    model = RunConfig.model_fields[section].annotation
+    assert isinstance(model, type) and issubclass(model, BaseModel)
+    return model
+
+
+def setting_options(
+    command: Command, required: Collection[str] = (), meanings: Mapping[str, str] | None = None
+) -> Command:
     """Decorates a click command with a flag for every setting; `collect_flags` reads what was given.
 
-    Help says of the settings `required` that they are; asking for them is the command's.
+    Help says of the settings `required` that they are; asking for them is the command's. `meanings` are
+    those that are others here than the schema's.
     """
-    rows = [(key, _described(key, meaning, key in required), ()) for key, _, meaning in setting_fields()]
+    own = meanings or {}
+    rows = [
+        (key, _described(key, own.get(key, meaning), key in required), ())
+        for key, _, meaning in setting_fields()
+    ]
     return _add_options(command, rows)
 
 
@@ -71,8 +97,20 @@ def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callab
 def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
     for key, meaning, short in reversed(rows):
         names = [*_ALIASES.get(key, []), *short, flag_of(key), _parameter(key)]
-        command = click.option(*names, help=meaning, metavar="VALUE")(command)
+        if _is_switch(key):
+            option = click.option(
+                *names, help=meaning, metavar="[true|false]", is_flag=False, flag_value="true"
+            )
+        else:
+            option = click.option(*names, help=meaning, metavar="VALUE")
+        command = option(command)
     return command
+
+
+def _is_switch(key: str) -> bool:
+    """Whether a setting is true or false and nothing else, null aside."""
+    section, _, name = key.partition(".")
+    return _model(section).model_fields[name].annotation in (bool, bool | None)
 
 
 def _described(key: str, meaning: str, is_required: bool = False) -> str:
@@ -112,10 +150,7 @@ def _parameter(key: str) -> str:
 def _value(flag: str, key: str, text: str) -> Any:
     if key in _TEXT_FIELDS:
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{flag}: cannot read {text!r} as a value. Quote it as YAML wants it.") from None
+    return parse_value(text, flag)
 
 
 def normalise(argv: Sequence[str]) -> list[str]:

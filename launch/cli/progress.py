@@ -6,14 +6,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from launch.config.wording import printable
+from launch.collect.task_logs import last_lines
+from launch.config.wording import log_line
+from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import EngineStart, list_attempts, list_engine_starts
-from launch.rundir.journal import read_json
+from launch.rundir.journal import has_fields, read_on
 from launch.rundir.layout import RunPaths
+from launch.rundir.results import COMMIT_FIELDS, committed_items
 from launch.worker.diagnosis import told
 from launch.worker.driver import TaskState, TaskView
 
@@ -38,18 +40,12 @@ class CommitTail:
                 self._read_on(start)
 
     def _read_on(self, start: EngineStart) -> None:
-        path = start.paths(self._run).commits
-        if not path.exists():
-            return
-        with path.open("rb") as handle:
-            handle.seek(self._offsets.get(start, 0))
-            for line in handle:
-                if not line.endswith(b"\n"):
-                    break
-                rows = orjson.loads(line)["items"]
-                self.num_settled += len(rows)
-                self.num_output_tokens += sum(row[5] for row in rows)
-                self._offsets[start] = self._offsets.get(start, 0) + len(line)
+        lines, self._offsets[start] = read_on(start.paths(self._run).commits, self._offsets.get(start, 0))
+        for line in lines:
+            if has_fields(line, COMMIT_FIELDS):
+                items = list(committed_items(line))
+                self.num_settled += len(items)
+                self.num_output_tokens += sum(item.num_output_tokens for item in items)
 
 
 class TaskProgress:
@@ -113,22 +109,14 @@ def task_message(run: RunPaths, submission: int, task: int, log_dir: Path) -> st
     attempts = list_attempts(run, submission, task)
     ended: dict[str, Any] = {}
     if attempts:
-        ended = read_json(run.attempt(submission, task, attempts[-1]).ended) or {}
+        ended = read_ended(run.attempt(submission, task, attempts[-1])) or {}
     failure = ended.get("failure") or {}
     log = log_dir / f"task-{task}.log"
-    said = failure.get("message") or ended.get("reason") or _without_a_word(log)
-    return "\n".join([f"{said} (log: {log})", *told(failure)[1:]])
+    said = log_line(failure.get("message") or ended.get("reason") or _without_a_word(log))
+    return "\n".join([f"{said} (log: {log})", *map(log_line, told(failure)[1:])])
 
 
 def _without_a_word(log: Path) -> str:
-    last = _last_line(log)
-    return f"it left no word; last in its log: {last}" if last else "it left no word"
-
-
-def _last_line(log: Path) -> str:
-    """What the log says last: all there is of a task that could not write how it ended."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return ""
-    return next((printable(line) for line in reversed(lines) if line.strip()), "")
+    """What the log says last is all there is of a task that could not write how it ended."""
+    last = last_lines(log, 1)
+    return f"it left no word; last in its log: {last[0]}" if last else "it left no word"

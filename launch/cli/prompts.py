@@ -1,32 +1,35 @@
 """`vllm-launch prompts --show N`: what the model would be given, before anything is spent."""
 
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import click
 
-from launch.cli.options import collect_flags, setting_options
+from launch.cli.options import GivenPath, collect_flags, setting_options
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, resolve
 from launch.config.schema import Language, RunConfig
 from launch.config.shipped import shipped
+from launch.config.wording import spelled
 from launch.errors import ExitCode, InputError
 from launch.model.chat_template import ChatTemplateError
 from launch.model.tokenizer import open_light_tokenizer
-from launch.rundir.create import inspect_parts, scenario_dir, scenario_file
+from launch.rundir.freeze import inspect_parts, scenario_dir, scenario_file
 from launch.scenarios.chat import probe_chat_form
 from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.preview import PromptPreview, preview
+from launch.scenarios.records import ItemType
 from launch.scenarios.stream import stream_users
+
+TYPES = click.Choice([item_type.value for item_type in ItemType])
 
 
 @click.command("prompts", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--preset", required=True, metavar="NAME", help="What to run: a name or a YAML file.")
 @click.option("--show", type=click.IntRange(1), default=3, show_default=True, help="How many prompts.")
-@click.option("--item-type", "item_types", multiple=True, metavar="TYPE", help="Only items of this type.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Directory that holds the datasets.")
+@click.option("--item-type", "item_types", multiple=True, type=TYPES, help="Only items of this type.")
+@click.option("--data-root", type=GivenPath(), help="Directory that holds the datasets.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 @setting_options
 def command(**flags: Any) -> int:
@@ -73,10 +76,5 @@ def _show(number: int, shown: PromptPreview, maker: PromptMaker) -> None:
     if not shown.fits:
         facts.append("DOES NOT FIT: the item would fail")
     click.echo(f"=== {number + 1}. {shown.key} ({shown.item_type}): {'; '.join(facts)}")
-    click.echo(_printable(shown.text))
+    click.echo(spelled(shown.text, keep="\n\t"))
     click.echo()
-
-
-def _printable(text: str) -> str:
-    """Text from data, safe for a terminal: control characters are shown, not obeyed."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)

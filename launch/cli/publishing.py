@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
-from launch.collect.manifest import Manifest
+from launch.collect.ledger.view import ledger_line
+from launch.collect.manifest import SUMMARY_FILE, Manifest
 from launch.collect.merge import merge
 from launch.collect.merge_claim import MergeBusyError
-from launch.collect.published_files import SUMMARY_FILE
+from launch.collect.user_files import ARCHIVE
 from launch.errors import ExitCode
+from launch.rundir.canary import read_canary
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 
@@ -17,7 +19,14 @@ BUSY_POLL_S = 3.0
 
 
 def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
-    """Merges and publishes; IncompleteError when items are missing and nothing was published."""
+    """Merges and publishes, then scores and makes pages; the key figures are the last line.
+
+    IncompleteError when items are missing and nothing was published.
+    """
+    # numpy and jinja2 templates, which a login node's submit spares
+    from launch.cli.pages import write_pages  # noqa: PLC0415
+    from launch.cli.scoring import score_and_tell  # noqa: PLC0415
+
     published = merge(run, assume_dead=assume_dead)
     manifest = published.manifest
     if not published.is_new:
@@ -26,7 +35,19 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     if not manifest.complete:
         what += f", {manifest.num_failed} failed, {manifest.num_missing} missing: marked in every file"
     click.echo(f"{'published':<12}{published.output_dir}: {what}{said_of(manifest)}")
-    click.echo(f"{'figures':<12}{_figures(read_json(published.output_dir / SUMMARY_FILE) or {})}")
+    if ARCHIVE in manifest.files:
+        num_users = manifest.files[ARCHIVE].lines
+        click.echo(f"{'users':<12}{ARCHIVE}: {num_users:,} files; publish.user_files=files has them apart")
+    summary = read_json(published.output_dir / SUMMARY_FILE) or {}
+    figures, gpu_hours = _figures(summary), ledger_line(summary["ledger"]) if "ledger" in summary else None
+    canary = read_canary(run)
+    if canary is not None and canary.found:
+        click.echo(f"note: the canary found that {canary.sentence}", err=True)
+    score_and_tell(run, published.output_dir)
+    if gpu_hours is not None:
+        click.echo(f"{'ledger':<12}{gpu_hours}")
+    write_pages(published.output_dir, run)
+    click.echo(f"{'figures':<12}{figures}")
     return ExitCode.OK
 
 

@@ -1,19 +1,18 @@
 """`vllm-launch quantize`: its flags. The work is in quantizing.py, imported on call: --help stays fast."""
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import click
 
-from launch.cli.options import setting_options
+from launch.cli.options import GivenPath, setting_options
 
 SCHEMES = ("fp8", "w4a16", "w8a8")
 
 
 @click.command("quantize", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=GivenPath())
+@click.argument("out", type=GivenPath())
 @click.option("--scheme", type=click.Choice(SCHEMES), help="How weights and activations are held; required.")
 @click.option(
     "--group-size",
@@ -38,10 +37,10 @@ SCHEMES = ("fp8", "w4a16", "w8a8")
 @click.option(
     "--preset", default="quick_test", show_default=True, metavar="NAME", help="Of prompt and sampling."
 )
-@click.option("--data-root", type=click.Path(path_type=Path), help="Directory that holds the datasets.")
+@click.option("--data-root", type=GivenPath(), help="Directory that holds the datasets.")
 @click.option(
     "--quantizer-python",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Python with llmcompressor, instead of the pinned one.",
 )
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting.")

@@ -1,4 +1,7 @@
-"""Generates the same items with the original and the quantised checkpoint, as `submit` does."""
+"""Generates the same items with the original and the quantised checkpoint, as inference_vllm.py does.
+
+Each has its run beside its results, so what was interrupted goes on when the command is typed again.
+"""
 
 import importlib
 from pathlib import Path
@@ -6,7 +9,11 @@ from typing import Any
 
 import click
 
-from launch.cli.new_run import submit
+from launch.cli.options import collect_flags
+from launch.cli.publishing import merge_and_tell
+from launch.cli.run_beside import open_here
+from launch.cli.sending import Sending, send
+from launch.config.layers import Layers, resolve
 from launch.config.schema import EngineKind, RunConfig
 from launch.errors import ExitCode
 from launch.model.engines import installed_vllm
@@ -35,7 +42,7 @@ def compare(flags: dict[str, Any], config: RunConfig, checkpoints: tuple[Path, P
     folder = comparison_dir(checkpoints[1])
     for name, checkpoint in zip(PLACES, checkpoints, strict=True):
         click.echo(f"\n{name}: {checkpoint}")
-        code = submit(run_flags(flags, checkpoint, folder, name))
+        code = _generate(run_flags(flags, checkpoint, folder, name), folder)
         if code != ExitCode.OK:
             return code
     click.echo()
@@ -44,8 +51,17 @@ def compare(flags: dict[str, Any], config: RunConfig, checkpoints: tuple[Path, P
     return int(code or ExitCode.OK)
 
 
+def _generate(flags: dict[str, Any], folder: Path) -> int:
+    """One of the two runs, begun or continued, to its published directory; the exit code."""
+    resolved = resolve(Layers(flags["preset"], "none", collect_flags(flags), flags["sets"]))
+    work = open_here(resolved, flags, f"Ask as before, or move {folder} away.")
+    if work.opened is None:
+        return merge_and_tell(work.run)
+    return send(work.run, work.opened, Sending())
+
+
 def run_flags(flags: dict[str, Any], checkpoint: Path, folder: Path, name: str) -> dict[str, Any]:
-    """The flags of `submit` for one of the two runs: those given, and what makes the two comparable."""
+    """The flags of inference_vllm.py for one of the two runs: those given, and what makes them comparable."""
     settings = {key: value for key, value in flags.items() if "__" in key}
     settings |= {
         "model__checkpoint": str(checkpoint),
@@ -58,12 +74,8 @@ def run_flags(flags: dict[str, Any], checkpoint: Path, folder: Path, name: str) 
         settings["sampling__temperature"] = "0"
     return settings | {
         "preset": flags["preset"],
-        "cluster": "none",
-        "name": name,
         "data_root": flags["data_root"],
-        "runs_dir": folder / "runs",
         "sets": flags["sets"],
-        "print_config": False,
+        "resume": True,
         "dry_run": False,
-        "foreground": False,
     }

@@ -9,7 +9,7 @@ import click
 from launch.cli.calibration import CalibrationPrompts, draw_prompts
 from launch.cli.options import collect_flags
 from launch.cli.quantize_compare import compare, comparison_dir
-from launch.collect.publish import check_writable
+from launch.collect.publish import check_writable, try_writing
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
@@ -19,8 +19,14 @@ from launch.errors import ConfigError, ExitCode
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.preflight import refuse_tensors
 from launch.model.quantize.environment import cache_dir, describe_environment, differing, open_environment
-from launch.model.quantize.produce import Quantization, produce, refuse_quantized, refuse_taken
-from launch.model.quantize.record import describe, read_record
+from launch.model.quantize.produce import (
+    Quantization,
+    produce,
+    refuse_full,
+    refuse_quantized,
+    refuse_taken,
+)
+from launch.model.quantize.record import RECORD, describe, made_otherwise, read_record
 from launch.model.quantize.schemes import Scheme
 from launch.model.weights import format_bytes
 from launch.rundir.journal import storage_errors
@@ -45,12 +51,24 @@ class Asked:
     scheme: Scheme
     config: RunConfig
     compares: bool
+    is_made: bool
 
 
 def quantize(flags: dict[str, Any]) -> int:
     """Makes the quantised checkpoint of the flags of `vllm-launch quantize`; the exit code."""
     asked = _check(flags)
     prompts = draw_prompts(asked.config, flags["calibration_items"]) if asked.scheme.needs_prompts else None
+    if asked.is_made:
+        _refuse_made_otherwise(asked, prompts, flags["group_size"])
+    else:
+        _make(asked, prompts, flags)
+    if not asked.compares:
+        return ExitCode.OK
+    return compare(flags, asked.config, (asked.original.path, asked.out))
+
+
+def _make(asked: Asked, prompts: CalibrationPrompts | None, flags: dict[str, Any]) -> None:
+    """Makes the checkpoint and says what it is."""
     with storage_errors(cache_dir()):
         python, versions = _environment(flags["quantizer_python"])
     wanted = Quantization(
@@ -60,7 +78,7 @@ def quantize(flags: dict[str, Any]) -> int:
         group_size=flags["group_size"],
         prompts=list(prompts.token_ids.values()) if prompts else [],
         trust_remote_code=asked.config.model.trust_remote_code,
-        record=describe(asked.original, asked.scheme, versions) | _calibration(asked.config, prompts),
+        record=describe(asked.original, asked.scheme, versions) | calibration_of(asked.config, prompts),
     )
     _tell("scheme", f"{asked.scheme}: {asked.scheme.meaning}")
     if prompts:
@@ -69,9 +87,18 @@ def quantize(flags: dict[str, Any]) -> int:
     with storage_errors(asked.out):
         made = produce(wanted, python)
     _tell_result(asked.original, made)
-    if not asked.compares:
-        return ExitCode.OK
-    return compare(flags, asked.config, (asked.original.path, asked.out))
+
+
+def _refuse_made_otherwise(asked: Asked, prompts: CalibrationPrompts | None, group_size: int | None) -> None:
+    """ConfigError unless OUT is what this command line makes: then only the comparison is left to do."""
+    now = describe(asked.original, asked.scheme, {}) | calibration_of(asked.config, prompts)
+    found = made_otherwise(read_record(asked.out), now, group_size)
+    if found:
+        raise ConfigError(
+            f"{asked.out}: is there already and was made {found}. Name another directory, or remove it."
+        )
+    inspect_checkpoint(asked.out)
+    _tell("checkpoint", f"{asked.out}: is there already, made as asked")
 
 
 def _check(flags: dict[str, Any]) -> Asked:
@@ -88,16 +115,20 @@ def _check(flags: dict[str, Any]) -> Asked:
     original = inspect_checkpoint(flags["checkpoint"].expanduser())
     refuse_quantized(original)
     refuse_tensors(original, trust_remote_code=config.model.trust_remote_code)
-    refuse_taken(out)
-    check_writable(out.parent, "Name another directory.")
+    is_made = (out / RECORD).is_file()
     compares = not flags["no_compare"]
-    if compares:
-        refuse_taken(comparison_dir(out))
+    if not is_made:
+        refuse_taken(out)
+        check_writable(out.parent, "Name another directory.")
+        try_writing(out, "Name another directory.")
+        refuse_full(out, original, scheme)
+        if compares:
+            refuse_taken(comparison_dir(out))
     if compares or scheme.needs_prompts:
         config = with_dataset(config, flags["data_root"])
     if compares and not scheme.needs_prompts:
         draw_prompts(config, 1)  # which reads the whole scenario, and complains of it now
-    return Asked(original, out, scheme, config, compares)
+    return Asked(original, out, scheme, config, compares, is_made)
 
 
 def _resolve(flags: dict[str, Any]) -> RunConfig:
@@ -113,6 +144,8 @@ def _environment(given: Path | None) -> tuple[Path, dict[str, str]]:
     """The Python that has llm-compressor, and the versions of what matters in it."""
     requirements = shipped("configs", "quantize", "requirements.txt")
     if given is None:
+        if not cache_dir().is_dir():
+            try_writing(cache_dir(), "Set VLLM_LAUNCH_CACHE to another place.")
         python = open_environment(requirements, cpu=not visible_gpus(), say=_note)
         return python, describe_environment(python, requirements)
     python = given.expanduser().absolute()
@@ -127,8 +160,8 @@ def _environment(given: Path | None) -> tuple[Path, dict[str, str]]:
     return python, versions
 
 
-def _calibration(config: RunConfig, prompts: CalibrationPrompts | None) -> dict[str, Any]:
-    """What quantization_recipe.json says of the prompts."""
+def calibration_of(config: RunConfig, prompts: CalibrationPrompts | None) -> dict[str, Any]:
+    """What quantization_recipe.json says of the prompts, None of them where the scheme needs none."""
     if prompts is None:
         return {"calibration": None}
     return {

@@ -1,10 +1,13 @@
 """This process among those that torchrun started. A plain process is the only one."""
 
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from launch.errors import RunError
@@ -55,6 +58,28 @@ class Ranks:
                 " start the same command again."
             ) from error
         return values
+
+
+def own_words(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Sequence[str] | None:
+    """What this process reads of a command line: in rank 0 all of it, in others, which rank 0 tells, nothing.
+
+    So a wrong flag is answered once. None for other ranks where help is asked for.
+    """
+    if environment.get("RANK", "0") == "0":
+        return argv
+    return None if {"-h", "--help"} & set(argv) else ()
+
+
+def tell_torchrun(message: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Leaves why this process fails where torchrun looks, which then says it in its own report.
+
+    The form is that of torch.distributed.elastic.multiprocessing.errors (2.11 and 2.13).
+    """
+    path = environment.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        Path(path).write_text(
+            json.dumps({"message": message, "timestamp": int(time.time())}), encoding="utf-8"
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from launch.cli.closing import close_submission
 from launch.cli.options import collect_flags, setting_options
 from launch.cli.runs import find_run
 from launch.cli.sending import Sending, open_and_show, send
+from launch.collect.unseen import wait_until_seen
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
 from launch.config.schema import RunConfig
@@ -16,6 +17,7 @@ from launch.errors import ConfigError, RunError
 from launch.rundir.identity import code_version
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config
+from launch.rundir.submissions import never_submitted
 
 
 @click.command("resume", context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,13 +44,14 @@ def command(**flags: Any) -> int:
     record = load_run(run)
     submissions = list_submissions(run)
     if not submissions:
-        raise RunError(f"{run.root}: was never submitted to the end. Remove it and submit anew.")
+        raise never_submitted(run)
     last = submissions[-1]
     changed = change(run_config(record, load_submission(run, last)), flags)
     for warning in changed.warnings:
         click.echo(f"note: {warning}", err=True)
     refuse_changed_code(run, last, accept=flags["accept_code_change"])
     dead = close_submission(run, last, replace=flags["replace"], assume_dead=flags["assume_dead"])
+    wait_until_seen(run, lambda text: click.echo(f"note: {text}", err=True))
     sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"], assumed_dead=dead)
     return send(run, open_and_show(run, changed.config, sending), sending)
 
@@ -70,6 +73,6 @@ def refuse_changed_code(run: RunPaths, submission: int, *, accept: bool) -> None
     if before != now and not accept:
         raise RunError(
             f"{run.root}: vllm-launch has changed since submission {submission}: {before.version}"
-            f" ({before.digest[:12]}) -> {now.version} ({now.digest[:12]}). Go back to it, or say"
-            " --accept-code-change."
+            f" ({before.digest[:12]}) -> {now.version} ({now.digest[:12]}). Go back to it, or go"
+            f" on with `vllm-launch resume {run.root} --accept-code-change`."
         )

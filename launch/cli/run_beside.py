@@ -29,7 +29,9 @@ from launch.config.layers import Resolved
 from launch.config.schema import RunConfig
 from launch.config.wording import found, listed
 from launch.errors import ConfigError, RunError
-from launch.rundir.create import RunRequest, create_run, file_digest, freeze_request, scenario_file
+from launch.rundir.create import RunRequest, create_run
+from launch.rundir.freeze import freeze_request, scenario_file
+from launch.rundir.identity import file_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import list_submissions, load_run
@@ -44,14 +46,20 @@ class Work:
     opened: Opened | None
 
 
-def open_here(resolved: Resolved, flags: Mapping[str, Any]) -> Work:
-    """Continues the run beside the output directory, or makes it; opens a submission of what is missing."""
+BEGIN_ANEW = "Choose another --output_dir, or say --no-resume to begin anew."
+
+
+def open_here(resolved: Resolved, flags: Mapping[str, Any], instead: str = BEGIN_ANEW) -> Work:
+    """Continues the run beside the output directory, or makes it; opens a submission of what is missing.
+
+    `instead` is what to do when that run is another one than what is asked for.
+    """
     config = with_dataset(resolved.config, flags["data_root"])
     assert config.publish.output_dir is not None
     output_dir = config.publish.output_dir.expanduser().absolute().resolve()
     if not output_dir.name:
         raise ConfigError(f"--output_dir: {output_dir} has nothing beside it for the run. Choose another.")
-    run = RunPaths(output_dir.with_name(f"{output_dir.name}.run"))
+    run = RunPaths.beside(output_dir)
     sending = Sending(dry_run=flags["dry_run"])
     if not os.path.lexists(run.root):
         return _begin(run, output_dir, config, resolved, flags, sending)
@@ -61,7 +69,7 @@ def open_here(resolved: Resolved, flags: Mapping[str, Any]) -> Work:
             " another --output_dir, or move it away."
         )
     if flags["resume"]:
-        return _continue(run, config, resolved, sending)
+        return _continue(run, config, resolved, sending, instead)
     with _set_aside(run) as aside:
         work = _begin(run, output_dir, config, resolved, flags, sending)
     click.echo(f"note: the earlier run is kept in {aside}", err=True)
@@ -114,16 +122,13 @@ def run_id_of(output_dir: Path) -> str:
     return f"{words[:50]}-{digest}"
 
 
-def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sending) -> Work:
+def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sending, instead: str) -> Work:
     """What an earlier call left: refused if it is of another identity or still at work."""
     record = load_run(run)
     frozen = freeze_request(config).config
-    _refuse_other_identity(run, frozen)
+    _refuse_other_identity(run, frozen, instead)
     if file_digest(scenario_file(config)) != record.scenario_digest:
-        raise RunError(
-            f"{scenario_file(config)}: has changed since {run.root} was planned. Choose another --output_dir,"
-            " or say --no-resume to begin anew."
-        )
+        raise RunError(f"{scenario_file(config)}: has changed since {run.root} was planned. {instead}")
     for warning in resolved.warnings:
         click.echo(f"note: {warning}", err=True)
     submissions = list_submissions(run)
@@ -137,15 +142,12 @@ def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sen
     return Work(run, open_and_show(run, frozen, sending))
 
 
-def _refuse_other_identity(run: RunPaths, frozen: RunConfig) -> None:
+def _refuse_other_identity(run: RunPaths, frozen: RunConfig, instead: str) -> None:
     differences = list(identity_differences(load_run(run), frozen))
     if differences:
         made = listed((f"{key} {found(before)}" for key, before, _ in differences), "and")
         asked = listed((found(after) for _, _, after in differences), "and")
-        raise RunError(
-            f"{run.root}: was made with {made}, asked for {asked}. Choose another --output_dir, or say"
-            " --no-resume to begin anew."
-        )
+        raise RunError(f"{run.root}: was made with {made}, asked for {asked}. {instead}")
 
 
 @contextmanager

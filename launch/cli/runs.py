@@ -1,17 +1,18 @@
 """Finds the run a command names, its logs, and the process that drives it."""
 
-import socket
 from pathlib import Path
 
 import psutil
 
 from launch.errors import RunError
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.process_mark import read_mark
 
 RUNS_DIR = Path("outputs/runs")
 
 
-def find_run(name: str) -> RunPaths:
+def find_run(name: str, wanted: str = "a run directory or a run id") -> RunPaths:
     """The run of a directory, or of an id below outputs/runs; RunError names what was looked at."""
     places = [Path(name), RUNS_DIR / name]
     for place in places:
@@ -19,7 +20,7 @@ def find_run(name: str) -> RunPaths:
             return RunPaths(place.resolve())
     raise RunError(
         f"{name}: no run here; looked for run.yaml in {' and '.join(str(place) for place in places)}."
-        " Give a run directory or a run id."
+        f" Give {wanted}."
     )
 
 
@@ -35,23 +36,12 @@ def logs_dir(run: RunPaths) -> Path:
     return base / "slurm_logs" / run.root.name
 
 
-def describe_process(pid: int | None = None) -> dict[str, str | int | float]:
-    """Host, pid and start time of a process, this one unless another is named.
-
-    Enough to find it again and not another of its number.
-    """
-    process = psutil.Process(pid)
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-
-
-def find_process(described: dict[str, object] | None) -> psutil.Process | None:
-    """The process described, if it lives on this machine."""
-    if not described or described.get("host") != socket.gethostname():
+def find_driver(run: RunPaths, submission: int) -> psutil.Process | None:
+    """The process that drives a submission's tasks, if it lives on this machine."""
+    mark = read_mark(read_json(run.submission(submission).driver))
+    if mark is None or not mark.is_here:
         return None
     try:
-        process = psutil.Process(int(str(described["pid"])))
-        same = abs(process.create_time() - float(str(described["started"]))) < 1.0
-        same = same and process.status() != psutil.STATUS_ZOMBIE
-    except (KeyError, psutil.NoSuchProcess):
+        return psutil.Process(mark.pid)
+    except psutil.NoSuchProcess:  # just now
         return None
-    return process if same else None

@@ -5,21 +5,26 @@ from dataclasses import dataclass
 
 import click
 
+from launch.cli.plan_table import show_plan
 from launch.cli.progress import TaskProgress, task_message
 from launch.cli.publishing import merge_and_tell
-from launch.cli.runs import describe_process, logs_dir
+from launch.cli.runs import logs_dir
 from launch.collect.merge import output_dir_of
-from launch.collect.publish import check_output_dir
-from launch.config.schema import RunConfig, Scheduler
+from launch.collect.publish import check_output_dir, refuse_within, try_writing
+from launch.collect.reference_texts import check_references
+from launch.config.gpus import find_gpu_type
+from launch.config.schema import ResourcesConfig, RunConfig, Scheduler
 from launch.errors import ExitCode
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.process_mark import mark_process
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config, save_record
 from launch.rundir.submissions import Opened, Place, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import command_arguments, send_submission, write_jobs
+from launch.slurm.submit_limits import ask_submit_limit
 from launch.worker.driver import LocalTasks, drive, visible_gpus
 from launch.worker.outcome import ended_how
 
@@ -45,8 +50,11 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
     """Opens a submission of what is missing and prints its plan."""
     record = load_run(run)
     published = output_dir_of(run, config.publish)
+    refuse_within(run.root, published)
     check_output_dir(published, record.run_id)
-    publish = config.publish.model_copy(update={"output_dir": published})
+    references = check_references(config.publish.references)
+    try_writing(published)
+    publish = config.publish.model_copy(update={"output_dir": published, "references": references})
     resources = config.resources
     on_slurm = resources.scheduler is Scheduler.SLURM
     gpus = [] if on_slurm else visible_gpus()
@@ -55,6 +63,8 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         max_array_size=(resources.max_array_size or max_array_size()) if on_slurm else UNLIMITED_ARRAY,
         max_concurrent=concurrent,
         gpus_per_task=config.gpus_per_task if on_slurm or gpus else 0,
+        gpu_type=find_gpu_type(resources.gpu_type) if on_slurm and resources.gpu_type else None,
+        max_submit=_max_submit(resources) if on_slurm else (None, ""),
     )
     opened = open_submission(
         run,
@@ -67,8 +77,19 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         sent = load_submission(run, opened.submission)
         kept = sent.model_copy(update={"assumed_dead": sending.assumed_dead})
         save_record(run.submission(opened.submission).submission_yaml, kept)
-    _show_plan(run, opened)
+    show_plan(run, opened)
     return opened
+
+
+def _max_submit(resources: ResourcesConfig) -> tuple[int | None, str]:
+    """Tasks that may be queued, and whose limit that is: asked of Slurm unless it is set."""
+    if resources.max_submit is not None or resources.num_tasks is not None:
+        return resources.max_submit, "max_submit"
+    limit = ask_submit_limit(resources)
+    if limit is None:
+        return None, ""
+    tasks = limit.tasks(0 if resources.sbatch_on_nodes else resources.max_rounds)
+    return tasks, f"{limit.source} {limit.num_jobs:,}, {limit.num_queued:,} of them queued,"
 
 
 def _places(config: RunConfig, num_gpus: int) -> int:
@@ -76,33 +97,6 @@ def _places(config: RunConfig, num_gpus: int) -> int:
     if config.resources.max_concurrent is not None:
         return config.resources.max_concurrent
     return max(1, num_gpus // max(1, config.gpus_per_task)) if num_gpus else 1
-
-
-def _show_plan(run: RunPaths, opened: Opened) -> None:
-    record, sent = load_run(run), load_submission(run, opened.submission)
-    for note in record.notes:
-        click.echo(f"note: {note}", err=True)
-    if record.subset is not None:
-        subset = record.subset
-        click.echo(
-            f"note: limited to {subset.num_items} of {subset.of_items} items"
-            f" ({subset.num_users} of {subset.of_users} users)",
-            err=True,
-        )
-    expected = opened.forecast
-    rows = [
-        ("run", str(run.root)),
-        ("submission", f"{opened.submission}: {sent.num_items:,} items in {opened.num_chunks} chunks"),
-        ("tasks", opened.why),
-        ("balance", f"largest shard / mean {expected.balance:.2f}"),
-        (
-            "forecast",
-            f"{expected.makespan_s / 60:.0f} min from the first start, {expected.gpu_hours:.2f} GPU hours",
-        ),
-        ("results in", str(sent.publish.output_dir)),
-    ]
-    for name, value in rows:
-        click.echo(f"{name:<12}{value}")
 
 
 def send(run: RunPaths, opened: Opened, sending: Sending) -> int:
@@ -198,7 +192,7 @@ def run_tasks_here(tasks: LocalTasks, driver: int | None = None) -> list[int]:
     `driver` is the process to stop in order to stop them all, this one unless given.
     """
     run, submission = tasks.run, tasks.submission
-    write_json(run.submission(submission).driver, describe_process(driver))
+    write_json(run.submission(submission).driver, mark_process(driver).as_json())
     with TaskProgress(run, submission, load_submission(run, submission).num_items) as progress:
         codes = drive(tasks, progress.update)
     for task, code in zip(tasks.tasks, codes, strict=True):

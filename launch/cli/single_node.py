@@ -1,12 +1,11 @@
 """The flags that the single-node commands share, and the settings they make."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from launch.cli.options import collect_flags, setting_options
+from launch.cli.options import GivenPath, collect_flags, setting_options
 from launch.config.layers import Layers, Resolved, resolve
 from launch.config.schema import Scheduler
 from launch.config.wording import listed
@@ -21,6 +20,10 @@ REQUIRED = {
     "prompt.ablation_config": "--ablation_config",
     "publish.output_dir": "--output_dir",
 }
+MEANINGS = {
+    "publish.output_dir": "The published directory; the run itself lies beside it in OUTPUT_DIR.run.",
+    "resources.num_tasks": "Tasks, each with engines and GPUs of its own; 1 unless set.",
+}
 
 
 def single_node_options(command: Command) -> Command:
@@ -29,7 +32,7 @@ def single_node_options(command: Command) -> Command:
         click.option("--dry-run", is_flag=True, help="Write the run and show its plan; start nothing."),
         click.option("--print-config", is_flag=True, help="Show every setting and its origin; do nothing."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting."),
-        click.option("--data-root", type=click.Path(path_type=Path), help="Directory of the datasets."),
+        click.option("--data-root", type=GivenPath(), help="Directory of the datasets."),
         click.option(
             "--resume/--no-resume",
             default=True,
@@ -45,7 +48,7 @@ def single_node_options(command: Command) -> Command:
         ),
     ):
         command = option(command)
-    return setting_options(command, REQUIRED)
+    return setting_options(command, REQUIRED, MEANINGS)
 
 
 def resolve_here(flags: Mapping[str, Any], extra: Mapping[str, tuple[str, Any]]) -> Resolved:

@@ -1,44 +1,60 @@
 """`vllm-launch status`: where a run stands."""
 
+from dataclasses import dataclass
+
 import click
-import orjson
 from rich.console import Console
 
-from launch.cli.runs import find_run
+from launch.cli.runs import find_run, logs_dir
+from launch.collect.failure_notes import FailureNote, failure_notes
+from launch.collect.queue_look import look_at_queue
 from launch.collect.status import status
-from launch.collect.status_view import as_json, render
-from launch.config.schema import Scheduler
-from launch.errors import ExitCode, SchedulerError
+from launch.collect.status_record import RunStatus
+from launch.collect.status_view import MAX_ROWS, as_json, failure_lines, render
+from launch.collect.status_words import next_step
+from launch.config.wording import json_text, log_line
+from launch.errors import ExitCode
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import list_submissions, load_submission
-from launch.slurm.commands import QueueRow
-from launch.slurm.submission import queue_of
+
+SOURCE = "What follows is from files alone."
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a run; `note` says why Slurm's queue had no part in it, where it should have."""
+
+    status: RunStatus
+    failures: list[FailureNote]
+    note: str | None
 
 
 @click.command("status", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run_name", metavar="RUN")
+@click.option("--all", "every", is_flag=True, help="A row for every task.")
 @click.option("--json", "as_text", is_flag=True, help="The same as JSON.")
-def command(run_name: str, as_text: bool) -> int:
-    """Where a run stands: items settled, tasks, what to do next."""
+def command(run_name: str, every: bool, as_text: bool) -> int:
+    """Where a run stands: items settled, pace, tasks (worst first), what failed and why, what to do next.
+
+    Slurm is asked at most once in 30 s, however many look; the exit code is 0 whatever the state.
+    """
     run = find_run(run_name)
-    found = status(run, _queue(run))
+    seen = look(run)
+    if seen.note is not None:
+        click.echo(f"note: {seen.note} {SOURCE}", err=True)
     if as_text:
-        click.echo(orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2).decode())
-    else:
-        Console().print(render(found))
+        click.echo(json_text(as_json(seen.status, seen.failures)))
+        return ExitCode.OK
+    console = Console()
+    rows = None if every else MAX_ROWS
+    console.print(render(seen.status, width=console.width, max_rows=rows))
+    for line in failure_lines(seen.failures, console.width):
+        click.echo(line)
+    click.echo(next_step(seen.status))
     return ExitCode.OK
 
 
-def _queue(run: RunPaths) -> list[QueueRow] | None:
-    """What Slurm says of the newest submission; None where it was not sent to Slurm or does not answer."""
-    submissions = list_submissions(run)
-    if not submissions:
-        return None
-    newest = submissions[-1]
-    if load_submission(run, newest).resources.scheduler is not Scheduler.SLURM:
-        return None
-    try:
-        return queue_of(run, newest)[1]
-    except SchedulerError as error:
-        click.echo(f"note: {error} What follows is from files alone.", err=True)
-        return None
+def look(run: RunPaths) -> Seen:
+    """Where a run stands now, by its files and by Slurm's queue as of at most 30 s ago."""
+    queue, note = look_at_queue(run)
+    found = status(run, queue)
+    return Seen(found, failure_notes(run, found, logs_dir(run)), None if note is None else log_line(note))

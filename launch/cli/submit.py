@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from launch.cli.options import setting_options
+from launch.cli.options import GivenPath, setting_options
 
 
 @click.command("submit", context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,10 +15,10 @@ from launch.cli.options import setting_options
     "--cluster", metavar="NAME", help="Where to run: a name or a YAML file; found out unless given."
 )
 @click.option("--name", metavar="NAME", help="Of the run and its directories; made up unless given.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Directory that holds the datasets.")
+@click.option("--data-root", type=GivenPath(), help="Directory that holds the datasets.")
 @click.option(
     "--runs-dir",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     default=Path("outputs/runs"),
     show_default=True,
     help="Where run directories are made.",

@@ -7,6 +7,7 @@ import click
 from launch.cli.publishing import said_of
 from launch.cli.runs import find_run
 from launch.collect.manifest import MANIFEST
+from launch.collect.scoring.record import scores_problems
 from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
 from launch.errors import ExitCode
@@ -17,16 +18,17 @@ from launch.errors import ExitCode
 def command(name: str) -> int:
     """Check a published directory, or a run.
 
-    A directory: every file by size and sha256, none missing, none added. A run: every result line, and what
-    is published of it. Exit code 3 when something differs.
+    A directory: every file by size and sha256, none missing, none added; scores that are of these results. A
+    run: every result line, and what is published of it. Exit code 3 when something differs.
     """
     if (Path(name) / MANIFEST).is_file():
         report = verify_published(Path(name))
-        problems, sound = report.problems, f"{len(report.manifest.files)} files as published"
+        problems = [*report.problems, *scores_problems(Path(name), report.manifest)]
+        sound = f"{len(report.manifest.files)} files as published"
         sound += said_of(report.manifest)
     else:
-        checked = verify_run(find_run(name))
-        problems, sound = checked.problems, f"{checked.tally.num_done} items, every line sound"
+        checked = verify_run(find_run(name, "a published directory, a run directory or a run id"))
+        problems, sound = [*checked.problems], f"{checked.tally.num_done} items, every line sound"
     for problem in problems:
         click.echo(problem, err=True)
     if problems:

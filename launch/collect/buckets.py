@@ -4,11 +4,12 @@ A bucket is a scratch file that fits in memory: about 64 MiB of lines of a range
 any size is merged in bounded memory and two readings.
 """
 
+import io
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import storage_errors
@@ -22,22 +23,23 @@ _HEAD = struct.Struct("<IIQIIBd")
 """Item number, index of the engine start, offset, length, crc32, failed, time (0: from a tail)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A result line as it lies on disk: `data` is shorter than what was committed when the file was cut."""
+class Line(NamedTuple):
+    """A result line as it lies on disk: `data` is shorter than what was committed when the file was cut.
+
+    `source` is the index of its engine start. A tuple, as launch.rundir.results.Committed is.
+    """
 
     number: int
+    failed: bool
     source: int
     offset: int
     crc32: int
-    failed: bool
     time: float | None
     data: bytes
 
-    @property
-    def rank(self) -> tuple[int, bool, int, int]:
-        """Sorts lines of one item: done before failed, then the lowest engine start and offset."""
-        return self.number, self.failed, self.source, self.offset
+
+_rank = itemgetter(slice(4))
+"""Sorts lines: by item; of one item done before failed, then the lowest engine start and offset."""
 
 
 class Buckets:
@@ -56,7 +58,7 @@ class Buckets:
             files = [path.open("wb", buffering=1 << 17) for path in self._paths]
             try:
                 for index, start in enumerate(starts):
-                    with start.paths(run).results.open("rb", buffering=1 << 20) as results:
+                    with _open(start.paths(run).results) as results:
                         for item in recover(run, start, keys, settings):
                             self._write(files, index, item, _read(results, item))
                             yield item
@@ -75,7 +77,14 @@ class Buckets:
     def read(self) -> Iterator[Line]:
         """Every line in order of item number and rank; one bucket in memory at a time."""
         for path in self._paths:
-            yield from sorted(_unpack(path.read_bytes()), key=lambda line: line.rank)
+            yield from sorted(_unpack(path.read_bytes()), key=_rank)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb", buffering=1 << 20)
+    except FileNotFoundError:  # removed since it was listed: `recover` finds nothing in it either
+        return io.BytesIO()
 
 
 def _read(results: BinaryIO, item: Committed) -> bytes:
@@ -90,5 +99,5 @@ def _unpack(content: bytes) -> Iterator[Line]:
         number, source, offset, length, crc32, failed, time = _HEAD.unpack_from(content, position)
         position += _HEAD.size
         data = content[position : position + length]
-        yield Line(number, source, offset, crc32, bool(failed), time or None, data)
+        yield Line(number, bool(failed), source, offset, crc32, time or None, data)
         position += length

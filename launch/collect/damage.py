@@ -12,6 +12,11 @@ from launch.rundir.journal import json_line, write_bytes
 from launch.rundir.layout import RunPaths
 
 
+def read_damage(run: RunPaths) -> bytes:
+    """What the last merge or verify found, as it was written; empty where that was nothing."""
+    return run.damaged.read_bytes() if run.damaged.exists() else b""
+
+
 def write_damage(run: RunPaths, starts: Sequence[EngineStart], findings: Findings) -> None:
     """Replaces it by what this merge found, a line each: engine start, offset and item number."""
     if not findings.damaged_lines and not run.damaged.exists():

@@ -7,32 +7,55 @@ from pathlib import Path
 from types import TracebackType
 
 from launch.collect.manifest import FileDigest
-from launch.rundir.journal import storage_errors
+from launch.rundir.journal import storage_errors, write_all
+
+BLOCK_BYTES = 1 << 20
 
 
 class DigestedFile:
-    """Writes `path` anew; entered as a context it is durable when left without an error."""
+    """Writes `path` anew; entered as a context it is durable when left without an error.
+
+    What is written is gathered to blocks of 1 MiB, which are digested and written as a whole.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._sha256 = hashlib.sha256()
-        self._bytes = 0
         self._lines = 0
+        self._written = 0
+        self._block: list[bytes] = []
+        self._in_block = 0
         with storage_errors(path):
-            self._file = path.open("wb", buffering=1 << 18)
+            self._file = path.open("wb", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Appends."""
-        self._sha256.update(data)
-        self._bytes += len(data)
-        self._lines += data.count(b"\n")
+        self._block.append(data)
+        self._in_block += len(data)
+        if self._in_block >= BLOCK_BYTES:
+            self._write_block()
+
+    def _write_block(self) -> None:
+        block = b"".join(self._block)
+        self._block.clear()
+        self._in_block = 0
+        self._sha256.update(block)
+        self._written += len(block)
+        self._lines += block.count(b"\n")
         with storage_errors(self._path):
-            self._file.write(data)
+            write_all(self._file.fileno(), block)
+
+    @property
+    def num_bytes(self) -> int:
+        """How much was appended so far."""
+        return self._written + self._in_block
 
     @property
     def digest(self) -> FileDigest:
         """Of what was written so far."""
-        return FileDigest(sha256=self._sha256.hexdigest(), bytes=self._bytes, lines=self._lines)
+        if self._block:
+            self._write_block()
+        return FileDigest(sha256=self._sha256.hexdigest(), bytes=self._written, lines=self._lines)
 
     def __enter__(self) -> "DigestedFile":
         return self
@@ -46,7 +69,7 @@ class DigestedFile:
             return
         with storage_errors(self._path):
             try:
-                self._file.flush()
+                self._write_block()
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()

@@ -5,7 +5,6 @@ its texts come from the stub engine, and `limited` when the run took a subset of
 only the chosen items are published; collections stay, empty ones too, so that item keys keep their meaning.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,52 +20,41 @@ def fill_record(record: JsonObject, outcomes: Sequence[Outcome], marks: Mapping[
     """The record with `continuations` on the items of the run, without other items, and with its marks."""
     texts = {outcome.place: [sample["text"] for sample in outcome.samples] for outcome in outcomes}
     filled = LEADERBOARD.fill(record, texts)
-    by_place = {outcome.place: outcome for outcome in outcomes}
+    marked = {outcome.place: _mark(outcome) for outcome in outcomes}
     collections = [
-        {**collection, "data": _published_items(number, collection.get("data") or (), by_place)}
+        {**collection, "data": _published_items(number, collection.get("data") or (), marked)}
         for number, collection in enumerate(filled["task"]["task_behavior_collections"])
     ]
     return {**filled, "task": {**filled["task"], "task_behavior_collections": collections}, **marks}
 
 
 def _published_items(
-    collection: int, data: Sequence[JsonObject], outcomes: Mapping[Place, Outcome]
-) -> list[Record]:
-    return [
-        {**item, **_mark(outcomes[collection, place])}
-        for place, item in enumerate(data)
-        if (collection, place) in outcomes
-    ]
+    collection: int, data: Sequence[JsonObject], marked: Mapping[Place, Record]
+) -> list[JsonObject]:
+    items = []
+    for place, item in enumerate(data):
+        mark = marked.get((collection, place))
+        if mark is not None:
+            items.append({**item, **mark} if mark else item)
+    return items
 
 
 def _mark(outcome: Outcome) -> Record:
-    if outcome.is_missing:
+    if outcome.row is None:
         return {"missing": True}
-    return {} if outcome.failure is None else {"failure": outcome.failure}
+    failure = outcome.row.get("failure")
+    return {} if failure is None else {"failure": failure}
 
 
 def user_record(filled: Record, outcomes: Sequence[Outcome]) -> Record:
-    """What users/<name>.json holds: the filled record, and `generated_samples` by item key."""
+    """What users/<name>.json holds: the filled record, and `generated_samples` by item key.
+
+    The items of the filled record are those of `outcomes`, both in input order.
+    """
     collections = filled["task"]["task_behavior_collections"]
-    kept = _places_kept(outcomes)
-    samples = []
-    for outcome in outcomes:
-        collection, place = kept[outcome.place]
-        continuations = collections[collection]["data"][place]["continuations"]
-        samples.append({"key": outcome.key, "continuations": continuations, **_mark(outcome)})
+    items = (item for collection in collections for item in collection["data"])
+    samples = [
+        {"key": outcome.key, "continuations": item["continuations"], **_mark(outcome)}
+        for outcome, item in zip(outcomes, items, strict=True)
+    ]
     return {**filled, "generated_samples": samples}
-
-
-def _places_kept(outcomes: Sequence[Outcome]) -> dict[Place, Place]:
-    """Where the items of a run stand once those outside its subset are left out."""
-    places: dict[Place, Place] = {}
-    counts: dict[int, int] = {}
-    for collection, place in sorted(outcome.place for outcome in outcomes):
-        places[collection, place] = (collection, counts.get(collection, 0))
-        counts[collection] = counts.get(collection, 0) + 1
-    return places
-
-
-def dump(value: Mapping[str, Any]) -> bytes:
-    """Compact JSON in UTF-8. Not orjson: a record keeps integers of any size."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -6,11 +6,12 @@ from typing import Any
 from launch.collect.attempt_files import AttemptFiles
 
 
-def gpu_figures(attempts: Sequence[AttemptFiles]) -> dict[str, Any]:
-    """Mean and peak utilisation, memory, power and energy over all GPUs and attempts.
+def gpu_figures(attempts: Sequence[AttemptFiles], num_idle_spells: int = 0) -> dict[str, Any]:
+    """Mean and peak utilisation, memory, power and energy over all GPUs and attempts, and what went wrong.
 
     Means are weighted by GPU samples (one GPU, one second). Energy is a sum; `num_unmeasured_attempts` says
-    how many attempts it lacks, and `no_gpu` why.
+    how many attempts it lacks, and `no_gpu` why. `throttle` is the part of samples by reason, ECC errors are
+    those that came while it was sampled. `num_idle_spells`: warnings of GPUs that idled beside requests.
     """
     gpus = [gpu | {"weight": each.gpu["num_samples"]} for each in attempts for gpu in each.gpu["gpus"]]
     measured = [each for each in attempts if each.gpu["total"]]
@@ -27,6 +28,12 @@ def gpu_figures(attempts: Sequence[AttemptFiles]) -> dict[str, Any]:
         "peak_power_w": _peak(gpus, "peak_power_w"),
         "mean_temperature_c": _mean(gpus, "mean_temperature_c"),
         "peak_temperature_c": _peak(gpus, "peak_temperature_c"),
+        "mean_sm_clock_mhz": _mean(gpus, "mean_sm_clock_mhz"),
+        "throttle": _throttle(gpus),
+        "ecc_corrected": _sum(gpus, "ecc_corrected"),
+        "ecc_uncorrected": _sum(gpus, "ecc_uncorrected"),
+        "num_xids": sum(each.gpu.get("num_xids", 0) for each in measured) if measured else None,
+        "num_idle_spells": num_idle_spells if measured else None,
         "energy_j": _sum(gpus, "energy_j"),
         "no_gpu": None if measured else "; ".join(reasons) or "no attempt was sampled",
         "attempts": [_describe(each) for each in measured],
@@ -41,6 +48,19 @@ def _describe(attempt: AttemptFiles) -> dict[str, Any]:
         "host": attempt.host,
         "sampled_s": attempt.gpu["sampled_s"],
         **attempt.gpu["total"],
+    }
+
+
+def _throttle(gpus: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """None where no GPU told its reasons."""
+    telling = [(gpu["throttle"], gpu["weight"]) for gpu in gpus if gpu.get("throttle") is not None]
+    weight = sum(weight for _, weight in telling)
+    if not weight:
+        return None
+    names = sorted({name for reasons, _ in telling for name in reasons})
+    return {
+        name: round(sum(reasons.get(name, 0.0) * each for reasons, each in telling) / weight, 4)
+        for name in names
     }
 
 

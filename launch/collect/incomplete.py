@@ -6,12 +6,12 @@ from typing import Any
 from launch.collect.tally import Tally
 from launch.config.schema import PublishConfig
 from launch.config.wording import printable
-from launch.errors import ExitCode, IncompleteError
+from launch.errors import ExitCode, IncompleteError, RunError
+from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import list_attempts
 from launch.rundir.chunks import read_chunks
-from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import list_submissions
+from launch.rundir.records import list_submissions, load_submission
 
 MAX_NAMED = 10
 MAX_TASKS = 3
@@ -31,7 +31,11 @@ def check_complete(run: RunPaths, publish: PublishConfig, tally: Tally) -> None:
             f"{len(tally.missing)} of {tally.num_items} items are missing ({_first(tally.missing_keys)})"
             + _tasks_of(run, tally.missing)
         )
-        ways.append(f"`vllm-launch resume {run.root}` generates what is missing")
+        ways.append(
+            "Type the same command again to generate what is missing"
+            if run.is_beside(publish.output_dir)
+            else f"`vllm-launch resume {run.root}` generates what is missing"
+        )
     if tally.failed:
         keys = [f"{item.key} {item.failure_class}" for item in tally.failed]
         parts.append(f"{len(tally.failed)} failed ({_first(keys)})")
@@ -51,7 +55,10 @@ def _tasks_of(run: RunPaths, missing: Sequence[int]) -> str:
     """The tasks that the newest submission gave them to, failed ones first, and what they said."""
     submission = list_submissions(run)[-1]
     wanted = set(missing)
-    chunks = read_chunks(run.submission(submission))
+    try:
+        chunks = read_chunks(run.submission(submission), load_submission(run, submission).chunks_sha256)
+    except RunError:  # damaged: whose they were cannot be told, that they are missing can
+        return ""
     tasks = sorted({chunk.shard for chunk in chunks if not wanted.isdisjoint(chunk.items)})
     if not tasks:
         return ""
@@ -66,7 +73,7 @@ def _ended(run: RunPaths, submission: int, task: int) -> dict[str, Any]:
     attempts = list_attempts(run, submission, task)
     if not attempts:
         return {}
-    return read_json(run.attempt(submission, task, attempts[-1]).ended) or {}
+    return read_ended(run.attempt(submission, task, attempts[-1])) or {}
 
 
 def _said(run: RunPaths, submission: int, task: int) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import orjson
 
+from launch.collect.canary import canary_at_the_end
 from launch.collect.damage import write_damage
 from launch.collect.incomplete import check_complete
-from launch.collect.manifest import MANIFEST, Manifest, read_published
+from launch.collect.manifest import MANIFEST, SUMMARY_FILE, Manifest, read_published
 from launch.collect.merge_claim import MergeClaim
 from launch.collect.publish import (
     check_output_dir,
@@ -20,13 +21,16 @@ from launch.collect.publish import (
     open_partial,
     put_in_place,
 )
-from launch.collect.published_files import SUMMARY_FILE, PublishedFiles, write_value
+from launch.collect.published_files import PublishedFiles, write_value
 from launch.collect.results import Results, open_results
 from launch.collect.summary import Sources, read_sources, summarise
+from launch.collect.user_files import resolve_user_files
+from launch.collect.verify import verify_published
 from launch.config.schema import PublishConfig
 from launch.rundir.identity import settings_digest
+from launch.rundir.journal import size_of
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import PlanReader
+from launch.rundir.plan import PlanReader, load_counts
 from launch.rundir.records import now
 
 
@@ -61,7 +65,8 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
         check_output_dir(output_dir, run_id)
         digest = sources_digest(sources, publish)
         earlier = read_published(output_dir)
-        if earlier is not None and earlier.sources_digest == digest and _is_in_place(output_dir, earlier):
+        is_same = earlier is not None and earlier.sources_digest == digest
+        if earlier is not None and is_same and verify_published(output_dir).is_whole:
             return Published(output_dir, earlier, is_new=False)
         with open_results(sources, claim) as results:
             check_complete(run, publish, results.tally_by_commits())
@@ -77,42 +82,44 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
     return Published(output_dir, manifest, is_new=True)
 
 
-def _is_in_place(output_dir: Path, manifest: Manifest) -> bool:
-    """Whether every published file is there with its size; `vllm-launch verify` reads them too."""
-    try:
-        return all((output_dir / name).stat().st_size == file.bytes for name, file in manifest.files.items())
-    except FileNotFoundError:
-        return False
-
-
 def sources_digest(sources: Sources, publish: PublishConfig) -> str:
-    """Changes when a result was added or another way of publishing was asked for."""
+    """Changes when a result was added, another way of publishing was asked for, or it is another run.
+
+    A run made anew in the place of an earlier one has its id, and may have results of the same size.
+    """
     rows = [
         [start.submission, start.task, start.attempt, start.slot, start.start, *_sizes(sources, index)]
         for index, start in enumerate(sources.starts)
     ]
-    asked = publish.model_dump(mode="json", exclude={"output_dir"})
-    text = orjson.dumps([rows, asked, sources.record.run_id], option=orjson.OPT_SORT_KEYS)
+    asked = publish.model_dump(mode="json", exclude={"output_dir", "references"})
+    record = sources.record
+    which = [record.run_id, record.identity_digest, record.created]
+    text = orjson.dumps([rows, asked, which], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()
 
 
 def _sizes(sources: Sources, index: int) -> list[int]:
     paths = sources.starts[index].paths(sources.run)
-    return [path.stat().st_size if path.exists() else 0 for path in (paths.results, paths.commits)]
+    return [size_of(path) for path in (paths.results, paths.commits)]
 
 
 def _write(partial: Path, results: Results, output_dir: Path, digest: str) -> Manifest:
     """Writes every file, the manifest last."""
     sources = results.sources
-    user_files = sources.submissions[-1].publish.user_files
+    asked = sources.submissions[-1].publish.user_files
+    user_files = resolve_user_files(asked, load_counts(sources.run).num_users)
     reader = PlanReader(sources.run)
     try:
-        with PublishedFiles(partial, sources, user_files=user_files) as files:
+        with PublishedFiles(partial, sources, user_files) as files:
             for entry, outcomes in results.users():
-                files.add_user(entry.user_hash, reader.user(entry.span).record, outcomes)
+                files.add_user(reader.user(entry.span), outcomes)
     finally:
         reader.close()
-    summary = summarise(sources, results.tally, results.findings, output_dir)
+    newest = sources.submissions[-1]
+    canary = None
+    if not results.findings.num_damaged:  # else a resume brings those items again, and is followed by a merge
+        canary = canary_at_the_end(sources.run, newest.canary, newest.submission)
+    summary = summarise(sources, results.tally, results.findings, output_dir, canary)
     files.files[SUMMARY_FILE] = write_value(partial, SUMMARY_FILE, summary)
     manifest = _manifest(results, files, digest)
     write_value(partial, MANIFEST, manifest.model_dump(mode="json"))

@@ -6,24 +6,27 @@ lives is judged as for tasks (launch.slurm.liveness), its claim being its heartb
 
 import os
 import shutil
-import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import orjson
-import psutil
 
 from launch.errors import RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
 from launch.rundir.journal import read_journal, read_json, storage_errors, write_all
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import RunPaths, number_of
+from launch.rundir.process_mark import ProcessMark, mark_process, read_mark
 from launch.rundir.records import list_submissions
 from launch.rundir.signs import Signs, SlurmJob
 from launch.slurm.liveness import Life, judge_life
 from launch.slurm.shared_queue import has_squeue, share_answer
+
+LET_GO = 0
+"""The time of a claim that was let go where no `<n>.done` could be made."""
 
 
 class MergeBusyError(RunError):
@@ -32,16 +35,24 @@ class MergeBusyError(RunError):
 
 @dataclass(frozen=True, slots=True)
 class Merger:
-    """A merging process; `started` in seconds since the epoch tells it from another of the same pid.
+    """A merging process; `job` is the merge job of a submission that it runs in, `cluster` whose id it is."""
 
-    `job` is the merge job of a submission that it runs in, `cluster` whose id that is.
-    """
-
-    host: str
-    pid: int
-    started: float
+    process: ProcessMark
     job: str | None = None
     cluster: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As its claim holds it."""
+        return {**self.process.as_json(), "job": self.job, "cluster": self.cluster}
+
+
+def read_merger(path: Path) -> Merger | None:
+    """Who made a claim; None for one that is empty, or that no merge wrote."""
+    value = read_json(path) or {}
+    process, job, cluster = read_mark(value), value.get("job"), value.get("cluster")
+    if process is None or not isinstance(job, str | None) or not isinstance(cluster, str | None):
+        return None
+    return Merger(process, job, cluster)
 
 
 class MergeClaim:
@@ -59,7 +70,13 @@ class MergeClaim:
 
     def __enter__(self) -> "MergeClaim":
         with storage_errors(self._directory):
-            self._directory.mkdir(exist_ok=True)
+            try:
+                self._directory.mkdir(exist_ok=True)
+            except FileExistsError:
+                raise RunError(
+                    f"{self._directory}: is a file; merges keep their claims in a directory of that name."
+                    " Move the file away."
+                ) from None
         highest = self._highest()
         if highest and not self._done(highest).exists():
             self._refuse_if_alive(highest)
@@ -71,8 +88,11 @@ class MergeClaim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with storage_errors(self._directory):
-            self._done(self._number).touch()
+        try:
+            with storage_errors(self._directory):
+                self._done(self._number).touch()
+        except StorageError:  # a full disk: that takes no room
+            os.utime(self._claim(self._number), (LET_GO, LET_GO))
 
     @property
     def scratch(self) -> Path:
@@ -97,14 +117,14 @@ class MergeClaim:
         return self._directory / f"{number}.done"
 
     def _highest(self) -> int:
-        names = (entry.name for entry in os.scandir(self._directory))
-        return max((int(name) for name in names if name.isdecimal()), default=0)
+        numbers = map(number_of, os.listdir(self._directory))
+        return max((number for number in numbers if number is not None), default=0)
 
     def _make(self, number: int) -> None:
         path = self._claim(number)
         job = _merge_job(self._run)
         cluster = os.environ.get("SLURM_CLUSTER_NAME") if job else None
-        owner = Merger(socket.gethostname(), os.getpid(), psutil.Process().create_time(), job, cluster)
+        owner = Merger(mark_process(), job, cluster)
         try:
             with storage_errors(path):
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -112,7 +132,7 @@ class MergeClaim:
             raise _busy(self._directory, "which has just begun") from None
         try:
             with storage_errors(path):
-                write_all(descriptor, orjson.dumps(asdict(owner)))
+                write_all(descriptor, orjson.dumps(owner.as_json()))
         except StorageError:
             path.unlink()  # an empty claim would hold up the next merge
             raise
@@ -123,15 +143,16 @@ class MergeClaim:
     def _refuse_if_alive(self, number: int) -> None:
         path = self._claim(number)
         beat = path.stat().st_mtime
+        if beat == LET_GO:
+            return
         age = max(0.0, filesystem_now(self._directory) - beat)
-        value = read_json(path)
-        if value is None:
+        holder = read_merger(path)
+        if holder is None:
             if age <= EMPTY_CLAIM_S:
                 raise _busy(self._directory, "which has just begun")
             return
-        holder = Merger(**value)
         life = self._judge(holder, beat, age, path.stat().st_uid)
-        who = f"process {holder.pid} on {holder.host}"
+        who = f"process {holder.process.pid} on {holder.process.host}"
         if life is Life.ALIVE:
             raise _busy(self._directory, who)
         if life is Life.UNKNOWN and not self._assume_dead:
@@ -145,12 +166,12 @@ class MergeClaim:
         signs = Signs(
             has_ended=False,
             is_followed=job is not None and job.array == _merge_job(self._run),  # by this, its next life
-            is_gone_from_here=not _may_live(holder),
+            is_gone_from_here=holder.process.is_gone,
             beat=beat,
             beat_age_s=age_s,
             job=job,
             owner=user,
-            host=holder.host,
+            host=holder.process.host,
         )
         if job is None or signs.is_over:
             return judge_life(signs, None, can_ask=False)
@@ -163,18 +184,6 @@ def _merge_job(run: RunPaths) -> str | None:
     job = os.environ.get("SLURM_JOB_ID")
     sent = (row for number in list_submissions(run) for row in read_journal(run.submission(number).jobs))
     return job if job is not None and any(row.get("job_id") == job for row in sent) else None
-
-
-def _may_live(holder: Merger) -> bool:
-    """False only when the process is known to be gone: on this host, and not there or another one."""
-    if holder.host != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(holder.pid)
-        is_it = abs(process.create_time() - holder.started) < 1.0
-        return is_it and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _busy(directory: Path, who: str) -> MergeBusyError:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch.collect.buckets import Buckets, Line
 from launch.collect.verify import LineCheck
@@ -13,8 +13,7 @@ from launch.rundir.plan import IndexEntry
 MAX_NAMED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One item: its line and the parsed line, or neither when it is missing."""
 
     number: int
@@ -51,15 +50,19 @@ class Findings:
     damaged: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     damaged_lines: list[Line] = field(default_factory=list)
+    not_counted: dict[int, set[int]] = field(default_factory=dict)
+    """By index of the engine start, offsets of lines that were generated for nothing."""
 
     def add_damaged(self, line: Line, where: str, why: str) -> None:
         """A committed line that does not stand its checks."""
         self.num_damaged += 1
         self.damaged_lines.append(line)
+        self.not_counted.setdefault(line.source, set()).add(line.offset)
         _name(self.damaged, f"{where}: {why}")
 
     def add_duplicate(self, key: str, kept: Line, other: Line, where: str) -> None:
         """A second whole line of an item; the first one counts."""
+        self.not_counted.setdefault(other.source, set()).add(other.offset)
         if other.failed and not kept.failed:
             self.num_superseded += 1
             return
@@ -102,43 +105,44 @@ def read_outcomes(
     number, lines = next(by_number, (None, iter(())))
     for entry in index:
         outcomes = []
-        for place, (key, digest) in enumerate(zip(entry.keys, entry.digests, strict=True)):
-            outcome = Outcome(entry.first_item + place, key, entry.places[place])
-            if number == outcome.number:
-                outcome = _choose(outcome, digest, list(lines), starts, check, findings)
+        items = zip(entry.keys, entry.digests, entry.places, strict=True)
+        for item, (key, digest, place) in enumerate(items, entry.first_item):
+            kept: tuple[Line, dict[str, Any]] | tuple[None, None] = (None, None)
+            if number == item:
+                kept = _choose(key, digest, lines, starts, check, findings)
                 number, lines = next(by_number, (None, iter(())))
-            outcomes.append(outcome)
+            outcomes.append(Outcome(item, key, place, *kept))
         yield entry, outcomes
 
 
 def _choose(
-    outcome: Outcome,
+    key: str,
     digest: str,
-    lines: list[Line],
+    lines: Iterator[Line],
     starts: Sequence[EngineStart],
     check: LineCheck,
     findings: Findings,
-) -> Outcome:
-    """The first line by rank that stands the checks; each line is parsed at most once."""
-    chosen = outcome
+) -> tuple[Line, dict[str, Any]] | tuple[None, None]:
+    """The first line by rank that stands the checks, and parsed; each line is parsed at most once."""
+    kept: tuple[Line, dict[str, Any]] | tuple[None, None] = (None, None)
     for line in lines:
-        where = f"{describe_start(starts[line.source])}, offset {line.offset}"
-        if chosen.line is not None and chosen.line.data == line.data:
-            findings.add_duplicate(outcome.key, chosen.line, line, where)
+        first = kept[0]
+        if first is not None and first.data == line.data:
+            findings.add_duplicate(key, first, line, _where(starts, line))
             continue
-        row = check.check(line, outcome.key, digest)
+        row = check.check(line, key, digest)
         if isinstance(row, str):
-            findings.add_damaged(line, where, row)
-        elif chosen.line is not None:
-            findings.add_duplicate(outcome.key, chosen.line, line, where)
+            findings.add_damaged(line, _where(starts, line), row)
+        elif first is not None:
+            findings.add_duplicate(key, first, line, _where(starts, line))
         else:
-            chosen = Outcome(outcome.number, outcome.key, outcome.place, line, row)
-    return chosen
+            kept = (line, row)
+    return kept
 
 
-def describe_start(start: EngineStart) -> str:
-    """An engine start in words."""
+def _where(starts: Sequence[EngineStart], line: Line) -> str:
+    start = starts[line.source]
     return (
         f"submission {start.submission}, task {start.task}, attempt {start.attempt},"
-        f" slot {start.slot}, start {start.start}"
+        f" slot {start.slot}, start {start.start}, offset {line.offset}"
     )

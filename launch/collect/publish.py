@@ -7,18 +7,24 @@ removed; a kill between them is completed by the next merge.
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from launch.collect.manifest import MANIFEST, read_published
+from launch.collect.manifest import MANIFEST, read_published, unlisted
+from launch.config.wording import printable
 from launch.errors import RunError, StorageError
 from launch.rundir.journal import fsync_directory, storage_errors
+
+ANOTHER = "Choose another --output_dir."
 
 
 def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 
-    RunError when it is a file, another run's directory or one that holds anything else; StorageError when
-    it cannot be written.
+    RunError when it is a file, another run's directory or one that holds anything else, beside what was
+    published as well; StorageError when it cannot be written.
     """
     if output_dir.is_dir():
         manifest = read_published(output_dir)
@@ -32,19 +38,58 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
                 f"{output_dir}: holds the results of run {manifest.run_id}; nothing was touched. Choose"
                 " another --output_dir, or move it away."
             )
+        foreign = [] if manifest is None else unlisted(output_dir, manifest)
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            raise RunError(
+                f"{output_dir}: holds {printable(foreign[0])}{more}, which vllm-launch did not publish;"
+                " nothing was touched. Move it away: publishing replaces the whole directory."
+            )
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
     check_writable(output_dir.parent)
 
 
-def check_writable(directory: Path, advice: str = "Choose another --output_dir.") -> None:
+def refuse_within(run_root: Path, output_dir: Path) -> None:
+    """RunError for a place in the run's own directory: `clean` removes that one, results and all."""
+    if output_dir.is_relative_to(run_root.resolve()):
+        raise RunError(f"{output_dir}: lies in the run's own directory, which is not for results. {ANOTHER}")
+
+
+def check_writable(directory: Path, advice: str = ANOTHER) -> None:
     """The nearest directory that is there must let us make another one in it; else RunError, StorageError."""
-    while not os.path.lexists(directory):
-        directory = directory.parent
+    directory = _nearest(directory)
     if not directory.is_dir():
         raise RunError(f"{directory}: is not a directory. {advice}")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StorageError(f"{directory}: cannot write: writing is not allowed. {advice}")
+
+
+def try_writing(output_dir: Path, advice: str = ANOTHER) -> None:
+    """Makes a directory where `output_dir` will be written, and takes it away; StorageError where that fails.
+
+    Before anything is spent: permissions alone tell nothing of quotas, full disks, access lists, file systems
+    that map root to nobody, or /proc.
+    """
+    directory = _nearest(output_dir.parent)
+    with storage_errors(directory), _no_such_place(directory, advice):
+        os.rmdir(tempfile.mkdtemp(prefix=".vllm-launch-", dir=directory))
+
+
+def _nearest(directory: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    while not os.path.lexists(directory):
+        directory = directory.parent
+    return directory
+
+
+@contextmanager
+def _no_such_place(directory: Path, advice: str) -> Iterator[None]:
+    """StorageError where the system says that there is no such file although its directory is there."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageError(f"{directory}: no directory can be made there. {advice}") from None
 
 
 def partial_dir(output_dir: Path, run_id: str) -> Path:
@@ -63,7 +108,8 @@ def complete_cut_publication(output_dir: Path, run_id: str) -> None:
     with storage_errors(output_dir):
         if old.exists() and not output_dir.exists():
             new = partial if (partial / MANIFEST).exists() else old
-            _rename(new, output_dir)
+            new.rename(output_dir)
+            fsync_directory(output_dir.parent)
         for leftover in (old, partial):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -72,7 +118,7 @@ def complete_cut_publication(output_dir: Path, run_id: str) -> None:
 def open_partial(output_dir: Path, run_id: str) -> Path:
     """An empty directory to write in, made; after `complete_cut_publication` there is none."""
     partial = partial_dir(output_dir, run_id)
-    with storage_errors(partial):
+    with storage_errors(partial), _no_such_place(partial.parent, ANOTHER):
         partial.mkdir(parents=True)
     return partial
 
@@ -85,12 +131,13 @@ def put_in_place(output_dir: Path, run_id: str) -> None:
         for directory in sorted({path.parent for path in partial.rglob("*")} | {partial}):
             fsync_directory(directory)
         if output_dir.exists() and any(output_dir.iterdir()):
-            _rename(output_dir, old)
-        _rename(partial, output_dir)
+            output_dir.rename(old)
+        try:
+            partial.rename(output_dir)
+        except OSError:
+            if old.exists():
+                old.rename(output_dir)
+            raise
+        fsync_directory(output_dir.parent)
         if old.exists():
             shutil.rmtree(old)
-
-
-def _rename(source: Path, target: Path) -> None:
-    source.rename(target)
-    fsync_directory(target.parent)

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from launch.collect.manifest import Manifest
-from launch.collect.published_files import GENERATIONS_FILE, SUMMARY_FILE
+from launch.collect.manifest import GENERATIONS_FILE, SUMMARY_FILE, Manifest
 from launch.collect.verify import verify_published
 from launch.errors import RunError
+from launch.rundir.layout import RunPaths
 
 _NEEDED = ("model", "prompt", "sampling_params", "num_samples_per_item", "submissions", "engines", "versions")
 
@@ -89,6 +89,11 @@ def open_published(path: Path) -> Published:
 
     Memory: about 250 bytes an item.
     """
+    if RunPaths(path).run_yaml.is_file():
+        raise RunError(
+            f"{path}: is a run, not what was published of it. Give the directory that `vllm-launch status"
+            f" {path}` names."
+        )
     report = verify_published(path)
     if not report.is_whole:
         more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
@@ -103,7 +108,7 @@ def open_published(path: Path) -> Published:
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
         value: Any = orjson.loads(path.read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
+    except orjson.JSONDecodeError:
         value = None
     lacking = [name for name in _NEEDED if not isinstance(value, dict) or name not in value]
     if lacking:
@@ -118,11 +123,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
 def _read_entries(path: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     offset = 0
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        raise RunError(f"{path}: not found. Publish it again with `vllm-launch merge RUN`.") from None
-    with handle:
+    with path.open("rb") as handle:
         for number, line in enumerate(handle, start=1):
             try:
                 row = orjson.loads(line)

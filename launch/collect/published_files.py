@@ -3,11 +3,12 @@
 A line of generations.jsonl is a result line byte for byte, or says that its item is missing. That a run is
 limited to a subset, or from the stub engine, stands in every other file; generations.jsonl has the manifest.
 
-generations.jsonl, test_leaderboard.json and users/ hold no time, host, task or attempt: the same results give
-the same bytes. provenance.jsonl has those, by key.
+generations.jsonl, test_leaderboard.json and users/ (or users.zip) hold no time, host, task or attempt: the
+same results give the same bytes. provenance.jsonl has those, by key.
 """
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,42 +16,41 @@ from typing import Any
 import orjson
 
 from launch.collect.digested_file import DigestedFile, write_digested
-from launch.collect.filled import dump, fill_record, user_record
-from launch.collect.manifest import FileDigest
+from launch.collect.filled import fill_record, user_record
+from launch.collect.manifest import GENERATIONS_FILE, LEADERBOARD_FILE, PROVENANCE_FILE, FileDigest
 from launch.collect.outcomes import Outcome
 from launch.collect.summary import Sources, marks
-from launch.collect.user_names import UserNames
-from launch.rundir.journal import json_line, storage_errors
-from launch.scenarios.records import JsonObject
-
-LEADERBOARD_FILE = "test_leaderboard.json"
-GENERATIONS_FILE = "generations.jsonl"
-PROVENANCE_FILE = "provenance.jsonl"
-SUMMARY_FILE = "inference_summary.json"
-USERS_DIR = "users"
+from launch.collect.user_files import UserWriter, open_user_writer
+from launch.config.schema import UserFiles
+from launch.rundir.journal import json_line
+from launch.rundir.plan import PlannedUser
 
 
 class PublishedFiles:
     """The files being written into `directory`; entered as a context they are durable when left."""
 
-    def __init__(self, directory: Path, sources: Sources, *, user_files: bool) -> None:
+    def __init__(self, directory: Path, sources: Sources, user_files: UserFiles) -> None:
         self._directory = directory
         self._sources = sources
         self._marks = record_marks(sources)
-        self._engines = [_short(facts) for facts in sources.facts]
-        self._names = UserNames() if user_files else None
+        self._starts = [asdict(start) for start in sources.starts]
+        self._places = [
+            {"host": about["host"], "engine": _short(facts)}
+            for about, facts in zip(sources.abouts, sources.facts, strict=True)
+        ]
+        self._user_files = user_files
+        self._users: UserWriter | None = None
         self._separator = b"[\n"
         self._stack = ExitStack()
         self._open: dict[str, DigestedFile] = {}
         self.files: dict[str, FileDigest] = {}
 
     def __enter__(self) -> "PublishedFiles":
-        for name in (LEADERBOARD_FILE, GENERATIONS_FILE, PROVENANCE_FILE):
-            self._open[name] = self._stack.enter_context(DigestedFile(self._directory / name))
-        if self._names is not None:
-            users = self._directory / USERS_DIR
-            with storage_errors(users):
-                users.mkdir()
+        with ExitStack() as stack:  # what is open is closed when the next cannot be made
+            for name in (LEADERBOARD_FILE, GENERATIONS_FILE, PROVENANCE_FILE):
+                self._open[name] = stack.enter_context(DigestedFile(self._directory / name))
+            self._users = stack.enter_context(open_user_writer(self._directory, self._user_files))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -59,39 +59,33 @@ class PublishedFiles:
         if error is None:
             self._open[LEADERBOARD_FILE].write(b"\n]\n")
         self._stack.__exit__(kind, error, trace)
-        self.files.update({name: file.digest for name, file in self._open.items()})
+        if error is None:
+            self.files.update({name: file.digest for name, file in self._open.items()})
+            self.files.update({} if self._users is None else self._users.files)
 
-    def add_user(self, user_hash: str, record: JsonObject, outcomes: list[Outcome]) -> None:
+    def add_user(self, user: PlannedUser, outcomes: list[Outcome]) -> None:
         """Writes one user and its items; users come in input order."""
-        filled = fill_record(record, outcomes, self._marks)
+        filled = fill_record(user.record, outcomes, self._marks)
         leaderboard = self._open[LEADERBOARD_FILE]
         leaderboard.write(self._separator)
-        leaderboard.write(dump(filled))
+        leaderboard.write(user.dump(filled))
         self._separator = b",\n"
         for outcome in outcomes:
             self._open[GENERATIONS_FILE].write(generations_line(outcome))
             where = _absent(outcome) if outcome.line is None else self._provenance(outcome)
             self._open[PROVENANCE_FILE].write(json_line(where | self._marks))
-        if self._names is not None:
-            name = f"{USERS_DIR}/{self._names.name(user_hash)}"
-            content = dump(user_record(filled, outcomes)) + b"\n"
-            self.files[name] = write_digested(self._directory / name, content)
+        if self._users is not None:
+            self._users.add(user.user_hash, user.dump(user_record(filled, outcomes)) + b"\n")
 
     def _provenance(self, outcome: Outcome) -> dict[str, Any]:
         assert outcome.line is not None
-        source = outcome.line.source
-        start = self._sources.starts[source]
+        source, failure = outcome.line.source, outcome.failure
         return {
             "key": outcome.key,
-            "submission": start.submission,
-            "task": start.task,
-            "attempt": start.attempt,
-            "slot": start.slot,
-            "start": start.start,
-            "time": outcome.line.time,
-            "host": self._sources.hosts[source],
-            "engine": self._engines[source],
-            **({} if outcome.failure is None else {"failed": outcome.failure["class"]}),
+            **self._starts[source],
+            "time": _by_shared_clock(outcome.line.time, self._sources.abouts[source]),
+            **self._places[source],
+            **({} if failure is None else {"failed": failure["class"]}),
         }
 
 
@@ -109,6 +103,11 @@ def record_marks(sources: Sources) -> dict[str, Any]:
     said = marks(sources.record)
     stub = {"stub": True} if said["stub"] else {}
     return stub | ({"limited": said["subset"]} if said["subset"] else {})
+
+
+def _by_shared_clock(time: float | None, about: dict[str, Any]) -> float | None:
+    """A time by a node's clock as the file system's clock has it."""
+    return time if time is None or not about["clock_ahead_s"] else round(time - about["clock_ahead_s"], 3)
 
 
 def _short(facts: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from launch.collect.summary import Sources
 from launch.collect.tally import Tally
 from launch.collect.verify import line_check
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import storage_errors
+from launch.rundir.journal import size_of, storage_errors
 from launch.rundir.plan import IndexEntry, KeyIndex, load_counts, read_index
 
 
@@ -34,9 +34,12 @@ class Results:
             seen[item.number] = 1
             used += item.length
             self._claim.beat()
-        size = sum(start.paths(run).results.stat().st_size for start in starts)
+        size = sum(size_of(start.paths(run).results) for start in starts)
         self.findings.add_unused(max(0, size - used))
         tally = Tally()
+        if 0 not in seen:
+            tally.num_items = len(seen)
+            return tally
         for entry in read_index(run):
             for place, key in enumerate(entry.keys):
                 number = entry.first_item + place
@@ -61,7 +64,7 @@ class Results:
 @contextmanager
 def open_results(sources: Sources, claim: MergeClaim) -> Iterator[Results]:
     """The results of a run, in scratch files that are removed at the end."""
-    size = sum(start.paths(sources.run).results.stat().st_size for start in sources.starts)
+    size = sum(size_of(start.paths(sources.run).results) for start in sources.starts)
     with storage_errors(claim.scratch):
         claim.scratch.mkdir()
     try:

@@ -59,7 +59,8 @@ class TaskEnd:
 class Standing:
     """Where a run stands when its merge job looks: the number of its round, what is missing now and before.
 
-    `num_missing_before` is what this round was to generate.
+    `num_missing_before` is what this round was to generate; `stopped` is what the canary found, if it stopped
+    the submission.
     """
 
     round: int
@@ -67,6 +68,7 @@ class Standing:
     num_missing: int
     num_missing_before: int
     ends: tuple[TaskEnd, ...]
+    stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def cause_of(ended: dict[str, Any] | None, state: str | None, *, started: bool) 
 def decide(standing: Standing) -> Decision:
     """Sends when something is missing for a reason that may pass, rounds are left and the last one helped."""
     missing = f"{standing.num_missing:,} items are missing"
+    if standing.stopped is not None:  # whatever else befell a task: the user is to look first
+        return Decision(False, f"{missing}, for the canary stopped the run: {standing.stopped}")
     passing = [end for end in standing.ends if end.cause.may_pass]
     if not passing and standing.ends:
         return Decision(False, f"{missing}, and no reason for it passes by itself ({_causes(standing.ends)})")

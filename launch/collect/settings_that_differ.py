@@ -34,7 +34,7 @@ class SettingDifference:
 
 def settings_that_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[SettingDifference, ...]:
     """Every setting whose value is not the same in both summaries, in the order of the groups."""
-    of_a, of_b = dict(_settings(a)), dict(_settings(b))
+    of_a, of_b = dict(settings_of(a)), dict(settings_of(b))
     names = list(dict.fromkeys([*of_a, *of_b]))
     groups = list(dict.fromkeys(name.partition(".")[0] for name in names))
     names.sort(key=lambda name: groups.index(name.partition(".")[0]))
@@ -45,7 +45,8 @@ def settings_that_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Se
     )
 
 
-def _settings(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def settings_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every setting of a summary by dotted name, in the order of the groups."""
     for name in ("dataset", "scenario", "subset"):
         yield f"input.{name}", summary.get(name)
     yield from _flat("prompt", summary["prompt"])

@@ -1,92 +1,69 @@
 """Where a run stands, from files: names, commits, the small files of attempts. The scheduler only advises."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launch.collect.gpu_now import read_gpus
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
-from launch.collect.task_status import TaskName, TaskState, TaskStatus, read_task, rows_by_task
+from launch.collect.pace import WINDOW_S, TaskWork, measure_pace
+from launch.collect.queue_look import QueueLook, rows_by_task
+from launch.collect.shard_progress import ShardProgress, shard_progress
+from launch.collect.status_record import PublishedStatus, RunNames, RunStatus, SubmissionStatus
+from launch.collect.task_status import Asked, TaskName, TaskState, TaskStatus, read_task
 from launch.config.schema import Scheduler
 from launch.errors import RunError
+from launch.rundir.attempts import clock_of, list_tasks
+from launch.rundir.canary import read_canary
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import load_counts
+from launch.rundir.process_mark import read_mark
 from launch.rundir.progress import Settled, settled_items
-from launch.rundir.records import (
-    SubmissionRecord,
-    Subset,
-    list_submissions,
-    load_run,
-    load_submission,
-)
+from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submissions
 from launch.rundir.rounds import why_stopped
-from launch.slurm.commands import QueueRow
+from launch.slurm.states import JobPhase, job_phase
+
+CLOCKS_WITHIN_S = 3600.0
+"""Nodes' clocks may be wrong by this much: commits that are older by their node's clock are not looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionStatus:
-    """One sending: its tasks, and its merge job as the scheduler has it, if it was asked."""
+@dataclass(slots=True)
+class _Survey:
+    """One reading of all commits: what is settled, by whom, and what lately by the newest submission."""
 
-    submission: int
-    created: str
-    num_items: int
-    num_settled: int
-    merge_job: str | None
-    tasks: tuple[TaskStatus, ...]
-    round: int = 0
-    stopped: str | None = None
-    """Why its merge job sent no further round, if items were missing and it did not."""
-
-    @property
-    def states(self) -> dict[str, int]:
-        """Tasks by state, in the order of the states."""
-        counts = Counter(task.state for task in self.tasks)
-        return {state.value: counts[state] for state in TaskState if counts[state]}
+    newest: int
+    settled: Settled
+    by_task: Counter[TaskName]
+    recent: defaultdict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedStatus:
-    """What is published of a run."""
+def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
+    """Reads the state of a run; `queue` is what Slurm says of its newest submission, where it was asked.
 
-    output_dir: Path
-    published: str
-    complete: bool
-    num_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunStatus:
-    """Where a run stands. `published` is None when nothing is; `trouble` says why that cannot be told."""
-
-    run_id: str
-    root: Path
-    engine: str
-    stub: bool
-    subset: Subset | None
-    num_users: int
-    num_items: int
-    num_done: int
-    num_failed: int
-    num_missing: int
-    num_prompt_tokens: int
-    num_output_tokens: int
-    submissions: tuple[SubmissionStatus, ...]
-    output_dir: Path | None
-    published: PublishedStatus | None
-    trouble: str | None = None
-
-
-def status(run: RunPaths, queue_rows: Sequence[QueueRow] | None = None) -> RunStatus:
-    """Reads the state of a run; `queue_rows` are what squeue says of its jobs, None when it was not asked."""
+    Read are names, commits, the small files of each task's last attempt, and ends of journals: no results and
+    no logs. RunError where the run's own records are damaged.
+    """
     record, counts = load_run(run), load_counts(run)
-    settled, by_task = _survey(run, counts.num_items)
-    submissions = [load_submission(run, number) for number in list_submissions(run)]
+    submissions = load_submissions(run, record)
+    newest = submissions[-1].submission if submissions else 0
+    now = clock_of(run.root)
+    survey = _survey(run, counts.num_items, newest, now)
+    settled = survey.settled
     output_dir = output_dir_of(run, submissions[-1].publish) if submissions else None
     published, trouble = _published(output_dir, record.run_id)
+    seen = tuple(
+        _submission(run, each, survey, now, queue if each.submission == newest else None)
+        for each in submissions
+    )
+    tasks = seen[-1].tasks if seen else ()
+    running = [task for task in tasks if task.state is TaskState.RUNNING and task.attempt is not None]
     return RunStatus(
         run_id=record.run_id,
         root=run.root,
+        names=_names(record),
         engine=record.model.engine.value,
         stub=record.model.engine.value == "stub",
         subset=record.subset,
@@ -97,21 +74,47 @@ def status(run: RunPaths, queue_rows: Sequence[QueueRow] | None = None) -> RunSt
         num_missing=settled.num_missing,
         num_prompt_tokens=settled.num_prompt_tokens,
         num_output_tokens=settled.num_output_tokens,
-        submissions=tuple(_submission(run, each, by_task, queue_rows) for each in submissions),
+        submissions=seen,
         output_dir=output_dir,
         published=published,
         trouble=trouble,
+        canary=read_canary(run),
+        pace=measure_pace([_work(task, survey, now) for task in tasks], settled.num_missing),
+        gpus=read_gpus(
+            [
+                (run.attempt(newest, task.task, task.attempt or 0), now + task.clock_ahead_s)
+                for task in running
+            ]
+        ),
+        queue_age_s=None if queue is None else max(0.0, round(now - queue.asked, 1)),
     )
 
 
-def _survey(run: RunPaths, num_items: int) -> tuple[Settled, Mapping[TaskName, int]]:
-    """What is settled, and how many items each (submission, task) settled; one reading of all commits."""
-    settled = Settled(bytearray(num_items))
-    by_task: Counter[TaskName] = Counter()
+def _names(record: RunRecord) -> RunNames:
+    return RunNames(
+        preset=record.preset,
+        model=record.checkpoint.hub_id or Path(record.checkpoint.adapter or record.checkpoint.path).name,
+        dataset=record.data.dataset or Path(record.data.scenario_path or "").name,
+        ablation=record.prompt.ablation_config.value,
+    )
+
+
+def _survey(run: RunPaths, num_items: int, newest: int, now: float) -> _Survey:
+    survey = _Survey(newest, Settled(bytearray(num_items)), Counter())
+    since = now - WINDOW_S - CLOCKS_WITHIN_S
     for start, item in settled_items(run):
-        settled.add(item)
-        by_task[start.submission, start.task] += 1
-    return settled, by_task
+        survey.settled.add(item)
+        survey.by_task[start.submission, start.task] += 1
+        if start.submission == newest and item.time is not None and item.time > since:
+            survey.recent[start.task].append((item.time, item.num_output_tokens))
+    return survey
+
+
+def _work(task: TaskStatus, survey: _Survey, now: float) -> TaskWork:
+    """What a task settled lately, by the file system's clock."""
+    ahead = task.clock_ahead_s
+    recent = ((now - time + ahead, tokens) for time, tokens in survey.recent[task.task])
+    return TaskWork(task.task, task.generating_s, tuple(each for each in recent if each[0] <= WINDOW_S))
 
 
 def _published(output_dir: Path | None, run_id: str) -> tuple[PublishedStatus | None, str | None]:
@@ -129,25 +132,37 @@ def _published(output_dir: Path | None, run_id: str) -> tuple[PublishedStatus | 
 
 
 def _submission(
-    run: RunPaths,
-    record: SubmissionRecord,
-    by_task: Mapping[TaskName, int],
-    queue_rows: Sequence[QueueRow] | None,
+    run: RunPaths, record: SubmissionRecord, survey: _Survey, now: float, queue: QueueLook | None
 ) -> SubmissionStatus:
     number = record.submission
-    on_slurm = queue_rows is not None and record.resources.scheduler is Scheduler.SLURM
-    rows, merge_row = rows_by_task(run, number, queue_rows or ()) if on_slurm else ({}, None)
-    tasks = tuple(
-        read_task(run, number, task, by_task[number, task], rows.get(task), on_slurm=on_slurm)
-        for task in range(record.num_tasks)
+    if record.resources.scheduler is not Scheduler.SLURM:
+        queue = None
+    rows, merge_row = rows_by_task(run, number, queue.rows) if queue is not None else ({}, None)
+    paths = run.submission(number)
+    is_sent = paths.jobs.exists() or paths.driver.exists() or bool(list_tasks(run, number))
+    asked = Asked(rows, now, queue, is_sent)
+    states = survey.settled.states
+    shards = shard_progress(paths, record.chunks_sha256, states) if number == survey.newest else {}
+    tasks = (
+        read_task(run, number, task, survey.by_task[number, task], asked) for task in range(record.num_tasks)
     )
+    mark = read_mark(read_json(paths.driver))
     return SubmissionStatus(
         submission=number,
         created=record.created,
         num_items=record.num_items,
-        num_settled=sum(task.num_settled for task in tasks),
+        num_settled=sum(survey.by_task[number, task] for task in range(record.num_tasks)),
         merge_job=None if merge_row is None else f"{merge_row.state} ({merge_row.reason})",
-        tasks=tasks,
+        tasks=tuple(_with_shard(task, shards) for task in tasks),
         round=record.round,
         stopped=why_stopped(run, number),
+        merge_is_open=merge_row is not None and job_phase(merge_row.state) is not JobPhase.ENDED,
+        driver_lives=mark.is_here if mark is not None and mark.is_from_here else None,
     )
+
+
+def _with_shard(task: TaskStatus, shards: Mapping[int, ShardProgress]) -> TaskStatus:
+    shard = shards.get(task.task)
+    if shard is None:
+        return task
+    return replace(task, shard_items=shard.num_items, shard_settled=shard.num_settled)

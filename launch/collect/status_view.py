@@ -1,39 +1,56 @@
-"""Shows a run's status: for people at 80 columns, or as JSON."""
+"""Shows a run's status: for people, at 80 columns and more, or as JSON."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from launch.collect.status import RunStatus, SubmissionStatus
-from launch.collect.task_status import TaskState, TaskStatus
-from launch.config.wording import printable
+from launch.collect.failure_notes import FailureNote
+from launch.collect.gpu_now import GpuNow
+from launch.collect.startup_figures import sentence
+from launch.collect.status_record import RunStatus, SubmissionStatus
+from launch.collect.status_words import duration, eta, next_step
+from launch.collect.tasks_view import tasks_table
+from launch.config.wording import log_line, printable
 
-MAX_TASKS_SHOWN = 40
-_STYLES = {
-    TaskState.RUNNING: "green",
-    TaskState.FAILED: "red",
-    TaskState.DEAD: "red",
-    TaskState.DRAINED: "yellow",
-}
+WIDTH = 80
+MAX_BAR = 60
+MAX_ROWS = 20
 
 
-def render(status: RunStatus) -> RenderableType:
-    """Totals, the tasks of the newest submission (those that did not simply end first), and what to do."""
-    parts: list[RenderableType] = [_totals(status)]
+def render(status: RunStatus, *, width: int = WIDTH, max_rows: int | None = MAX_ROWS) -> RenderableType:
+    """Totals and the tasks of the newest submission, worst first, at most `max_rows` rows.
+
+    `failure_lines` and `next_step` are printed behind it, line by line: a path or a command that is cut into
+    lines cannot be copied.
+    """
+    parts: list[RenderableType] = [_totals(status, width)]
     for submission in status.submissions[:-1]:
         parts.append(Text(_one_line(submission), style="dim"))
     if status.submissions:
         newest = status.submissions[-1]
-        parts += [Text(_one_line(newest)), _tasks(newest)]
-    parts.append(Text(next_step(status)))
+        parts += [Text(_one_line(newest)), tasks_table(newest.tasks, width=width, max_rows=max_rows)]
     return Group(*parts)
 
 
-def as_json(status: RunStatus) -> dict[str, Any]:
+def failure_lines(notes: Sequence[FailureNote], width: int = WIDTH) -> list[str]:
+    """What failed: the cause, what to do, where the log is, and its last lines, cut to `width` characters."""
+    lines = []
+    for note in notes:
+        others = "" if note.num_tasks == 1 else f", as {note.num_tasks - 1} more"
+        lines += ["", f"task {note.task}{others}: {note.cause}"]
+        lines += [f"  {number}. {step}" for number, step in enumerate(note.advice, 1)]
+        lines += [] if note.log is None else [f"  last in {printable(note.log)}:"]
+        shown = (f"  | {line}" for line in note.lines)
+        lines += [line if len(line) <= width else f"{line[: width - 3]}..." for line in shown]
+    return lines
+
+
+def as_json(status: RunStatus, notes: Sequence[FailureNote] = ()) -> dict[str, Any]:
     """All of it: names as in RunStatus, paths as text."""
     value = asdict(status)
     value["subset"] = None if status.subset is None else status.subset.model_dump()
@@ -41,43 +58,81 @@ def as_json(status: RunStatus) -> dict[str, Any]:
         value[name] = None if value[name] is None else str(value[name])
     if status.published is not None:
         value["published"]["output_dir"] = str(status.published.output_dir)
+    value["failures"] = [asdict(note) for note in notes]
     value["next"] = next_step(status)
     return value
 
 
-def next_step(status: RunStatus) -> str:
-    """One sentence: what the state asks for."""
-    published = status.published
-    if published is not None and published.num_done == status.num_done:
-        whole = "complete" if published.complete else "incomplete, as allowed"
-        return f"Published, {whole}: {published.output_dir}"
-    if status.trouble is not None:
-        return printable(status.trouble)
-    tasks = status.submissions[-1].tasks if status.submissions else ()
-    if any(task.state in (TaskState.RUNNING, TaskState.WAITING) for task in tasks) and status.num_missing:
-        return "Not published: tasks are running or waiting."
-    if status.num_missing:
-        return f"Not published: `vllm-launch resume {status.root}` generates what is missing."
-    return f"Not published: `vllm-launch merge {status.root}` checks and publishes."
-
-
-def _totals(status: RunStatus) -> Table:
+def _totals(status: RunStatus, width: int) -> Table:
     table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(status):
+        table.add_row(name, Text(value))
+        if name == "items":
+            bar_width = max(10, min(MAX_BAR, width - 12))
+            done = status.num_done + status.num_failed
+            table.add_row("", ProgressBar(max(status.num_items, 1), done, width=bar_width))
+    return table
+
+
+def _rows(status: RunStatus) -> list[tuple[str, str]]:
+    names, subset = status.names, status.subset
     engine = f"{status.engine} (made-up texts, for tests only)" if status.stub else status.engine
     rows = [
         ("run", printable(status.run_id)),
+        ("preset", ", ".join(map(log_line, (names.preset, names.model, names.dataset, names.ablation)))),
         ("engine", engine),
         ("items", f"{status.num_done:,} of {status.num_items:,} done ({_percent(status)})"),
         ("failed", f"{status.num_failed:,}"),
         ("missing", f"{status.num_missing:,}"),
         ("tokens", f"{status.num_prompt_tokens:,} prompt, {status.num_output_tokens:,} output"),
     ]
-    if status.subset is not None:
-        subset = status.subset
-        rows.insert(2, ("limited", f"to {subset.num_items:,} of {subset.of_items:,} items"))
-    for name, value in rows:
-        table.add_row(Text(name, style="bold"), Text(value))
-    return table
+    if subset is not None:
+        rows.insert(3, ("limited", f"to {subset.num_items:,} of {subset.of_items:,} items"))
+    if (pace := status.pace) is not None:
+        over = duration(pace.over_s)
+        rows.append(
+            ("pace", f"{pace.items_per_min:,.1f} items/min, {pace.tokens_per_s:,.0f} tokens/s over {over}")
+        )
+        rows.append(("eta", eta(pace) + (f" (by how {pace.by} differ)" if pace.by else "")))
+    if status.gpus is not None:
+        rows.append(("gpus", _gpus(status.gpus)))
+    if status.queue_age_s is not None:
+        rows.append(("queue", f"as of {duration(status.queue_age_s)} ago"))
+    if status.canary is not None and status.canary.found:
+        stopped = f"; it stopped submission {status.canary.submission}" if status.canary.stops else ""
+        rows.append(("canary", printable(status.canary.sentence + stopped)))
+    if (start := _slowest_start(status)) is not None:
+        rows.append(("start", start))
+    return rows
+
+
+def _gpus(gpus: GpuNow) -> str:
+    if gpus.no_gpu is not None:
+        return f"no GPU ({log_line(gpus.no_gpu, 200)})"
+    parts = []
+    if gpus.busy_percent is not None:
+        low, mean, high = gpus.busy_percent
+        parts.append(f"{mean:.0f} % busy" + (f" ({low:.0f} to {high:.0f})" if gpus.num_gpus > 1 else ""))
+    if gpus.memory_gib is not None:
+        parts.append(f"{gpus.memory_gib:,.0f} GiB used")
+    if gpus.power_w is not None:
+        parts.append(f"{gpus.power_w:,.0f} W" if gpus.power_w < 10_000 else f"{gpus.power_w / 1000:,.0f} kW")
+    of_tasks = f"{gpus.num_gpus:,} of {gpus.num_tasks:,} running {'task' if gpus.num_tasks == 1 else 'tasks'}"
+    return f"{of_tasks}: {', '.join(parts) or 'no reading'}"
+
+
+def _slowest_start(status: RunStatus) -> str | None:
+    """Of the newest submission's tasks: the start that took longest, part by part."""
+    slowest: tuple[float, int, str] | None = None
+    for task in status.tasks:
+        if task.startup is not None:
+            queue = "" if task.queue_wait_s is None else f", after {task.queue_wait_s:.0f} s in the queue"
+            said = f"{sentence(task.startup)} (task {task.task}, the slowest{queue})"
+            found = (float(task.startup["total_s"]), task.task, said)
+            slowest = found if slowest is None else max(slowest, found)
+    return None if slowest is None else log_line(slowest[2])
 
 
 def _percent(status: RunStatus) -> str:
@@ -89,36 +144,6 @@ def _one_line(submission: SubmissionStatus) -> str:
     states = ", ".join(f"{count} {state}" for state, count in submission.states.items())
     merge = "" if submission.merge_job is None else f"; merge job {submission.merge_job}"
     sent = f", sent by a merge job in round {submission.round}" if submission.round else ""
-    stopped = f"; no further round: {printable(submission.stopped)}" if submission.stopped else ""
+    stopped = f"; no further round: {submission.stopped}" if submission.stopped else ""
     settled = f"{submission.num_settled:,} of {submission.num_items:,} items"
-    return f"submission {submission.submission}{sent}: {settled}; tasks: {states}{merge}{stopped}"
-
-
-def _tasks(submission: SubmissionStatus) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for name in ("task", "attempt", "items"):
-        table.add_column(name, justify="right")
-    table.add_column("state")
-    table.add_column("host")
-    table.add_column("said", overflow="fold", ratio=1)
-    ordered = sorted(submission.tasks, key=lambda task: (task.state is TaskState.ENDED, task.task))
-    for task in ordered[:MAX_TASKS_SHOWN]:
-        table.add_row(*_cells(task))
-    if len(ordered) > MAX_TASKS_SHOWN:
-        table.caption = f"and {len(ordered) - MAX_TASKS_SHOWN} more tasks; --json shows all"
-    return table
-
-
-def _cells(task: TaskStatus) -> list[Text]:
-    attempt = "" if task.attempt is None else str(task.attempt)
-    said = printable(task.message or "")
-    if task.heartbeat_age_s is not None and task.heartbeat_age_s > 60:
-        said = f"{said} (heartbeat {task.heartbeat_age_s:.0f} s old)".strip()
-    return [
-        Text(str(task.task)),
-        Text(attempt),
-        Text(f"{task.num_settled:,}"),
-        Text(task.state.value, style=_STYLES.get(task.state, "")),
-        Text(task.host or ""),
-        Text(said),
-    ]
+    return printable(f"submission {submission.submission}{sent}: {settled}; tasks: {states}{merge}{stopped}")

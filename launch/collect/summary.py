@@ -8,33 +8,33 @@ from typing import Any
 import orjson
 
 from launch.collect.attempt_files import (
-    canary_findings,
+    abouts,
+    count_events,
     covered_s,
     engine_facts,
     generating_intervals,
-    hosts,
     ladder_steps,
     read_attempts,
 )
 from launch.collect.gpu_figures import gpu_figures
+from launch.collect.ledger.account import Output
+from launch.collect.ledger.run_ledger import run_ledger
 from launch.collect.outcomes import Findings
+from launch.collect.startup_figures import startup_figures
 from launch.collect.tally import Tally
-from launch.errors import RunError
 from launch.rundir.attempts import EngineStart, list_engine_starts
+from launch.rundir.canary import CanaryRecord
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import (
-    RunRecord,
-    SubmissionRecord,
-    list_submissions,
-    load_run,
-    load_submission,
-    now,
-)
+from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submissions, now
+from launch.rundir.submissions import never_submitted
 
 TIME_MEANS = (
     "Seconds in which at least one engine generated: the union, over all engine starts of the run, of the"
     " time from the end of loading to the last finished item. Queueing, loading and merging are not in it."
 )
+
+
+_OF_ONE_START = ("start_s", "phases_s", "startup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,37 @@ class Sources:
     submissions: Sequence[SubmissionRecord]
     starts: Sequence[EngineStart]
     facts: Sequence[dict[str, Any]]
-    hosts: Sequence[str | None]
+    abouts: Sequence[dict[str, Any]]
 
 
 def read_sources(run: RunPaths) -> Sources:
     """Reads them; RunError for a run that was never submitted."""
     record = load_run(run)
-    submissions = [load_submission(run, number) for number in list_submissions(run)]
+    submissions = load_submissions(run, record)
     if not submissions:
-        raise RunError(
-            f"{run.root}: was never submitted; there is nothing to merge. Remove it and submit anew."
-        )
+        raise never_submitted(run)
     starts = list_engine_starts(run)
-    return Sources(run, record, submissions, starts, engine_facts(run, starts), hosts(run, starts))
+    return Sources(run, record, submissions, starts, engine_facts(run, starts), abouts(run, starts))
 
 
-def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Path) -> dict[str, Any]:
-    """The summary in the order of its keys; those of the benchmark's own tools come first."""
+def summarise(
+    sources: Sources, tally: Tally, findings: Findings, output_dir: Path, canary: CanaryRecord | None
+) -> dict[str, Any]:
+    """The summary in the order of its keys; those of the benchmark's own tools come first.
+
+    `canary` is the judgement on the first items, if there is one.
+    """
     record, submissions, facts = sources.record, sources.submissions, sources.facts
     seconds = covered_s(generating_intervals(sources.run, sources.starts))
     engine = submissions[-1].engine
+    attempts = list(read_attempts(sources.run))
+    gpu = gpu_figures(attempts, count_events(sources.run, "gpu_idle"))
+    output = Output(
+        num_samples=tally.num_samples,
+        num_output_tokens=tally.num_output_tokens,
+        energy_j=gpu["energy_j"],
+        sampled_gpu_s=sum(each["sampled_s"] * each["num_gpus"] for each in gpu["attempts"]),
+    )
     return {
         "checkpoint": record.checkpoint.adapter or record.checkpoint.path,
         "scenario": str(record.data.scenario_path),
@@ -108,8 +119,10 @@ def summarise(sources: Sources, tally: Tally, findings: Findings, output_dir: Pa
         "versions": record.versions,
         "engines": _engines(facts),
         "ladder": ladder_steps(sources.run),
-        "canary": canary_findings(sources.run),
-        "gpu": gpu_figures(list(read_attempts(sources.run))),
+        "canary": None if canary is None else _judged(canary),
+        "startup": startup_figures(facts, attempts),
+        "gpu": gpu,
+        "ledger": run_ledger(sources.run, sources.starts, findings.not_counted, output, submissions),
         "submissions": [_submission(each) for each in submissions],
         "results": findings.as_json(),
         "notes": _notes(record, submissions, facts),
@@ -122,6 +135,17 @@ def marks(record: RunRecord) -> dict[str, Any]:
     return {"stub": record.model.engine.value == "stub", "subset": subset}
 
 
+def _judged(canary: CanaryRecord) -> dict[str, Any]:
+    """What the first items looked like: rates, and in words those that were over their limits."""
+    return {
+        "num_items": canary.num_items,
+        "rates": {name: round(rate, 4) for name, rate in canary.rates.items()},
+        "found": list(canary.found),
+        "stopped_submission": canary.submission if canary.stops else None,
+        "judged_by": canary.judged_by,
+    }
+
+
 def _rate(count: int, seconds: float) -> float | None:
     return round(count / seconds, 3) if seconds > 0 else None
 
@@ -131,7 +155,7 @@ def _engines(facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[bytes, list[dict[str, Any]]] = {}
     for each in facts:
         if each:
-            same = {name: value for name, value in each.items() if name not in ("start_s", "phases_s")}
+            same = {name: value for name, value in each.items() if name not in _OF_ONE_START}
             groups.setdefault(orjson.dumps(same, option=orjson.OPT_SORT_KEYS), []).append(each)
     described = []
     for key in sorted(groups):
@@ -165,6 +189,8 @@ def _notes(
         found = sorted({str(fact[name]) for fact in facts if fact})
         if len(found) > 1:
             notes.append(f"mixed: engines of several {name}s generated this run: {', '.join(found)}")
+    if len({bool((fact.get("settings") or {}).get("batch_invariant")) for fact in facts if fact}) > 1:
+        notes.append("mixed: some engines of this run had batch-invariant kernels, others had not")
     if len({each.code.digest for each in submissions}) > 1:
         notes.append("mixed: vllm-launch changed between submissions")
     return list(dict.fromkeys(notes))

@@ -35,14 +35,16 @@ class Tally:
             self.missing.append(outcome.number)
             self.missing_keys.append(outcome.key)
             return
-        if outcome.failure is not None:
-            failure = outcome.failure
+        failure = outcome.failure
+        if failure is not None:
             self.failed.append(
                 FailedItem(key=outcome.key, failure_class=failure["class"], message=failure["message"])
             )
             return
         self.num_prompt_tokens += outcome.row["prompt_tokens"]
-        self.cuts.update({name: 1 for name, count in outcome.row["cuts"].items() if count})
+        for name, count in outcome.row["cuts"].items():
+            if count:
+                self.cuts[name] += 1
         for sample in outcome.samples:
             self.num_samples += 1
             self.num_empty_samples += not sample["text"]

@@ -9,13 +9,26 @@ from typing import Any
 import orjson
 
 from launch.collect.buckets import Line
-from launch.collect.manifest import MANIFEST, FileDigest, Manifest, read_published
+from launch.collect.manifest import (
+    GENERATIONS_FILE,
+    LEADERBOARD_FILE,
+    MANIFEST,
+    PROVENANCE_FILE,
+    SUMMARY_FILE,
+    FileDigest,
+    Manifest,
+    read_published,
+    unlisted,
+)
+from launch.config.wording import printable
 from launch.errors import RunError
 from launch.rundir.identity import settings_digest
 from launch.rundir.records import RunRecord
+from launch.rundir.results import is_result
 from launch.scenarios.records import item_seed
 
 FINISHED = ("stop", "length")
+ALWAYS = {GENERATIONS_FILE, LEADERBOARD_FILE, PROVENANCE_FILE, SUMMARY_FILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +53,21 @@ class LineCheck:
     def _wrong(self, row: Any, key: str, digest: str) -> str | None:
         if not isinstance(row, dict) or ("samples" in row) == ("failure" in row):
             return "it is no result"
-        expected = {"key": key, "digest": digest, "settings": self.settings}
-        for name, value in {**expected, "seed": item_seed(self.run_seed, key)}.items():
+        expected = (("key", key), ("digest", digest), ("settings", self.settings))
+        for name, value in (*expected, ("seed", item_seed(self.run_seed, key))):
             if row.get(name) != value:
                 return f"its {name} is another item's or another run's"
-        return None if "failure" in row else self._wrong_samples(row["samples"])
+        if "samples" in row and (wrong := self._wrong_samples(row["samples"])):
+            return wrong
+        return None if is_result(row) else "a field of it is missing or of another type"
 
     def _wrong_samples(self, samples: Any) -> str | None:
-        if len(samples) != self.num_samples:
-            return f"it has {len(samples)} samples, not {self.num_samples}"
+        count = len(samples) if isinstance(samples, list) else 0
+        if count != self.num_samples:
+            return f"it has {count} samples, not {self.num_samples}"
         for sample in samples:
-            if sample.get("finish_reason") not in FINISHED or not isinstance(sample.get("text"), str):
+            finished = isinstance(sample, dict) and sample.get("finish_reason") in FINISHED
+            if not finished or not isinstance(sample.get("text"), str):
                 return "a sample did not end by stop or length"
         return None
 
@@ -87,22 +104,23 @@ def verify_published(output_dir: Path) -> PublishedReport:
     problems = []
     for name, expected in manifest.files.items():
         if problem := _compare(output_dir / name, expected):
-            problems.append(f"{name}: {problem}")
-    for name in sorted(_names_below(output_dir) - set(manifest.files) - {MANIFEST}):
-        problems.append(f"{name}: is not in {MANIFEST}")
+            problems.append(f"{printable(name)}: {problem}")
+    for name in sorted(ALWAYS - set(manifest.files)):
+        problems.append(f"{name}: is not in {MANIFEST}, where it always stands")
+    for name in unlisted(output_dir, manifest):
+        if name not in ALWAYS:
+            problems.append(f"{printable(name)}: is not in {MANIFEST}")
     return PublishedReport(output_dir, manifest, tuple(problems))
-
-
-def _names_below(directory: Path) -> set[str]:
-    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
 
 
 def _compare(path: Path, expected: FileDigest) -> str | None:
     try:
         with path.open("rb") as handle:
             found = hashlib.file_digest(handle, "sha256").hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "is missing"
+    except IsADirectoryError:
+        return "is a directory"
     size = path.stat().st_size
     if size != expected.bytes:
         return f"has {size} bytes, published were {expected.bytes}"

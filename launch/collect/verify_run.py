@@ -1,18 +1,21 @@
 """Checks every result of a run again and compares it with what is published; publishes nothing."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launch.collect.damage import write_damage
-from launch.collect.manifest import Manifest, read_published
+from launch.collect.manifest import GENERATIONS_FILE, Manifest, read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.merge_claim import MergeClaim
 from launch.collect.outcomes import Findings
-from launch.collect.published_files import GENERATIONS_FILE, generations_line
+from launch.collect.published_files import generations_line
 from launch.collect.results import open_results
 from launch.collect.summary import read_sources
 from launch.collect.tally import Tally
+from launch.errors import RunError
 from launch.rundir.layout import RunPaths
+from launch.rundir.plan import check_planned, load_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ def verify_run(run: RunPaths) -> RunReport:
         write_damage(run, sources.starts, results.findings)
         manifest = read_published(output_dir_of(run, sources.submissions[-1].publish))
     tally, findings = results.tally, results.findings
-    problems = [f"damaged: {sentence}" for sentence in findings.damaged]
+    problems = [*_plan_problems(run)]
+    problems += [f"damaged: {sentence}" for sentence in findings.damaged]
     problems += [f"differing: {sentence}" for sentence in findings.differing]
     if tally.missing:
         problems.append(f"{len(tally.missing)} of {tally.num_items} items are missing")
@@ -47,6 +51,17 @@ def verify_run(run: RunPaths) -> RunReport:
     return RunReport(tally, findings, tuple(problems))
 
 
+def _plan_problems(run: RunPaths) -> Iterator[str]:
+    """Files of the plan that a task or a merge would refuse; the index was read already."""
+    counts = load_counts(run)
+    for path, sha256 in ((run.users, counts.users_sha256), (run.history, counts.history_sha256)):
+        try:
+            check_planned(path, sha256)
+        except RunError as error:
+            yield str(error)
+
+
 def _compare(manifest: Manifest, sha256: str) -> list[str]:
-    published = manifest.files[GENERATIONS_FILE].sha256
-    return [] if published == sha256 else ["published generations are not those that the run holds now"]
+    published = manifest.files.get(GENERATIONS_FILE)
+    is_same = published is not None and published.sha256 == sha256
+    return [] if is_same else ["published generations are not those that the run holds now"]

@@ -7,7 +7,7 @@ are not in it.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launch.config.schema import EngineKind, RunConfig, Scheduler
+from launch.config.schema import IMAGE_SUFFIXES, EngineKind, RunConfig, Scheduler
 from launch.config.slurm_values import time_limit_s
 from launch.config.wording import listed
 from launch.errors import ConfigError
@@ -15,8 +15,8 @@ from launch.errors import ConfigError
 Places = Mapping[str, str]
 
 ONLY_SLURM = (
-    "partition account qos constraint gpu_request gpu_type mem exclusive max_array_size max_submit setup"
-    " extra_sbatch merge"
+    "partition account qos constraint gpu_request gpu_type whole_node_gpus mem exclusive max_array_size"
+    " max_submit setup extra_sbatch merge"
 ).split()
 ONLY_VLLM = (
     "gpu_memory_utilization max_num_batched_tokens enforce_eager enable_prefix_caching enable_chunked_prefill"
@@ -49,7 +49,7 @@ def greedy(sampling: Mapping[str, Any], ranks: Mapping[str, int], places: Places
 
 def refuse_impossible(config: RunConfig, ranks: Mapping[str, int], places: Places) -> None:
     """ConfigError for the first settings that cannot hold together, at the place of the last one given."""
-    for check in (_lengths, _gpus, _lead, _memory):
+    for check in (_lengths, _gpus, _lead, _memory, _environment):
         for keys, sentence in check(config):
             last = max(keys, key=lambda key: ranks.get(key, -1))
             raise ConfigError(f"{places.get(last, 'defaults')}: {sentence}")
@@ -76,6 +76,8 @@ def ignored_by_engine(kind: EngineKind, places: Places) -> list[str]:
 def _ignored_groups(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...] | list[str], str]]:
     if config.resources.scheduler is Scheduler.NONE:
         yield "resources", ONLY_SLURM, "resources.scheduler is none"
+    if not config.resources.stage_weights and config.resources.environment is None:
+        yield "resources", ("stage_budget_gib",), "nothing is staged"
     if config.sampling.temperature == 0:
         yield "sampling", ONLY_RANDOM, "temperature is 0"
     ablation = config.prompt.ablation_config
@@ -91,10 +93,12 @@ def _is_one_of(key: str, section: str, names: tuple[str, ...] | list[str]) -> bo
 
 
 def _idle_gpus(config: RunConfig, places: Places) -> list[str]:
-    needed = config.engine.tensor_parallel_size * config.engine.engines_per_node
+    needed = config.engine.tensor_parallel_size * config.num_engines
     if config.gpus_per_task <= needed:
         return []
-    idle, key = config.gpus_per_task - needed, "resources.gpus_per_task"
+    idle = config.gpus_per_task - needed
+    set_by = "gpus_per_task" if config.resources.gpus_per_task is not None else "whole_node_gpus"
+    key = f"resources.{set_by}"
     return [
         f"{places[key]}: {key}: {idle} of {config.gpus_per_task} GPUs will idle; the engines take {needed}."
     ]
@@ -121,13 +125,20 @@ def _lengths(config: RunConfig) -> Findings:
 
 
 def _gpus(config: RunConfig) -> Findings:
-    engine = config.engine
-    needed = engine.tensor_parallel_size * engine.engines_per_node
+    engine, whole = config.engine, config.resources.whole_node_gpus
+    needed = engine.tensor_parallel_size * config.num_engines
+    if whole is not None and config.resources.scheduler is Scheduler.SLURM and whole < needed:
+        yield (
+            ("resources.whole_node_gpus", "engine.tensor_parallel_size", "engine.engines_per_node"),
+            f"resources.whole_node_gpus: a node has {whole}, and a task needs {needed}"
+            f" (engine.tensor_parallel_size {engine.tensor_parallel_size} x {config.num_engines} engines)."
+            " Lower one of them.",
+        )
     if 0 < config.gpus_per_task < needed:
         yield (
             ("resources.gpus_per_task", "engine.tensor_parallel_size", "engine.engines_per_node"),
             f"resources.gpus_per_task: expected {needed} (engine.tensor_parallel_size"
-            f" {engine.tensor_parallel_size} x engine.engines_per_node {engine.engines_per_node}) or 0 on a"
+            f" {engine.tensor_parallel_size} x engine.engines_per_node {config.num_engines}) or 0 on a"
             f" CPU, got {config.gpus_per_task}. Leave it out.",
         )
 
@@ -155,3 +166,13 @@ def _memory(config: RunConfig) -> Findings:
                     f"{section}.extra_sbatch.{name}: Slurm takes it or --mem, and {section}.mem is {mem}."
                     f" Write one of them; {section}.mem: null unsets the other.",
                 )
+
+
+def _environment(config: RunConfig) -> Findings:
+    image, container = config.resources.environment, config.resources.container
+    if image is not None and image.suffix in IMAGE_SUFFIXES and str(image) not in container:
+        yield (
+            ("resources.environment", "resources.container"),
+            f"resources.environment: no word of resources.container is {image}, so that image would start"
+            " nothing. Write the command there with this path, or leave the environment out.",
+        )

@@ -146,6 +146,8 @@ def _number_advice(kind: str, value: Any) -> str | None:
     if kind.startswith("int_") and isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}"
     whole = isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value)
+    if whole and value != str(int(value)):
+        return f"Write {int(value)}"
     decimal = isinstance(value, str) and re.fullmatch(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?", value)
     if (kind == "int_type" and whole) or (kind == "float_type" and decimal):
         return f"Write {value} without quotes"
@@ -176,6 +178,8 @@ def _unknown_key(key: str, model: type[BaseModel]) -> str:
         places = [dotted for dotted in all_keys(model) if dotted.rpartition(".")[2] == close]
         return f"unknown key. Did you mean {listed(places)}?"
     own = () if path else ("extends", "description")
+    if name in own:
+        return f"only a file has {name}. Write it in a preset."
     close = nearest(name, own, cutoff=0.6)
     if close:
         return f"unknown key. Did you mean {close}?"

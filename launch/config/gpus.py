@@ -1,12 +1,13 @@
-"""configs/gpus.yaml: engine settings that were measured per GPU, and memory as vendors state it."""
+"""configs/gpus.yaml: engine settings and speed that were measured per GPU, and memory as vendors state it."""
 
 import re
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from launch.config.load import Document, load_yaml
 from launch.config.schema import EngineConfig, Section
+from launch.config.sections.base import Number
 from launch.config.shipped import shipped
 from launch.config.tables import refuse_other_keys, rows
 
@@ -15,6 +16,36 @@ class GpuRow(Section):
     """One GPU of the table `gpus`."""
 
     engine: EngineConfig = Field(description="Engine settings that were measured to be better.")
+    evidence: str = Field(min_length=1, description="What was measured, with what.")
+
+    @field_validator("engine")
+    @classmethod
+    def _only_where_unset_can_be_told(cls, engine: EngineConfig) -> EngineConfig:
+        """A node takes a row's setting only where nobody set it, which shows by its being None."""
+        for name in sorted(engine.model_fields_set):
+            if EngineConfig.model_fields[name].default is not None:
+                raise ValueError(
+                    f"{name}: has a default, so a node cannot tell whether it was set; leave it out"
+                )
+        return engine
+
+
+class GpuSpeed(Section):
+    """One GPU type of the table `speeds`: what one engine on one GPU was measured to do; None: not there."""
+
+    output_tokens_per_s: Number = Field(gt=0, description="Of generation alone.")
+    prompt_tokens: int = Field(gt=0, description="Of an item of that work.")
+    output_tokens: int = Field(gt=0, description="Of an item, over all its samples.")
+    parameters: int = Field(gt=0, description="Of the model.")
+    max_num_seqs: int = Field(gt=0, description="Sequences in a step.")
+    start_cold_s: Number | None = Field(default=None, gt=0, description="Seconds, caches empty.")
+    start_warm_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled.")
+    start_eager_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled, eager.")
+    eager_share: Number | None = Field(default=None, gt=0, le=1, description="Speed of eager over compiled.")
+    parallel_share: Number | None = Field(
+        default=None, gt=0, description="Speed of tensor parallel 2 over that of two engines."
+    )
+    transformers_tokens_per_s: Number | None = Field(default=None, gt=0, description="Of that engine.")
     evidence: str = Field(min_length=1, description="What was measured, with what.")
 
 
@@ -39,6 +70,11 @@ def gpu_row(name: str) -> dict[str, Any] | None:
     return known[max(matching, key=len)].engine.model_dump(exclude_unset=True)
 
 
+def gpu_speeds() -> dict[str, GpuSpeed]:
+    """What was measured by GPU type (a name of the table `memory`), in file order."""
+    return rows(_document(), "speeds", GpuSpeed)
+
+
 def gpu_memory() -> dict[str, int]:
     """Memory in GiB by GPU type, in file order."""
     known = rows(_document(), "memory", GpuMemoryRow)
@@ -60,5 +96,5 @@ def _plain(name: str) -> str:
 
 def _document() -> Document:
     document = load_yaml(shipped("configs", "gpus.yaml"))
-    refuse_other_keys(document, ("description", "gpus", "memory"))
+    refuse_other_keys(document, ("description", "gpus", "speeds", "memory"))
     return document

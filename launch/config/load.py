@@ -171,12 +171,21 @@ class _Builder:
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
                 case "int":
-                    return int(text)
+                    return self.whole_number(node)
                 case "float":
                     return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
         except (KeyError, ValueError):
             pass
         raise self.error(node, f"{node.tag} {text!r} is not plain YAML", "Write the value without a tag")
+
+    def whole_number(self, node: yaml.Node) -> int:
+        """Of 64 bits: a longer one could not be written to a run's files."""
+        value = int(node.value)
+        if not -(2**63) <= value < 2**63:
+            raise self.error(
+                node, f"{node.value} is no number of 64 bits", "Write a smaller one, or quote it"
+            )
+        return value
 
     def error(self, node: yaml.Node, problem: str, advice: str) -> ConfigError:
         return ConfigError(printable(f"{self.place(node.start_mark.line + 1)}: {problem}. {advice}."))

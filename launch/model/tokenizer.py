@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
 from launch.errors import CheckpointError
 from launch.model.chat_template import (
+    TEMPLATE_FAILURES,
     ChatTemplateError,
     Message,
     frozen_strftime,
@@ -34,11 +34,11 @@ class ChatTokenizer(Protocol):
         """Whether render_chat and encode_chat can be called."""
         ...
 
-    def render_chat(self, messages: Sequence[Message], **kwargs: object) -> str:
+    def render_chat(self, messages: Sequence[Message], /, **kwargs: object) -> str:
         """The prompt text, with the generation prompt at its end; ChatTemplateError when it is refused."""
         ...
 
-    def encode_chat(self, messages: Sequence[Message], **kwargs: object) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], /, **kwargs: object) -> list[int]:
         """The token ids of that text. Special tokens are the template's alone; none is added."""
         ...
 
@@ -91,12 +91,12 @@ class _LightTokenizer:
     def has_chat_template(self) -> bool:
         return self._template is not None
 
-    def render_chat(self, messages: Sequence[Message], **kwargs: object) -> str:
+    def render_chat(self, messages: Sequence[Message], /, **kwargs: object) -> str:
         if self._template is None:
             raise ChatTemplateError("the checkpoint has no chat template")
         return render_chat_template(self._template, messages, self._special_tokens, **kwargs)
 
-    def encode_chat(self, messages: Sequence[Message], **kwargs: object) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], /, **kwargs: object) -> list[int]:
         tokenizer = self._tokenizer()
         if self._guard is None:
             added = tokenizer.get_added_tokens_decoder().values()
@@ -136,7 +136,7 @@ class _ReferenceTokenizer:
     def has_chat_template(self) -> bool:
         return bool(self._tokenizer.chat_template)
 
-    def render_chat(self, messages: Sequence[Message], **kwargs: object) -> str:
+    def render_chat(self, messages: Sequence[Message], /, **kwargs: object) -> str:
         try:
             text: str = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
@@ -145,11 +145,11 @@ class _ReferenceTokenizer:
                 strftime_now=frozen_strftime,
                 **kwargs,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
+        except TEMPLATE_FAILURES as error:
             raise ChatTemplateError(" ".join(str(error).split()) or type(error).__name__) from error
         return text
 
-    def encode_chat(self, messages: Sequence[Message], **kwargs: object) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], /, **kwargs: object) -> list[int]:
         return self._guard.encode(messages, lambda safe: self.render_chat(safe, **kwargs), self._encode)
 
     def encode_text(self, text: str) -> list[int]:

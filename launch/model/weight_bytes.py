@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.model.shape import ModelShape, count_parameters
-from launch.model.weights import find_weights, read_safetensors_header
+from launch.errors import CheckpointError
+from launch.model.quantization import read_quantization
+from launch.model.shape import ModelShape, count_parameters, read_shape
+from launch.model.weights import find_weights, read_json_object, read_safetensors_header
 
 FLOATS = {"F32": 4, "F16": 2, "BF16": 2}
 """The types that vLLM turns into the dtype it runs with; what else is stored stays as it is."""
@@ -39,6 +41,21 @@ def measure_weights(directory: Path, shape: ModelShape, *, needs_weights: bool =
     if all(file.suffix == ".safetensors" for file in files):
         return _of_headers(files)
     return WeightBytes(sum(file.stat().st_size for file in files), None)
+
+
+def num_parameters(directory: Path) -> int | None:
+    """Parameters of the model in `directory` by config.json, else by headers; None where neither tells."""
+    try:
+        config = read_json_object(directory / "config.json")
+        named = config.get("architectures")
+        shape = read_shape(config, named[0] if isinstance(named, list) and named else None)
+        counted = count_parameters(shape)
+        if counted is not None or read_quantization(config) is not None:
+            return counted
+        measured = measure_weights(directory, shape)
+    except (CheckpointError, OSError):
+        return None
+    return None if measured is None else measured.num_floats
 
 
 def _of_headers(files: Iterable[Path]) -> WeightBytes:

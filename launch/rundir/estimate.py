@@ -5,6 +5,7 @@ Exact counts are the node's business; these only move work.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 
 from launch.config.schema import PromptConfig, RunConfig
 from launch.model.checkpoint import Checkpoint
@@ -14,7 +15,8 @@ from launch.scenarios.fit import PromptMaker, fit_prompt
 from launch.scenarios.records import Item, ItemType, JsonObject, User
 
 CALIBRATION_USERS = 256
-CALIBRATION_CHARS = 4000
+CALIBRATION_CHARS = 2000
+_CONTENT = itemgetter("content")
 
 
 class PromptEstimate:
@@ -33,18 +35,22 @@ class PromptEstimate:
         if ablation.uses_profile:
             shared += self._rates.estimate(" ".join(texts(user.record.get("user"))))
         if ablation.uses_history:
-            shared += self._rates.estimate(" ".join(self._clip(text) for text in texts(history)))
+            shared += self._rates.estimate(self._join(texts(history)))
         return [min(shared + self._context(item.data), self._budget) for item in items]
 
     def _context(self, data: JsonObject) -> float:
         if not self._prompt.ablation_config.uses_context:
             return 0.0
         limit = self._prompt.max_context_turns
-        turns = list(data.get("context") or [])[-limit:] if limit else []
-        return self._rates.estimate(" ".join(self._clip(str(turn.get("content", ""))) for turn in turns))
+        turns = (data.get("context") or ())[-limit:] if limit else ()
+        return self._rates.estimate(self._join(map(_CONTENT, turns)))
 
-    def _clip(self, text: str) -> str:
-        return text[: self._prompt.max_chars_per_turn]
+    def _join(self, pieces: Iterable[str]) -> str:
+        """The texts, each clipped to max_chars_per_turn, with a space between; few are longer."""
+        pieces, limit = list(pieces), self._prompt.max_chars_per_turn
+        if max(map(len, pieces), default=0) > limit:
+            pieces = [text[:limit] for text in pieces]
+        return " ".join(pieces)
 
 
 def texts(value: object) -> Iterable[str]:
@@ -68,7 +74,7 @@ def calibrate_estimate(
     Rendering also tries the prompt files on real items before anything is planned.
     """
     sample = list(islice(users, CALIBRATION_USERS))
-    words = [" ".join(texts(user.record))[:CALIBRATION_CHARS] for user in sample]
+    words = [first_words(user.record) for user in sample]
     tokenizer_json = checkpoint.tokenizer_dir / "tokenizer.json" if checkpoint.has_tokenizer_json else None
     estimate = PromptEstimate(
         TokenRates.calibrate(tokenizer_json, words), config.prompt, config.max_prompt_tokens
@@ -77,6 +83,18 @@ def calibrate_estimate(
     if tokenizer_json is not None:
         estimate.overhead = _overhead(maker, estimate, rendered)
     return estimate
+
+
+def first_words(record: JsonObject) -> str:
+    """The first CALIBRATION_CHARS characters of all texts of a record, which may hold far more."""
+    words: list[str] = []
+    left = CALIBRATION_CHARS
+    for text in texts(record):
+        words.append(text[:left])
+        left -= len(text) + 1
+        if left < 0:
+            break
+    return " ".join(words)
 
 
 def _render_some(maker: PromptMaker, users: Iterable[User]) -> Iterator[tuple[User, Item]]:

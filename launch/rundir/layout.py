@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def number_of(name: str) -> int | None:
+    """The number that a name is, written as we write numbers; None for any other name: `01`, `1 (copy)`."""
+    return int(name) if name.isascii() and name.isdecimal() and str(int(name)) == name else None
+
+
 @dataclass(frozen=True, slots=True)
 class EnginePaths:
     """The files of one engine start: one slot of one attempt. The engine process alone writes them."""
@@ -118,6 +123,11 @@ class SubmissionPaths:
         """The newest answer of squeue, shared by everyone who works on the submission."""
         return self.root / "squeue.json"
 
+    @property
+    def limits(self) -> Path:
+        """What limits that its tasks wait for allow, as the accounting database said."""
+        return self.root / "limits.json"
+
     def asking(self, number: int) -> Path:
         """Held by whoever asks squeue for the `number`-th answer (from 1)."""
         return self.root / f"squeue.{number}"
@@ -140,6 +150,15 @@ class RunPaths:
     """outputs/runs/<run_id>/: a run and all it knows."""
 
     root: Path
+
+    @classmethod
+    def beside(cls, output_dir: Path) -> "RunPaths":
+        """The run of a single-node command that publishes in `output_dir`."""
+        return cls(output_dir.with_name(f"{output_dir.name}.run"))
+
+    def is_beside(self, output_dir: Path | None) -> bool:
+        """Whether this is that run: its command, typed again, goes on with it."""
+        return output_dir is not None and self == RunPaths.beside(output_dir)
 
     @property
     def run_yaml(self) -> Path:
@@ -182,6 +201,11 @@ class RunPaths:
         return self.root / "tasks"
 
     @property
+    def canary(self) -> Path:
+        """What the first items looked like; written once, by whoever judged first."""
+        return self.root / "canary.json"
+
+    @property
     def merge(self) -> Path:
         """Where merge keeps its claim and its scratch files."""
         return self.root / "merge"
@@ -190,6 +214,11 @@ class RunPaths:
     def logs(self) -> Path:
         """The tasks' logs of a run that the single-node commands made; other runs log in slurm_logs/."""
         return self.root / "logs"
+
+    @property
+    def lives(self) -> Path:
+        """What Slurm's accounting said of the begins and ends of the run's jobs when it was last merged."""
+        return self.merge / "lives.json"
 
     @property
     def damaged(self) -> Path:
@@ -207,6 +236,10 @@ class RunPaths:
     def excluded(self, submission: int, task: int) -> Path:
         """The nodes that a task left because of the node, a name a line; its batch shell reads it."""
         return self.task(submission, task) / "exclude"
+
+    def shells(self, submission: int, task: int) -> Path:
+        """A line for each batch shell of a task, which it writes when it ends: job, begin, end, exit code."""
+        return self.task(submission, task) / "shells.jsonl"
 
     def attempt(self, submission: int, task: int, attempt: int) -> AttemptPaths:
         """The `attempt`-th life of a task, from 0."""

@@ -1,29 +1,29 @@
-"""The frozen plan of a run: its users, their history, and an index with no text in it.
+"""The frozen plan of a run as it is read: its users, their history, and an index with no text in it.
 
 users.jsonl and history.jsonl are read by byte span, so that a task needs no scan and no scenario; index.jsonl
-is all that planning, status and merge read. plan.json is written last: without it there is no plan.
+is all that planning, status and merge read. plan.json holds the digests of all three. What is read is
+checked: the index as a whole, a user or history by the crc32 of its line.
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
 from launch.errors import RunError
-from launch.rundir.journal import fsync_directory, read_json, storage_errors, write_json
+from launch.rundir.journal import FieldTypes, has_fields, read_json
 from launch.rundir.layout import RunPaths
-from launch.scenarios.records import Item, JsonObject, User, item_key
+from launch.scenarios.exact_json import Dump, load_exactly
+from launch.scenarios.records import JsonObject, item_key
 
-Span = tuple[int, int]
+Span = tuple[int, int, int | None]
+"""Offset and length of a line without its newline, and its crc32 (None: planned before there was one)."""
 HistoryEntries = list[dict[str, Any]]
-Estimate = Callable[[User, Sequence[Item], HistoryEntries], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,17 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class PlannedUser:
-    """A line of users.jsonl: the record as it was read and the places of the items that the run generates."""
+    """A line of users.jsonl: the record as it was read and the places of the items that the run generates.
+
+    `dump` writes the record, and what is made of its parts, as it was written.
+    """
 
     user_hash: str
     first_item: int
     places: tuple[tuple[int, int], ...]
     digests: tuple[str, ...]
     record: JsonObject
+    dump: Dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,164 +76,101 @@ class PlanCounts:
     index_sha256: str
 
 
-class _SpanFile:
-    """A file written line by line, which says where each line lies and digests what it holds."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-        self._offset = 0
-        with storage_errors(path):
-            self._file: BinaryIO = path.open("wb", buffering=1 << 20)
-
-    def __enter__(self) -> "_SpanFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Lets go of a file that is given up: an open one cannot be removed from NFS."""
-        with suppress(OSError):
-            self._file.close()
-
-    def append(self, line: bytes) -> Span:
-        """Writes a line (without newline); its offset and length in bytes."""
-        with storage_errors(self._path):
-            self._file.write(line)
-            self._file.write(b"\n")
-        self._digest.update(line)
-        self._digest.update(b"\n")
-        span = (self._offset, len(line))
-        self._offset += len(line) + 1
-        return span
-
-    def close(self) -> str:
-        """Makes the file durable; its sha256."""
-        with storage_errors(self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        return self._digest.hexdigest()
+_COUNTS: FieldTypes = {
+    "num_users": int,
+    "num_items": int,
+    "users_sha256": str,
+    "history_sha256": str,
+    "index_sha256": str,
+}
 
 
-def write_plan(
-    paths: RunPaths,
-    users: Iterable[tuple[User, Sequence[Item]]],
-    history: Iterable[tuple[str, HistoryEntries]],
-    estimate: Estimate,
-) -> PlanCounts:
-    """Freezes the items of a run.
-
-    `users` are the users in input order, each with those of its items that the run generates (all, or a
-    subset); `history` the entries by user_hash; `estimate` the expected prompt tokens of a user's items.
-    """
-    paths.users.parent.mkdir(parents=True, exist_ok=True)
-    spans: dict[str, Span] = {}
-    with _SpanFile(paths.history) as history_file:
-        for user_hash, entries in history:
-            spans[user_hash] = history_file.append(_dump({"user_hash": user_hash, "entries": entries}))
-        history_sha256 = history_file.close()
-    with (
-        closing(PlanReader(paths, users=False)) as reader,
-        _SpanFile(paths.users) as users_file,
-        _SpanFile(paths.index) as index_file,
-    ):
-        num_users, num_items = _write_users(users_file, index_file, users, spans, reader, estimate)
-        users_sha256, index_sha256 = users_file.close(), index_file.close()
-    counts = PlanCounts(num_users, num_items, users_sha256, history_sha256, index_sha256)
-    fsync_directory(paths.users.parent)
-    write_json(paths.plan_json, counts)
-    return counts
-
-
-def _write_users(
-    users_file: _SpanFile,
-    index_file: _SpanFile,
-    users: Iterable[tuple[User, Sequence[Item]]],
-    spans: Mapping[str, Span],
-    reader: "PlanReader",
-    estimate: Estimate,
-) -> tuple[int, int]:
-    """Writes a line per user into both files; the numbers of users and items."""
-    num_users = num_items = 0
-    for user, items in users:
-        entries = reader.history(spans.get(user.user_hash))
-        head = {
-            "user_hash": user.user_hash,
-            "first_item": num_items,
-            "places": [[item.collection, item.place] for item in items],
-            "digests": [item.digest for item in items],
-        }
-        span = users_file.append(_dump({**head, "record": user.record}))
-        tokens = [round(value, 1) for value in estimate(user, items, entries)]
-        row = {
-            **head,
-            "position": num_users,
-            "span": span,
-            "history_span": spans.get(user.user_hash),
-            "prompt_tokens": tokens,
-        }
-        index_file.append(orjson.dumps(row))
-        num_users += 1
-        num_items += len(items)
-    return num_users, num_items
-
-
-def _dump(value: Mapping[str, Any]) -> bytes:
-    """Compact JSON. Not orjson: a record keeps integers of any size."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def damaged(path: Path, what: str) -> RunError:
+    """The error for a file of a plan that is not as it was planned."""
+    return RunError(
+        f"{path}: {what}; it was damaged or edited. Restore it from a copy: `vllm-launch submit --dry-run`"
+        " with the run's settings and data makes the same file."
+    )
 
 
 def load_counts(paths: RunPaths) -> PlanCounts:
     """plan.json; RunError when the plan is not whole."""
     value = read_json(paths.plan_json)
-    if value is None:
-        raise RunError(f"{paths.plan_json}: not found; the run was never planned to the end. Submit it anew.")
+    if value is None or value.keys() != _COUNTS.keys() or not has_fields(value, _COUNTS):
+        found = "does not hold the counts of a plan" if paths.plan_json.exists() else "not found"
+        raise damaged(paths.plan_json, found)
     return PlanCounts(**value)
 
 
 def read_index(paths: RunPaths) -> Iterator[IndexEntry]:
-    """The users of a run in input order, without text."""
+    """The users of a run in input order, without text; RunError first when it is not as it was planned."""
+    counts, num_items = load_counts(paths), 0
+    check_planned(paths.index, counts.index_sha256)
     with paths.index.open("rb") as handle:
         for line in handle:
             row = orjson.loads(line)
-            span, history_span = row["span"], row["history_span"]
+            history_span = row["history_span"]
             yield IndexEntry(
                 position=row["position"],
                 user_hash=row["user_hash"],
                 first_item=row["first_item"],
-                span=(span[0], span[1]),
-                history_span=(history_span[0], history_span[1]) if history_span else None,
+                span=as_span(row["span"]),
+                history_span=as_span(history_span) if history_span else None,
                 places=tuple((place[0], place[1]) for place in row["places"]),
                 digests=tuple(row["digests"]),
                 prompt_tokens=tuple(row["prompt_tokens"]),
             )
+            num_items += len(row["places"])
+    if num_items != counts.num_items:
+        raise damaged(paths.plan_json, f"says {counts.num_items} items, {paths.index.name} holds {num_items}")
+
+
+def check_planned(path: Path, sha256: str) -> None:
+    """RunError when a file is not, byte for byte, the one that plan.json was written for."""
+    try:
+        with path.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError):
+        raise damaged(path, "not found") from None
+    if found != sha256:
+        raise damaged(path, "is not as it was planned (sha256)")
+
+
+def as_span(value: Sequence[int]) -> Span:
+    """A span out of JSON."""
+    offset, length, *crc32 = value
+    return (offset, length, crc32[0] if crc32 else None)
 
 
 class PlanReader:
-    """Reads users and history by span. Safe for several threads: it uses pread only."""
+    """Reads users and history by span. Safe for several threads: it uses pread only.
+
+    RunError for a file that is not there and for a line that is not as it was planned.
+    """
 
     def __init__(self, paths: RunPaths, *, users: bool = True) -> None:
-        self._users = os.open(paths.users, os.O_RDONLY) if users else None
-        self._history = os.open(paths.history, os.O_RDONLY)
+        self._paths = paths
+        self._history = _open(paths.history)
+        self._users = _open(paths.users) if users else None
 
     def user(self, span: Span) -> PlannedUser:
         """The user whose line lies at `span` of users.jsonl."""
         assert self._users is not None
-        row = json.loads(os.pread(self._users, span[1], span[0]))
+        row, dump = load_exactly(_read(self._users, span, self._paths.users))
         return PlannedUser(
             user_hash=row["user_hash"],
             first_item=row["first_item"],
             places=tuple((place[0], place[1]) for place in row["places"]),
             digests=tuple(row["digests"]),
             record=row["record"],
+            dump=dump,
         )
 
     def history(self, span: Span | None) -> HistoryEntries:
         """The history entries at `span` of history.jsonl, oldest first; none for None."""
         if span is None:
             return []
-        entries: HistoryEntries = json.loads(os.pread(self._history, span[1], span[0]))["entries"]
+        entries: HistoryEntries = load_exactly(_read(self._history, span, self._paths.history))[0]["entries"]
         return entries
 
     def close(self) -> None:
@@ -239,12 +180,30 @@ class PlanReader:
                 os.close(descriptor)
 
 
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise damaged(path, "not found") from None
+    except PermissionError:
+        raise RunError(f"{path}: reading is not allowed. Ask its owner for permission.") from None
+
+
+def _read(descriptor: int, span: Span, path: Path) -> bytes:
+    offset, length, crc32 = span
+    line = os.pread(descriptor, length, offset)
+    if len(line) != length or zlib.crc32(line) != (zlib.crc32(line) if crc32 is None else crc32):
+        raise damaged(path, f"the line at byte {offset} is not as it was planned")
+    return line
+
+
 class KeyIndex:
     """Finds the number and digest of an item by key; reads the index on its first question only."""
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
         self._rows: dict[str, tuple[int, str]] | None = None
+        self.num_items = load_counts(paths).num_items
 
     def find(self, key: str) -> tuple[int, str] | None:
         """(item number, item digest), or None for a key that is not of this run."""

@@ -1,5 +1,6 @@
 """What of a run is settled: from commits and the tails behind them; no committed result is opened."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -69,11 +70,13 @@ def survey_settled(run: RunPaths) -> Settled:
 def settled_items(run: RunPaths) -> Iterator[tuple[EngineStart, Committed]]:
     """Every settled item of a run and who settled it, without the lines that a merge found damaged."""
     settings, keys = settings_digest(load_run(run)), KeyIndex(run)
-    damaged = {(*(row[name] for name in _START), row["offset"]) for row in read_journal(run.damaged)}
+    damaged: defaultdict[EngineStart, set[int]] = defaultdict(set)
+    for row in read_journal(run.damaged, **dict.fromkeys((*_START, "offset"), int)):
+        damaged[EngineStart(*(row[name] for name in _START))].add(row["offset"])
     for start in list_engine_starts(run):
-        place = (start.submission, start.task, start.attempt, start.slot, start.start)
+        offsets = damaged.get(start, ())
         for item in recover(run, start, keys, settings):
-            if (*place, item.offset) not in damaged:
+            if item.offset not in offsets:
                 yield start, item
 
 

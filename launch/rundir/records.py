@@ -1,11 +1,12 @@
 """run.yaml and submission.yaml: what a run is, and what each sending of it was."""
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+import orjson
+from pydantic import Field
 
 from launch.config.schema import (
     CanaryConfig,
@@ -21,10 +22,18 @@ from launch.config.schema import (
 )
 from launch.errors import RunError
 from launch.model.checkpoint import Checkpoint
-from launch.rundir.journal import write_bytes
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import RunPaths, number_of
+from launch.rundir.record_file import FORMAT, read_record, write_record
 
-RecordT = TypeVar("RecordT", bound=Section)
+# Paths: what lies there is in the checkpoint's digest, adapter and tokenizer included.
+_IN_CHECKPOINT_DIGEST = {"checkpoint", "base_checkpoint", "tokenizer"}
+# What a person may change in run.yaml: notes, and places, which are checked by what lies there.
+_MAY_CHANGE: dict[str, Any] = {
+    **dict.fromkeys(("format", "seal", "name", "created", "preset", "notes", "versions"), True),
+    "model": _IN_CHECKPOINT_DIGEST,
+    "data": {"scenario_path"},
+    "checkpoint": {"path", "adapter", "tokenizer"},
+}
 
 
 class CodeVersion(Section):
@@ -60,11 +69,13 @@ class Subset(Section):
 class RunRecord(Section):
     """run.yaml: identity and versions; written once."""
 
+    format: int = FORMAT
     run_id: str
     name: str
     created: str
     preset: str
     identity_digest: str
+    seal: str | None = Field(default=None, description="Digest of what may not change (digest_fixed).")
     model: ModelConfig
     data: DataConfig
     prompt: PromptConfig
@@ -81,6 +92,26 @@ class RunRecord(Section):
         default=(), strict=False, description="What was resolved and is to be said."
     )
 
+    def digest_settings(self) -> str:
+        """16 hex digits over what shapes output: model, prompt, sampling, checkpoint, chat form, files."""
+        value = {
+            "model": self.model.model_dump(mode="json", exclude=_IN_CHECKPOINT_DIGEST),
+            "prompt": self.prompt.model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json"),
+            "checkpoint": self.checkpoint.digest,
+            "chat_form": self.chat_form,
+            "templates": self.templates_digest,
+        }
+        return _digest(value)
+
+    def digest_fixed(self) -> str:
+        """16 hex digits over all that may never change."""
+        return _digest(self.model_dump(mode="json", exclude=_MAY_CHANGE))
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
 
 class ArrayRecord(Section):
     """One Slurm array of a submission: its tasks are offset + SLURM_ARRAY_TASK_ID, 0 <= id < size."""
@@ -89,9 +120,17 @@ class ArrayRecord(Section):
     size: int
 
 
+class PlannedEngine(Section):
+    """Settings of engine that the planner chose because they were not set; null: it chose none."""
+
+    enforce_eager: bool | None = None
+    why: str | None = None
+
+
 class SubmissionRecord(Section):
     """submission.yaml: one sending of a run's missing items."""
 
+    format: int = FORMAT
     run_id: str
     submission: int
     created: str
@@ -102,10 +141,14 @@ class SubmissionRecord(Section):
     code: CodeVersion
     num_tasks: int
     num_chunks: int
+    chunks_sha256: str | None = Field(default=None, description="Of chunks.jsonl.")
     num_items: int
     arrays: tuple[ArrayRecord, ...] = Field(default=(), strict=False)
     round: int = Field(default=0, description="0: sent by a user; n: the n-th in a row sent by merge jobs.")
     notes: tuple[str, ...] = Field(default=(), strict=False)
+    planned: PlannedEngine = Field(
+        default=PlannedEngine(), description="What was decided where engine has null; engine stays as asked."
+    )
     assumed_dead: tuple[str, ...] = Field(
         default=(), strict=False, description="Of the submission before: what --assume-dead took for dead."
     )
@@ -117,7 +160,12 @@ def now() -> str:
 
 
 def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
-    """The whole configuration of one submission of a run."""
+    """The whole configuration of one submission of a run; RunError for another run's."""
+    if submission.run_id != run.run_id:
+        raise RunError(
+            f"submission {submission.submission} is of run {submission.run_id}, not of {run.run_id}: its"
+            " directory was copied here. Move it out of the run."
+        )
     return RunConfig(
         model=run.model,
         data=run.data,
@@ -128,6 +176,15 @@ def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
         canary=submission.canary,
         publish=submission.publish,
     )
+
+
+def task_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
+    """`run_config` as tasks take it: with what the planner chose, which a later submission decides anew."""
+    config = run_config(run, submission)
+    eager = submission.planned.enforce_eager
+    if eager is None or config.engine.enforce_eager is not None:
+        return config
+    return config.model_copy(update={"engine": config.engine.model_copy(update={"enforce_eager": eager})})
 
 
 def record_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
@@ -160,37 +217,56 @@ def tokenizer_dir(run: RunRecord) -> Path:
 
 def save_record(path: Path, record: Section) -> None:
     """Writes run.yaml or submission.yaml, whole or not at all."""
-    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
-    write_bytes(path, text.encode())
+    if isinstance(record, RunRecord):
+        record = record.model_copy(update={"seal": record.digest_fixed()})
+    write_record(path, record)
 
 
 def load_run(paths: RunPaths) -> RunRecord:
-    """run.yaml of a run directory; RunError when it is none."""
-    return _load(paths.run_yaml, RunRecord)
+    """run.yaml of a run directory; RunError when it is none, is damaged or was edited.
+
+    An edit of what shapes output would make every line that is there another run's.
+    """
+    record = read_record(paths.run_yaml, RunRecord)
+    if record.seal not in (None, record.digest_fixed()):
+        raise RunError(
+            f"{paths.run_yaml}: was changed after it was written (name, model, data, prompt, sampling or a"
+            " digest). Undo that: a run's identity cannot change. For other settings submit a new run."
+        )
+    return record
 
 
 def load_submission(paths: RunPaths, submission: int) -> SubmissionRecord:
-    """submission.yaml of the `submission`-th sending; RunError when there is none."""
-    return _load(paths.submission(submission).submission_yaml, SubmissionRecord)
+    """submission.yaml of the `submission`-th sending; RunError when there is none, or another's."""
+    path = paths.submission(submission).submission_yaml
+    try:
+        record = read_record(path, SubmissionRecord)
+    except RunError as error:
+        if len(list_submissions(paths)) < 2:
+            raise
+        away = f"Or move {path.parent} out of the run: what its tasks generated stays."
+        raise RunError(f"{error} {away}") from None
+    if record.submission != submission:
+        raise _copied(path, f"submission {record.submission}")
+    return record
+
+
+def load_submissions(paths: RunPaths, run: RunRecord) -> list[SubmissionRecord]:
+    """All of a run, in order; RunError when one of them is another run's."""
+    records = [load_submission(paths, number) for number in list_submissions(paths)]
+    for record in records:
+        if record.run_id != run.run_id:
+            raise _copied(paths.submission(record.submission).submission_yaml, f"run {record.run_id}")
+    return records
+
+
+def _copied(path: Path, whose: str) -> RunError:
+    return RunError(f"{path}: is that of {whose}: its directory was copied here. Move it out of the run.")
 
 
 def list_submissions(paths: RunPaths) -> list[int]:
     """Numbers of the submissions of a run, ascending."""
     if not paths.submissions.is_dir():
         return []
-    return sorted(int(entry.name) for entry in paths.submissions.iterdir() if entry.name.isdecimal())
-
-
-def _load(path: Path, kind: type[RecordT]) -> RecordT:
-    try:
-        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path}: not found; expected a run directory of vllm-launch.") from None
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RunError(
-            f"{path}: {where}: {first['msg']}. It was made by another version of vllm-launch."
-        ) from None
+    numbers = (number_of(entry.name) for entry in paths.submissions.iterdir() if entry.is_dir())
+    return sorted(number for number in numbers if number is not None)

@@ -2,28 +2,44 @@
 
 A result line holds only what its item determines, so the same item under the same settings gives the same
 bytes on any task. A commit line follows the fsync of the lines it names: number, offset, length, crc32,
-prompt tokens, output tokens, failed (0 or 1) of each, and the time. Recovery reads the commits, then the
-whole lines in the tail behind them.
+prompt tokens, output tokens, failed (0 or 1) of each, and the time. Recovery reads the commits, and whole
+lines that none of them names.
 """
 
+import os
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import read_journal
+from launch.rundir.journal import NUMBER, FieldTypes, has_fields, read_journal
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.plan import KeyIndex
 from launch.scenarios.records import Generation, Sample
 
+COMMIT_FIELDS: FieldTypes = {"time": NUMBER, "items": list}
+_FIELDS: FieldTypes = {
+    "key": str,
+    "digest": str,
+    "seed": int,
+    "prompt_tokens": int,
+    "cuts": dict,
+    "settings": str,
+}
+_SAMPLE_FIELDS: FieldTypes = {"text": str, "finish_reason": str, "tokens": int}
+_FAILURE_FIELDS: FieldTypes = {"class": str, "message": str}
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """One settled item and where its line lies. `time` is None for a line recovered from a tail."""
+
+_ROW_TYPES = [int] * 7
+
+
+class Committed(NamedTuple):
+    """One settled item and where its line lies. `time` is None for a line recovered from a tail.
+
+    A tuple: there is one for every item, and a frozen dataclass takes three times as long to make.
+    """
 
     number: int
     offset: int
@@ -80,55 +96,110 @@ def commit_line(time: float, items: Sequence[Committed]) -> dict[str, Any]:
 
 
 def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) -> Iterator[Committed]:
-    """The settled items of one engine start: as committed, then whole lines of this run behind that."""
+    """The settled items of one engine start: as committed, and whole lines of this run that no commit names.
+
+    Lines without a commit are the tail behind the last one, and what a commit line stood for that is damaged.
+    A row that is none of ours, or that names bytes which the file does not hold, settles nothing.
+    """
     paths = start.paths(run)
-    end = 0
-    for line in read_journal(paths.commits):
-        for row in line["items"]:
+    try:
+        handle = paths.results.open("rb")  # opened before its size is read: NFS looks again then
+    except (FileNotFoundError, IsADirectoryError):
+        return
+    with handle:
+        size, end = _size(handle), 0
+        for item in read_commits(paths, keys.num_items):
+            behind = item.offset + item.length
+            if behind > size:
+                size = _size(handle)  # committed a moment ago
+            if behind > size:
+                continue
+            if item.offset > end:
+                yield from _recover_lines(handle, end, item.offset, keys, settings)
+            yield item
+            end = max(end, behind)
+        yield from _recover_lines(handle, end, size, keys, settings)
+
+
+def _size(handle: BinaryIO) -> int:
+    return os.fstat(handle.fileno()).st_size
+
+
+def read_commits(paths: EnginePaths, num_items: int) -> Iterator[Committed]:
+    """What one engine start of a run of `num_items` committed, in order."""
+    for line in read_journal(paths.commits, **COMMIT_FIELDS):
+        for item in committed_items(line):
+            if item.number < num_items:
+                yield item
+
+
+def committed_items(line: Mapping[str, Any]) -> Iterator[Committed]:
+    """The items of a commit line; a row that is none of ours is passed over."""
+    for row in line["items"]:
+        if _is_row(row):
             number, offset, length, crc32, prompt_tokens, output_tokens, failed = row
             yield Committed(
                 number, offset, length, crc32, prompt_tokens, output_tokens, bool(failed), line["time"]
             )
-            end = max(end, row[1] + row[2])
-    yield from _recover_tail(paths, end, keys, settings)
 
 
-def _recover_tail(paths: EnginePaths, offset: int, keys: KeyIndex, settings: str) -> Iterator[Committed]:
-    for line in _lines_from(paths.results, offset):
-        row = _parse(line)
+def _is_row(row: Any) -> bool:
+    """Whether it is the row of an item with a line of its own, and numbers that can be."""
+    if not isinstance(row, list) or list(map(type, row)) != _ROW_TYPES or min(row) < 0:
+        return False
+    return bool(row[2] > 0 and row[3] < 1 << 32 and row[6] < 2)
+
+
+def _recover_lines(
+    handle: BinaryIO, offset: int, end: int, keys: KeyIndex, settings: str
+) -> Iterator[Committed]:
+    """The whole lines of this run from `offset` on that end by `end`."""
+    for line in _lines_between(handle, offset, end):
+        row = parse_line(line)
         found = keys.find(row["key"]) if row else None
-        if row and found and row.get("digest") == found[1] and row.get("settings") == settings:
-            tokens = sum(sample["tokens"] for sample in row.get("samples", ()))
+        if row and found and row["digest"] == found[1] and row["settings"] == settings:
             yield Committed(
                 number=found[0],
                 offset=offset,
                 length=len(line),
                 crc32=zlib.crc32(line),
                 num_prompt_tokens=row["prompt_tokens"],
-                num_output_tokens=tokens,
+                num_output_tokens=sum(sample["tokens"] for sample in row.get("samples", ())),
                 failed="failure" in row,
                 time=None,
             )
         offset += len(line)
 
 
-def _lines_from(path: Path, offset: int) -> Iterator[bytes]:
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
+def _lines_between(handle: BinaryIO, offset: int, end: int) -> Iterator[bytes]:
+    if offset >= end:
         return
-    with handle:
-        handle.seek(offset)
-        for line in handle:
-            if line.endswith(b"\n"):
-                yield line
+    handle.seek(offset)
+    for line in handle:
+        offset += len(line)
+        if offset > end or not line.endswith(b"\n"):
+            return
+        yield line
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """A result line as an object; None for what is none."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("key"), str):
-        return None
-    return row if ("samples" in row) != ("failure" in row) else None
+    return row if is_result(row) else None
+
+
+def is_result(row: Any) -> bool:
+    """Whether a value has the form of a result line: samples or a failure, and every field of its type."""
+    if not isinstance(row, dict) or not has_fields(row, _FIELDS) or ("samples" in row) == ("failure" in row):
+        return False
+    if "failure" in row:
+        return isinstance(row["failure"], dict) and has_fields(row["failure"], _FAILURE_FIELDS)
+    if not isinstance(row["samples"], list):
+        return False
+    for sample in row["samples"]:
+        if not isinstance(sample, dict) or not has_fields(sample, _SAMPLE_FIELDS):
+            return False
+    return True

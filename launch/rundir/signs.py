@@ -3,16 +3,12 @@
 Ages are measured by the clock of the file system, which the nodes share.
 """
 
-import os
-import socket
 from dataclasses import dataclass
-from typing import Any
 
-import psutil
-
+from launch.rundir.attempt_files import read_about
 from launch.rundir.attempts import filesystem_now, list_attempts
-from launch.rundir.journal import read_json
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import AttemptPaths, RunPaths
+from launch.rundir.process_mark import read_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,50 +54,37 @@ class Signs:
         return self.beat + self.beat_age_s
 
 
-def read_signs(run: RunPaths, submission: int, task: int, attempt: int) -> Signs:
-    """The signs of an attempt; FileNotFoundError when there is none of that number."""
+def read_signs(run: RunPaths, submission: int, task: int, attempt: int, now: float | None = None) -> Signs:
+    """The signs of an attempt; FileNotFoundError when there is none of that number.
+
+    `now` is the file system's time, for whoever reads the signs of many: to ask for it makes a file.
+    """
     paths = run.attempt(submission, task, attempt)
-    about = read_json(paths.attempt_json) or {}
-    beat = (paths.heartbeat if paths.heartbeat.exists() else paths.root).stat().st_mtime
+    about = read_about(paths)
+    mark = read_mark(about)
+    beat = _last_beat(paths)
     return Signs(
         has_ended=paths.ended.exists(),
         is_followed=any(later > attempt for later in list_attempts(run, submission, task)),
-        is_gone_from_here=is_gone_from_here(about),
+        is_gone_from_here=mark is not None and mark.is_gone,
         beat=beat,
-        beat_age_s=max(0.0, filesystem_now(run.root) - beat),
-        job=job_of(about.get("slurm") or {}),
+        beat_age_s=max(0.0, (filesystem_now(run.root) if now is None else now) - beat),
+        job=job_of(about["slurm"]),
         owner=paths.root.stat().st_uid,
-        host=about.get("host"),
+        host=about["host"],
     )
+
+
+def _last_beat(paths: AttemptPaths) -> float:
+    try:
+        return paths.heartbeat.stat().st_mtime
+    except FileNotFoundError:
+        return paths.root.stat().st_mtime
 
 
 def job_of(variables: dict[str, str]) -> SlurmJob | None:
     """The array task that Slurm's variables name; None where they name none."""
     array, index = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
-    if array is None or index is None:
+    if array is None or index is None or not index.isdecimal():
         return None
     return SlurmJob(array, int(index), variables.get("SLURM_CLUSTER_NAME"))
-
-
-def pid_namespace() -> int | None:
-    """The number of the namespace in which this process's pids mean something; None where /proc has none."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return None
-
-
-def is_gone_from_here(about: dict[str, Any]) -> bool:
-    """Whether the supervisor that attempt.json names ran on this very host and is no more.
-
-    Said only of pids of this namespace: a container may have pids of its own and its host's name.
-    """
-    if about.get("host") != socket.gethostname() or about.get("pid_namespace") != pid_namespace():
-        return False
-    try:
-        process = psutil.Process(about["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and in a container nobody may ever reap it
-            return True
-        return bool(process.create_time() > about["started"] + 1.0)  # the number is another process's now
-    except psutil.NoSuchProcess:
-        return True

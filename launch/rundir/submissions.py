@@ -5,30 +5,40 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from launch.config.schema import RunConfig
+from launch.config.gpus import gpu_speeds
+from launch.config.schema import EngineKind, RunConfig
 from launch.config.slurm_values import time_limit_s
 from launch.errors import RunError
+from launch.model.weight_bytes import num_parameters
 from launch.planning.chunks import plan_chunks
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
 from launch.planning.forecast import Forecast, forecast
-from launch.planning.limits import TaskLimits, choose_num_tasks, split_arrays
-from launch.planning.rates import assume_rate
+from launch.planning.limits import TaskLimits, split_arrays
+from launch.planning.rates import TaskShape
 from launch.planning.shards import plan_shards
+from launch.planning.tasks import Asked, TaskPlan, Work, plan_tasks
+from launch.rundir.attempts import list_tried
 from launch.rundir.chunks import write_chunks
 from launch.rundir.identity import code_version
-from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.journal import put_in_place, storage_errors
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.plan import IndexEntry, read_index
-from launch.rundir.progress import survey_settled
+from launch.rundir.progress import Settled, survey_settled
 from launch.rundir.records import (
     ArrayRecord,
+    PlannedEngine,
+    RunRecord,
     SubmissionRecord,
     list_submissions,
     load_run,
     now,
     save_record,
 )
+
+ITEMS_TO_LEARN_FROM = 100
+"""Done items; fewer say little of how long samples are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class Opened:
 
     submission: int
     forecast: Forecast
-    why: str
+    plan: TaskPlan
     num_chunks: int
 
 
@@ -45,35 +55,43 @@ class Opened:
 class Place:
     """What is known of where tasks will run.
 
-    `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU.
+    `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU;
+    `gpu_type` a name of configs/gpus.yaml; `max_submit` how many tasks may be queued (None:
+    nobody says), and whose limit that is.
     """
 
     max_array_size: int
     max_concurrent: int | None
     gpus_per_task: int
+    gpu_type: str | None = None
+    max_submit: tuple[int | None, str] = (None, "")
+
+
+def never_submitted(run: RunPaths) -> RunError:
+    """The error for a run without a submission: of no use, unless tasks of one that is gone have run."""
+    if list_tried(run):
+        return RunError(
+            f"{run.submissions}: holds no submission, though tasks of one have run. Restore it from a copy:"
+            " what they generated is in tasks/, and a merge needs both."
+        )
+    return RunError(f"{run.root}: was never submitted to the end. Remove it and submit anew.")
 
 
 def open_submission(
     run: RunPaths, config: RunConfig, place: Place, *, retry_failed: bool = False, number_of_round: int = 0
 ) -> Opened:
     """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing."""
-    missing = _missing(run, retry_failed=retry_failed)
+    settled = survey_settled(run)
+    missing = _missing(run, settled, retry_failed=retry_failed)
     index = list(read_index(run))
-    users = _costs(index, missing, config)
-    rate = assume_rate(
-        gpus_per_task=place.gpus_per_task,
-        tensor_parallel_size=config.engine.tensor_parallel_size,
-        engines_per_node=config.engine.engines_per_node,
-    )
-    resources = config.resources
-    limits = TaskLimits(time_limit_s(resources.time), resources.max_submit, place.max_concurrent)
-    total = sum(user.cost for user in users)
-    num_tasks, why = choose_num_tasks(total, len(missing), rate, limits, resources.num_tasks)
-    shards = plan_shards(users, num_tasks)
+    users = _costs(index, missing, config, _mean_sample(settled, config))
+    record = load_run(run)
+    plan = _plan_tasks(record, users, len(missing), config, place)
+    shards = plan_shards(users, plan.num_tasks)
     chunks = plan_chunks(shards)
     arrays = split_arrays(len(shards), place.max_array_size)
     submission = SubmissionRecord(
-        run_id=load_run(run).run_id,
+        run_id=record.run_id,
         submission=max(list_submissions(run), default=0) + 1,
         created=now(),
         engine=config.engine,
@@ -86,20 +104,47 @@ def open_submission(
         num_items=len(missing),
         arrays=tuple(ArrayRecord(offset=offset, size=size) for offset, size in arrays),
         round=number_of_round,
+        planned=_planned(config, plan),
     )
 
     def fill(paths: SubmissionPaths) -> None:
         paths.claims.mkdir()
-        write_chunks(paths, chunks, index)
-        save_record(paths.submission_yaml, submission)
+        sha256 = write_chunks(paths, chunks, index)
+        save_record(paths.submission_yaml, submission.model_copy(update={"chunks_sha256": sha256}))
 
     write_whole(run, submission.submission, fill)
-    expected = forecast(shards, rate, gpus_per_task=place.gpus_per_task, max_concurrent=place.max_concurrent)
-    return Opened(submission.submission, expected, why, len(chunks))
+    gpus, at_once = place.gpus_per_task, place.max_concurrent
+    expected = forecast(shards, plan.rate, gpus_per_task=gpus, max_concurrent=at_once)
+    return Opened(submission.submission, expected, plan, len(chunks))
 
 
-def _missing(run: RunPaths, *, retry_failed: bool) -> set[int]:
-    settled = survey_settled(run)
+def _plan_tasks(
+    record: RunRecord, users: list[UserCost], num_items: int, config: RunConfig, place: Place
+) -> TaskPlan:
+    engine, resources = config.engine, config.resources
+    shape = TaskShape(
+        gpus_per_task=place.gpus_per_task,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        num_engines=config.num_engines,
+        gpu_type=place.gpu_type,
+        parameters=num_parameters(Path(record.checkpoint.path)),
+        is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
+    )
+    work = Work(sum(user.cost for user in users), num_items, config.sampling.samples_per_item)
+    queued = place.max_submit
+    limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
+    asked = Asked(resources.num_tasks, engine.enforce_eager, engine.max_num_seqs)
+    return plan_tasks(work, shape, limits, asked, gpu_speeds())
+
+
+def _planned(config: RunConfig, plan: TaskPlan) -> PlannedEngine:
+    """What is kept of the planner's choice; nothing where it had none, or only vLLM would read it."""
+    if config.engine.enforce_eager is not None or config.model.engine is not EngineKind.VLLM:
+        return PlannedEngine()
+    return PlannedEngine(enforce_eager=plan.eager.enforce_eager, why=plan.eager.why)
+
+
+def _missing(run: RunPaths, settled: Settled, *, retry_failed: bool) -> set[int]:
     missing = set(settled.missing(retry_failed=retry_failed))
     if missing:
         return missing
@@ -109,8 +154,18 @@ def _missing(run: RunPaths, *, retry_failed: bool) -> set[int]:
     )
 
 
-def _costs(index: list[IndexEntry], missing: set[int], config: RunConfig) -> list[UserCost]:
-    output = expected_output_tokens(config.sampling.samples_per_item, config.sampling.max_tokens)
+def _mean_sample(settled: Settled, config: RunConfig) -> float | None:
+    """Tokens of a sample by what earlier submissions generated; None while that is little."""
+    if settled.num_done < ITEMS_TO_LEARN_FROM:
+        return None
+    return settled.num_output_tokens / (settled.num_done * config.sampling.samples_per_item)
+
+
+def _costs(
+    index: list[IndexEntry], missing: set[int], config: RunConfig, mean_sample: float | None
+) -> list[UserCost]:
+    sampling = config.sampling
+    output = expected_output_tokens(sampling.samples_per_item, sampling.max_tokens, mean_sample)
     users = []
     for entry in index:
         places = [place for place in range(entry.num_items) if entry.first_item + place in missing]
@@ -129,7 +184,7 @@ def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], No
         partial.root.mkdir()
         try:
             fill(partial)
-            partial.root.rename(final.root)
+            put_in_place(partial.root, final.root)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
@@ -138,4 +193,3 @@ def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], No
             ) from None
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
-        fsync_directory(final.root.parent)

@@ -23,15 +23,20 @@ SHOWN_HEAD = 40
 LONGEST_TOKEN = 16  # an escaped surrogate pair or -Infinity: how far from the end a cut is noticed
 CUT_TOKEN = re.compile(r"[\w.+\\-]*\s*")  # the beginning of a literal, number or escape, or nothing
 WHITESPACE = " \t\r\n"
+PLAIN_FROM, PLAIN_BELOW = 1e-4, 1e16
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of the list: its place from 0, the line from 1 on which it begins, and itself as read."""
+    """An element of the list: its place from 0, the line from 1 on which it begins, and itself as read.
+
+    `plain_floats`: orjson writes its floats as json does (see `_Reader._parse_float`).
+    """
 
     position: int
     line: int
     value: dict[str, Any]
+    plain_floats: bool = False
 
 
 class _Refused(ValueError):
@@ -64,7 +69,8 @@ class _Reader:
         self._handle = handle
         self._noun = noun
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
-        self._json = json.JSONDecoder(parse_float=_parse_float, parse_constant=_refuse_constant)
+        self._json = json.JSONDecoder(parse_float=self._parse_float, parse_constant=_refuse_constant)
+        self._plain_floats = True  # in the element at hand
         self._text = ""
         self._at = 0
         self._line = 1  # of _text[_counted]
@@ -81,7 +87,8 @@ class _Reader:
             if mark != "{":
                 raise self._unexpected(mark, f"a {self._noun}, an object {{...}}")
             line = self._line_at(self._at)
-            yield Element(self._position, line, self._decode_element())
+            value = self._decode_element()
+            yield Element(self._position, line, value, self._plain_floats)
             self._position += 1
             mark = self._skip_blank()
             if mark == ",":
@@ -97,6 +104,7 @@ class _Reader:
 
     def _decode_element(self) -> dict[str, Any]:
         while True:
+            self._plain_floats = True
             try:
                 value, end = self._json.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
@@ -120,6 +128,15 @@ class _Reader:
                 self._at = end
                 result: dict[str, Any] = value
                 return result
+
+    def _parse_float(self, text: str) -> float:
+        """A double. Python writes those without an exponent up to 1e16 and down to 1e-4, as orjson does."""
+        value = float(text)
+        if not PLAIN_FROM <= abs(value) < PLAIN_BELOW and value != 0:
+            if isinf(value):
+                raise _Refused(f"holds the number {text[:20]}, too large for a double. Write it as text.")
+            self._plain_floats = False
+        return value
 
     def _may_hold_surrogates(self, end: int) -> bool:
         """Only an escape such as \\ud83d can make one: a file in UTF-8 has none."""
@@ -216,13 +233,6 @@ def _is_unicode(value: dict[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _parse_float(text: str) -> float:
-    value = float(text)
-    if isinf(value):
-        raise _Refused(f"holds the number {text[:20]}, too large for a double. Write it as text.")
-    return value
 
 
 def _refuse_constant(text: str) -> float:

@@ -42,7 +42,9 @@ def check_user(record: JsonObject) -> str:
     user_hash = record.get("user_hash")
     if user_hash is None:
         raise ShapeError("no user_hash. Give each user a unique one.")
-    if not isinstance(user_hash, str) or not user_hash:
+    if user_hash == "":
+        raise ShapeError("user_hash: empty. Give each user a unique one.")
+    if not isinstance(user_hash, str):
         raise ShapeError(f"user_hash: expected text, found {_kind(user_hash)}. Write it in quotes.")
     _check_depth(record, but="task")
     _check_person(record)

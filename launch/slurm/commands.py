@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import SchedulerError
@@ -53,10 +53,12 @@ def leaked_variables() -> list[str]:
     )
 
 
-def call(words: Sequence[str], timeout_s: float | None = None) -> str:
+def call(
+    words: Sequence[str], timeout_s: float | None = None, variables: Mapping[str, str] | None = None
+) -> str:
     """What the command prints; SchedulerError with its own words when it fails, is missing or hangs.
 
-    It hangs after COMMAND_TIMEOUT_S unless `timeout_s` is given.
+    It hangs after COMMAND_TIMEOUT_S unless `timeout_s` is given. `variables` are added to its environment.
     """
     limit = COMMAND_TIMEOUT_S if timeout_s is None else timeout_s
     try:
@@ -67,7 +69,7 @@ def call(words: Sequence[str], timeout_s: float | None = None) -> str:
             text=True,
             errors="replace",
             timeout=limit,
-            env=slurm_environment(),
+            env=slurm_environment() | dict(variables or {}),
             check=False,
         )
     except FileNotFoundError:
@@ -153,9 +155,14 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 
 
 def max_array_size() -> int:
-    """MaxArraySize of the controller: one more than the highest index; 1001 where it does not say."""
-    found = _configured("MaxArraySize", r"\d+")
-    return int(found) if found else DEFAULT_MAX_ARRAY_SIZE
+    """Tasks of one array: MaxArraySize, which is one more than the highest index, 1001 where it is not told.
+
+    SchedulerParameters may allow fewer (max_array_tasks).
+    """
+    found = configured("MaxArraySize", r"\d+")
+    tasks = configured("SchedulerParameters", r"\S*max_array_tasks=\d+")
+    size = int(found) if found else DEFAULT_MAX_ARRAY_SIZE
+    return min(size, int(tasks.rpartition("=")[2])) if tasks else size
 
 
 def cluster_name() -> str | None:
@@ -165,10 +172,27 @@ def cluster_name() -> str | None:
     controller is asked: 5 ms, measured on a private 22.05.
     """
     known = os.environ.get("SLURM_CLUSTER_NAME") if "SLURMD_NODENAME" in os.environ else None
-    return known or _configured("ClusterName", r"\S+")
+    return known or configured("ClusterName", r"\S+")
 
 
-def _configured(name: str, pattern: str) -> str | None:
+def controller_ahead_s(timeout_s: float) -> float:
+    """Seconds by which the controller's clock is ahead of this host's, to half a second or so.
+
+    `scontrol show config` says as of when it speaks, by the controller's clock (measured with a client whose
+    clock was ten minutes off, 22.05). SchedulerError when it does not answer or says something else.
+    """
+    asked = time.time()
+    text = call(["scontrol", "show", "config"], timeout_s)
+    answered = time.time()
+    found = re.match(r"Configuration data as of (\S+)", text)
+    told = None if found is None else parse_time(found.group(1))
+    if told is None:
+        raise SchedulerError(f"scontrol: expected `Configuration data as of` a time, got {text[:40]!r}.")
+    return told + 0.5 - (asked + answered) / 2  # whole seconds are told
+
+
+def configured(name: str, pattern: str) -> str | None:
+    """What `scontrol show config` has for a name where it matches the pattern; None where it does not say."""
     try:
         text = call(["scontrol", "show", "config"])
     except SchedulerError:

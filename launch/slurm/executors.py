@@ -14,6 +14,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from launch.errors import SchedulerError
+from launch.rundir.journal import storage_errors
 from launch.slurm.commands import commands_missing, leaked_variables
 from launch.slurm.refusals import explain
 from launch.slurm.sbatch import SbatchJob
@@ -44,7 +45,11 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
 
     try:
         # submitit prints what sbatch said before it raises it: once is enough.
-        with tempfile.TemporaryDirectory(prefix="vllm-launch-") as folder, redirect_stderr(io.StringIO()):
+        with (
+            storage_errors(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="vllm-launch-") as folder,
+            redirect_stderr(io.StringIO()),
+        ):
             return str(TextExecutor(folder)._submit_command(job.text).job_id)
     except FailedJobError as error:
         raise SchedulerError(f"sbatch, {job.job_name}: {_reason(error)}") from None

@@ -10,7 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from launch.rundir.attempts import HEARTBEAT_DEAD_S, HEARTBEAT_FRESH_S, list_attempts, list_tasks
+from launch.config.wording import log_line
+from launch.rundir.attempts import (
+    HEARTBEAT_DEAD_S,
+    HEARTBEAT_FRESH_S,
+    filesystem_now,
+    list_attempts,
+    list_tasks,
+)
 from launch.rundir.layout import RunPaths
 from launch.rundir.signs import Signs, SlurmJob, read_signs
 from launch.slurm.shared_queue import QueueAnswer, has_squeue, share_answer
@@ -87,7 +94,7 @@ class AttemptLife:
     def name(self) -> str:
         """For a sentence: `task 3 (job 12_3 on n1)`."""
         where = [f"job {self.signs.job.name}"] if self.signs.job else []
-        where += [f"on {self.signs.host}"] if self.signs.host else []
+        where += [f"on {log_line(self.signs.host, 100)}"] if self.signs.host else []
         return f"task {self.task} ({' '.join(where)})" if where else f"task {self.task}"
 
 
@@ -104,9 +111,10 @@ class Lives:
         self._answer: QueueAnswer | None = None
         self._asked = -LOOK_AGAIN_S
         self._found: dict[tuple[int, int], tuple[float, Life]] = {}
+        self._absent: dict[tuple[int, int], float] = {}
 
     def of(self, task: int, attempt: int) -> Life:
-        """Whether an attempt lives; its directory must be there."""
+        """Whether an attempt lives; one whose directory stays absent for two minutes does not."""
         looked, life = self._found.get((task, attempt), (0.0, Life.UNKNOWN))
         now = time.monotonic()
         if life is not Life.DEAD and (not looked or now - looked > LOOK_AGAIN_S):
@@ -117,8 +125,9 @@ class Lives:
     def _judge(self, task: int, attempt: int) -> Life:
         try:
             signs = read_signs(self._run, self._submission, task, attempt)
-        except FileNotFoundError:
-            return Life.DEAD
+        except FileNotFoundError:  # deleted, or made a moment ago elsewhere and not to be seen here yet
+            since = self._absent.setdefault((task, attempt), time.monotonic())
+            return Life.DEAD if time.monotonic() - since > HEARTBEAT_FRESH_S else Life.UNKNOWN
         if signs.is_over or not self._on_slurm:
             return judge_life(signs, None, can_ask=False)
         return judge_life(signs, self._share_answer(signs.job), can_ask=has_squeue())
@@ -139,10 +148,11 @@ def last_lives(
 ) -> list[AttemptLife]:
     """The last attempt of every task that has begun, in order of tasks."""
     lives = []
+    now = filesystem_now(run.root)
     for task in list_tasks(run, submission):
         attempts = list_attempts(run, submission, task)
         if attempts:
-            signs = read_signs(run, submission, task, attempts[-1])
+            signs = read_signs(run, submission, task, attempts[-1], now)
             life = judge_life(signs, answer, can_ask=can_ask)
             lives.append(AttemptLife(submission, task, attempts[-1], life, signs))
     return lives

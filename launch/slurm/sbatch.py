@@ -186,7 +186,7 @@ def _render(template: str, context: JobContext, job_name: str, options: list[str
         autoescape=False,
     )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
-    excluded = RunPaths(context.run_dir).excluded(context.submission, 0)
+    run = RunPaths(context.run_dir)
     resources = context.config.resources
     return environment.get_template(template).render(
         job_name=job_name,
@@ -198,8 +198,9 @@ def _render(template: str, context: JobContext, job_name: str, options: list[str
         setup=resources.setup,
         python=resources.python or sys.executable,
         python_path=_python_path(),
-        tasks_dir=excluded.parent.parent,
-        exclude_name=excluded.name,
+        tasks_dir=run.task(context.submission, 0).parent,
+        exclude_name=run.excluded(context.submission, 0).name,
+        shells_name=run.shells(context.submission, 0).name,
         continue_code=int(ExitCode.CONTINUE),
         **values,
     )

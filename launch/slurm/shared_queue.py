@@ -17,7 +17,7 @@ from typing import Any
 
 from launch.errors import SchedulerError, StorageError
 from launch.rundir.attempts import filesystem_now
-from launch.rundir.journal import read_journal, read_json, storage_errors, write_json
+from launch.rundir.journal import NUMBER, has_fields, read_journal, read_json, storage_errors, write_json
 from launch.rundir.layout import SubmissionPaths
 from launch.slurm.commands import cluster_name, list_queue
 
@@ -28,12 +28,13 @@ ASKER_DEAD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """What squeue says of a job or array task; `end_time` in seconds since the epoch."""
+    """What squeue says of a job or array task: words as Slurm has them, times in seconds since the epoch."""
 
     job: str
     index: int | None
     state: str
     end_time: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,12 @@ def load_answer(paths: SubmissionPaths) -> QueueAnswer | None:
         return None
     try:
         rows = tuple(JobRow(*row) for row in value["rows"])
-        return QueueAnswer(**{**value, "jobs": tuple(value["jobs"]), "rows": rows})
+        answer = QueueAnswer(**{**value, "jobs": tuple(value["jobs"]), "rows": rows})
     except (KeyError, TypeError):
         return None
+    is_sound = has_fields(value, {"number": int, "asked": NUMBER, "user": int})
+    is_sound = is_sound and all(isinstance(word, str) for row in rows for word in (row.state, row.reason))
+    return answer if is_sound and all(isinstance(row.end_time, float | None) for row in rows) else None
 
 
 def share_answer(
@@ -95,7 +99,7 @@ def ask_now(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> 
     error = None
     try:
         for row in list_queue(job_ids=ids, timeout_s=timeout_s):
-            rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time))
+            rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time, row.reason))
     except SchedulerError as refused:
         error = str(refused)
     cluster = None if error else cluster_name()
@@ -106,7 +110,7 @@ def ask_now(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> 
 
 def save_answer(paths: SubmissionPaths, answer: QueueAnswer) -> None:
     """Writes squeue.json, rows as lists."""
-    rows = [[row.job, row.index, row.state, row.end_time] for row in answer.rows]
+    rows = [[row.job, row.index, row.state, row.end_time, row.reason] for row in answer.rows]
     write_json(paths.queue, {**asdict(answer), "rows": rows})
 
 

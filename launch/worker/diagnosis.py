@@ -10,7 +10,15 @@ from launch.errors import CheckpointError, ExitCode
 from launch.model.shape import ModelShape, read_shape
 from launch.model.weights import read_json_object
 from launch.worker.advice import Case, advise, numbered
-from launch.worker.failures import Diagnosis, FailureClass, Retry, classify
+from launch.worker.failures import (
+    SIGKILL_MEANING,
+    Diagnosis,
+    FailureClass,
+    Retry,
+    classify,
+    device_fault,
+    memory_kill,
+)
 from launch.worker.outcome import Outcome
 from launch.worker.slot_record import SlotEnd
 
@@ -19,9 +27,19 @@ MAX_LOG_BYTES = 4 << 20
 STUCK = "stuck"
 CRASHED = "the engine's process crashed"
 DIED = "the engine's processes died"
+ONLY_GONE = (
+    FailureClass.UNKNOWN,
+    FailureClass.ENGINE_DEAD,
+    FailureClass.START_TIMEOUT,
+    FailureClass.PROGRESS_TIMEOUT,
+)
+"""Classes that only say that something is gone or stands still: a kill by the kernel, or an error that the
+GPU told, explains it."""
 
 
-def explain(outcome: Outcome, config: RunConfig, checkpoint: Path, *, on_cpu: bool) -> Outcome:
+def explain(
+    outcome: Outcome, config: RunConfig, checkpoint: Path, *, on_cpu: bool, is_beside: bool = False
+) -> Outcome:
     """The outcome with the failure's class out of the table, one line, and `advice`, where a slot failed.
 
     What the engine process refused in words of ours, and what the log does not explain, keeps its message.
@@ -33,7 +51,7 @@ def explain(outcome: Outcome, config: RunConfig, checkpoint: Path, *, on_cpu: bo
     if found is None:
         return outcome
     is_known = found.failure_class is not FailureClass.UNKNOWN
-    advice = advise(Case(found, config, _shape(checkpoint), end.log, on_cpu))
+    advice = advise(Case(found, config, _shape(checkpoint), end.log, on_cpu, is_beside))
     explained = {**failure, "advice": list(advice)}
     if is_known:
         message = f"slot {end.slot}: {found.meaning}: {found.evidence}"
@@ -52,6 +70,10 @@ def diagnose(end: SlotEnd, failure: Mapping[str, Any]) -> Diagnosis | None:
         return None
     text = f"{_tail(Path(end.log))}\n{failure['message']}"
     found = classify(text, None if end.was_killed else end.returncode)
+    if end.memory_kills and found.failure_class in ONLY_GONE:
+        return memory_kill(end.memory_kills)
+    if end.gpu_errors and (found.failure_class in ONLY_GONE or found.meaning == SIGKILL_MEANING):
+        return device_fault(end.gpu_errors)
     if found.failure_class is not FailureClass.UNKNOWN:
         return found
     if is_refused:

@@ -2,6 +2,7 @@
 
 `python -m launch.worker.engine_process RUN --submission S --task T --attempt A --slot K --start N`, started
 by the supervisor in a session of its own, with pipes as stdin and stdout (launch/worker/channel.py).
+`--scratch` is the user's folder on the node, for caches and staged weights (launch/worker/startup).
 `--changes` are engine settings that the ladder changed after an earlier start (launch/worker/ladder.py), and
 `--caution` how to run items of which one killed it (launch/worker/caution.py).
 """
@@ -14,63 +15,124 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from launch.config.schema import Scheduler
+from launch.config.schema import RunConfig, Scheduler, engines_of_task
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.claims import ClaimBook, Owner, is_all_done
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import adapter_dir, load_run, load_submission, run_config, tokenizer_dir
+from launch.rundir.records import (
+    RunRecord,
+    SubmissionRecord,
+    adapter_dir,
+    load_run,
+    load_submission,
+    task_config,
+)
 from launch.rundir.signs import job_of
 from launch.slurm.liveness import Life, Lives
-from launch.worker.canary import Canary
+from launch.worker.canary_watch import CanaryWatch
 from launch.worker.caution import Caution, note_flight, read_caution
 from launch.worker.channel import Channel, tether
-from launch.worker.engines.protocol import EngineDied, EngineSetup
+from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup
 from launch.worker.engines.select import open_engine
 from launch.worker.generator import Counts, Generator, Safeguards
 from launch.worker.ladder import changed
 from launch.worker.reader import Reader
 from launch.worker.requests import open_request_maker
+from launch.worker.startup.ledger import StartLedger
+from launch.worker.startup.preparation import Preparation, prepared
 from launch.worker.writer import ResultWriter
 
 # The log may be on the disk that is full: the pipe and the exit code still say why.
 LOG_MAY_BE_FULL = contextlib.suppress(OSError)
+StartEngine = Callable[[EngineSetup, Callable[[str], None]], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an engine process works: the user's folder on the node, None for no caches and no staging.
+
+    `start` opens its engine; benchmarks, which give one engine to several runs, have another.
+    """
+
+    scratch: Path | None = None
+    start: StartEngine = open_engine
+
+
+ANYWHERE = Place()
 
 
 def work(
-    run: RunPaths, at: EngineStart, channel: Channel, changes: Mapping[str, Any], caution: Caution
+    run: RunPaths,
+    at: EngineStart,
+    channel: Channel,
+    changes: Mapping[str, Any],
+    caution: Caution,
+    place: Place = ANYWHERE,
 ) -> tuple[ExitCode, Counts]:
     """Generates until nothing is left to claim or a drain is over; `changes` go over the engine settings."""
+    ledger = StartLedger()
     record, submission = load_run(run), load_submission(run, at.submission)
-    config = run_config(record, submission)
+    config = task_config(record, submission)
     settings, paths = settings_digest(record), at.paths(run)
-    book = _open_book(run, at, on_slurm=config.resources.scheduler is Scheduler.SLURM)
+    book = _open_book(run, at, submission)
     writer = ResultWriter(paths, settings, book.mark_done)
     reader = Reader(run, record, at.submission, book, writer, lambda: open_request_maker(run, record, config))
-    first = reader.take(wait=True)
+    with ledger.part("first_request"):
+        first = reader.take(wait=True)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written
         return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
     channel.send(phase="loading")
-    setup = EngineSetup(
-        checkpoint=Path(record.checkpoint.path),
+    config = config.model_copy(update={"engine": changed(config.engine, changes)})
+    preparation = Preparation(run, record, config, place.scratch, partial(_tell, channel), ledger)
+
+    def on_dead(message: str) -> None:
+        traceback.print_stack()
+        reader.close()
+        _end_dead(channel, writer, message)
+
+    started = time.monotonic()
+    # Whatever ends this, what is generated becomes durable.
+    with closing(writer), closing(reader), prepared(preparation):
+        engine = place.start(_setup(record, config, preparation), on_dead)
+        startup = preparation.as_json(paths.log, engine.facts.phases_s)
+        facts = {**asdict(engine.facts), "start_s": time.monotonic() - started, "startup": startup}
+        write_json(paths.engine_json, facts)
+        preparation.ready()
+        reader.read_ahead(engine.window)
+        channel.send(phase="generating")
+        with closing(_open_watch(run, at, submission, channel, writer)) as watch:
+            safeguards = Safeguards(watch.check, caution, partial(note_flight, paths))
+            generator = Generator(engine, reader, writer, channel, safeguards)
+            generator.run(first)
+        channel.send(phase="draining")
+        preparation.finish(channel.drain_asked)
+    generator.refresh_counts()
+    return _outcome(run, submission, channel, engine.num_aborted), generator.counts
+
+
+def _setup(record: RunRecord, config: RunConfig, preparation: Preparation) -> EngineSetup:
+    """What the engine is opened with: the run's, and its weights from where they are read."""
+    return EngineSetup(
+        checkpoint=preparation.checkpoint,
         adapter=adapter_dir(record),
         adapter_rank=record.checkpoint.adapter_rank,
-        tokenizer=tokenizer_dir(record),
+        tokenizer=preparation.tokenizer,
         model=config.model,
-        engine=changed(config.engine, changes),
+        engine=config.engine,
         sampling=config.sampling,
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
@@ -78,36 +140,34 @@ def work(
         reasoning_opened=record.reasoning_opened,
     )
 
-    def on_dead(message: str) -> None:
-        traceback.print_stack()
-        reader.close()
-        _end_dead(channel, writer, message)
 
-    with closing(writer), closing(reader):  # whatever ends this, what is generated becomes durable
-        started = time.monotonic()
-        engine = open_engine(setup, on_dead)
-        write_json(paths.engine_json, {**asdict(engine.facts), "start_s": time.monotonic() - started})
-        reader.read_ahead(engine.window)
-        channel.send(phase="generating")
-        safeguards = Safeguards(Canary(config.canary), caution, partial(note_flight, paths))
-        generator = Generator(engine, reader, writer, channel, safeguards)
-        generator.run(first)
-        channel.send(phase="draining")
-    generator.refresh_counts()
-    return _outcome(run, at, channel, engine.num_aborted), generator.counts
+def _tell(channel: Channel, what: str, **details: Any) -> None:
+    channel.send(startup={"what": what, **details})
 
 
-def _outcome(run: RunPaths, at: EngineStart, channel: Channel, num_aborted: int) -> ExitCode:
+def _open_watch(
+    run: RunPaths, at: EngineStart, sent: SubmissionRecord, channel: Channel, writer: ResultWriter
+) -> CanaryWatch:
+    num_tasks = min(sent.num_tasks, sent.resources.max_concurrent or sent.num_tasks)
+
+    def tell(found: str) -> None:
+        channel.send(canary=found)
+
+    num_engines = num_tasks * engines_of_task(sent.engine, sent.resources)
+    watch = CanaryWatch(run, at, sent.canary, num_engines, lambda: writer.num_done, tell)
+    watch.start()
+    return watch
+
+
+def _outcome(run: RunPaths, sent: SubmissionRecord, channel: Channel, num_aborted: int) -> ExitCode:
     """CONTINUE when a drain, or requests that the engine aborted, left something of the submission."""
     if not channel.drain_asked.is_set() and not num_aborted:
         return ExitCode.OK
-    paths = run.submission(at.submission)
-    left = len(read_chunks(paths)) - len(survey_claims(paths).done)
-    return ExitCode.CONTINUE if left else ExitCode.OK
+    return ExitCode.OK if is_all_done(run, sent) else ExitCode.CONTINUE
 
 
-def _open_book(run: RunPaths, at: EngineStart, *, on_slurm: bool) -> ClaimBook:
-    paths = run.submission(at.submission)
+def _open_book(run: RunPaths, at: EngineStart, sent: SubmissionRecord) -> ClaimBook:
+    paths, on_slurm = run.submission(at.submission), sent.resources.scheduler is Scheduler.SLURM
     job = job_of(dict(os.environ)) if on_slurm else None
     owner = Owner(
         task=at.task,
@@ -125,7 +185,7 @@ def _open_book(run: RunPaths, at: EngineStart, *, on_slurm: bool) -> ClaimBook:
             return False
         return lives.of(holder.task, holder.attempt) is not Life.DEAD
 
-    return ClaimBook(paths, read_chunks(paths), owner, is_alive)
+    return ClaimBook(paths, read_chunks(paths, sent.chunks_sha256), owner, is_alive)
 
 
 def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
@@ -137,23 +197,24 @@ def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
         os._exit(ExitCode.BUG)
 
 
-def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart, dict[str, Any], Caution]:
+def _parse(argv: Sequence[str]) -> tuple[RunPaths, EngineStart, dict[str, Any], Caution, Path | None]:
     parser = argparse.ArgumentParser(prog="launch.worker.engine_process")
     parser.add_argument("run", type=Path)
     for name in ("submission", "task", "attempt", "slot", "start"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--changes", type=orjson.loads, default={})
     parser.add_argument("--caution", type=read_caution, default=Caution())
+    parser.add_argument("--scratch", type=Path)
     values = parser.parse_args(argv)
     at = EngineStart(values.submission, values.task, values.attempt, values.slot, values.start)
-    return RunPaths(values.run), at, values.changes, values.caution
+    return RunPaths(values.run), at, values.changes, values.caution, values.scratch
 
 
 def main(argv: Sequence[str]) -> ExitCode:
     """Runs one engine start to its end and reports it on the pipe; the exit code says the same."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # Slurm signals every process of a job; the supervisor drains
-    run, at, changes, caution = _parse(argv)
+    run, at, changes, caution, scratch = _parse(argv)
     channel = Channel()
     tether()
     channel.listen()
@@ -161,7 +222,7 @@ def main(argv: Sequence[str]) -> ExitCode:
     counts: dict[str, Any] | None = None
     failure: dict[str, str] | None = None
     try:
-        code, numbers = work(run, at, channel, changes, caution)
+        code, numbers = work(run, at, channel, changes, caution, Place(scratch))
         counts = asdict(numbers)
     except LaunchError as error:
         with LOG_MAY_BE_FULL:

@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from launch.config.schema import CanaryAction
 from launch.scenarios.records import Failure, Generation, Request
-from launch.worker.canary import Canary, CanaryError, describe
 from launch.worker.caution import POISON, POISON_MESSAGE, Caution
 from launch.worker.channel import Channel
 from launch.worker.engines.protocol import Engine, RequestRefused
@@ -21,7 +19,10 @@ CAUTIOUS_S = 3.0
 
 @dataclass(slots=True)
 class Counts:
-    """What an engine process has done so far and holds now."""
+    """What an engine process has done so far and holds now.
+
+    `cached_tokens`, of the prompt tokens of what is done, were found in the engine's prefix cache.
+    """
 
     done: int = 0
     failed: int = 0
@@ -30,16 +31,18 @@ class Counts:
     prompt_tokens: int = 0
     output_tokens: int = 0
     samples: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Safeguards:
     """What keeps an engine from wasting its time: on texts that are not right, and on an item that kills it.
 
-    `note` writes down which items are in flight.
+    `check_canary` raises when the run is stopped for what its first items look like; `note` writes down which
+    items are in flight.
     """
 
-    canary: Canary
+    check_canary: Callable[[], None]
     caution: Caution
     note: Callable[[Sequence[int]], None]
 
@@ -56,7 +59,7 @@ class Generator:
         safeguards: Safeguards,
     ) -> None:
         self._engine = engine
-        self._canary = safeguards.canary
+        self._check_canary = safeguards.check_canary
         self._reader = reader
         self._writer = writer
         self._channel = channel
@@ -73,6 +76,7 @@ class Generator:
         """Works until all is generated, or until a drain's deadline is near."""
         self._start(first)
         while not self._is_past_deadline():
+            self._check_canary()
             if not self._channel.drain_asked.is_set():
                 self._fill()
             if self._engine.num_unfinished:
@@ -95,7 +99,7 @@ class Generator:
         if deadline is None:
             return False
         self._reader.stop()
-        return time.time() > deadline - FLUSH_RESERVE_S
+        return time.monotonic() > deadline - FLUSH_RESERVE_S
 
     def _start(self, request: Request) -> None:
         """Adds a request to an engine that has none, with a group of others where caution is asked for."""
@@ -119,7 +123,7 @@ class Generator:
             self._note(())
             self._has_note = False
         while self._engine.num_unfinished < self._engine.window:
-            request = self._reader.take(wait=False)
+            request = self._reader.take(wait=False, num_in_engine=self._engine.num_unfinished)
             if request is None:
                 return
             self._add(request)
@@ -142,17 +146,6 @@ class Generator:
         self.counts.prompt_tokens += generation.num_prompt_tokens
         self.counts.output_tokens += generation.num_output_tokens
         self.counts.samples += len(generation.samples)
-        findings = self._canary.take(generation)
-        if findings:
-            self._heed(describe(findings, self._canary.num_items))
-
-    def _heed(self, finding: str) -> None:
-        self._channel.send(canary=finding)
-        if self._canary.config.action is CanaryAction.STOP:
-            raise CanaryError(
-                f"{finding}. Look at `vllm-launch prompts` and at results.jsonl; if it is as it should be,"
-                " resume with --canary none."
-            )
 
     def _report(self, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -166,6 +159,7 @@ class Generator:
         """Brings the counts of what is durable and what is held up to date."""
         self.counts.done = self._writer.num_done
         self.counts.failed = self._writer.num_failed
+        self.counts.cached_tokens = self._engine.num_cached_tokens
         self.counts.in_flight = self._engine.num_unfinished
         self.counts.waiting = self._reader.num_ready
 

@@ -1,43 +1,29 @@
 """Samples the task's GPUs through NVML once a second into gpu.jsonl, in a thread of the supervisor.
 
-Lines: `devices` once, then `gpus` per sample in the same order; `failed` when a reading first fails, `no_gpu`
-when there is nothing to sample. None of these is ever an error: monitoring stops no work.
+Lines: `devices` once, then `gpus` per sample in the same order (launch.worker.gpu_lines says how); `xid` for
+an error that the driver told; `failed` when a reading first fails, `no_gpu` when there is nothing to sample.
+None of these is ever an error: monitoring stops no work.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from launch.errors import StorageError
 from launch.rundir.journal import Journal
-from launch.worker.gpu_devices import MIB, describe, find_handle, list_ids
+from launch.worker.gpu_device import Device
+from launch.worker.gpu_devices import describe, find_handle, list_ids
+from launch.worker.gpu_lines import Folder
+from launch.worker.gpu_state import GpuState
 from launch.worker.gpu_summary import GpuSummary
+from launch.worker.gpu_xids import XidWatch
 
 PERIOD_S = 1.0
 MAX_EMPTY_SAMPLES = 30
 STOP_TIMEOUT_S = 5.0
-
-# NVML's own units: bytes, milliwatts, millijoules since the driver was loaded.
-_READERS: dict[str, Callable[[Any, Any], float]] = {
-    "utilization_percent": lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
-    "memory_used_mib": lambda nvml, handle: round(nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB, 1),
-    "power_w": lambda nvml, handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-    "energy_j": lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000,
-    "temperature_c": lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-}
-
-
-@dataclass(slots=True)
-class _Device:
-    """A visible GPU; `unsupported` are the readings it does not have, `failing` those already reported."""
-
-    id: str
-    handle: Any
-    unsupported: set[str] = field(default_factory=set)
-    failing: set[str] = field(default_factory=set)
+HANGS = "a call of NVML has not returned: the driver hangs"
 
 
 class GpuSampler:
@@ -47,22 +33,38 @@ class GpuSampler:
         self, path: Path, visible: Sequence[str] | None, nvml: Any = None, period_s: float = PERIOD_S
     ) -> None:
         """`nvml` is pynvml, or what takes its place; it is imported in the thread unless given."""
+        self.state = GpuState()
         self._path = path
         self._visible = visible
         self._nvml = nvml
         self._period_s = period_s
         self._summary = GpuSummary()
         self._lock = threading.Lock()  # keeps `stop` from reading a summary that is being written
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._is_stopped = False
+        self._wanted = False
+        self._fresh = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
         self._thread.start()
 
     def stop(self) -> dict[str, Any]:
         """Ends the thread, waiting 5 s at most since a call into a hung driver never returns; the summary."""
-        self._stop.set()
+        self._is_stopped = True
+        self._wake.set()
         self._thread.join(STOP_TIMEOUT_S)
         with self._lock:
+            if self._thread.is_alive():
+                self._summary.add(_failed(None, None, HANGS))
             return self._summary.as_json()
+
+    def refresh(self, timeout_s: float) -> None:
+        """Has every reading taken now and waits for that, unless there is nothing to sample or NVML hangs."""
+        self._fresh.clear()
+        self._wanted = True
+        self._wake.set()
+        deadline = time.monotonic() + timeout_s
+        while self._thread.is_alive() and not self._fresh.wait(0.05) and time.monotonic() < deadline:
+            pass
 
     def _run(self) -> None:
         try:
@@ -71,9 +73,9 @@ class GpuSampler:
             self._note({"time": _now(), "no_gpu": str(error)}, None)
             return
         try:
-            self._sample(journal)
+            self._open(journal)
         except StorageError as error:  # the disk is full: the engine process says so where it matters
-            self._note({"time": _now(), "failed": {"gpu": None, "reading": None, "error": str(error)}}, None)
+            self._note(_failed(None, None, error), None)
         finally:
             journal.close()
 
@@ -83,7 +85,7 @@ class GpuSampler:
         if journal is not None:
             journal.append(line)
 
-    def _sample(self, journal: Journal) -> None:
+    def _open(self, journal: Journal) -> None:
         if self._visible is not None and not self._visible:
             self._note({"time": _now(), "no_gpu": "no GPU is visible to this task"}, journal)
             return
@@ -103,7 +105,7 @@ class GpuSampler:
         devices = []
         for device_id in list_ids(nvml) if self._visible is None else self._visible:
             try:
-                devices.append(_Device(device_id, find_handle(nvml, device_id)))
+                devices.append(Device(device_id, find_handle(nvml, device_id)))
             except nvml.NVMLError as error:
                 self._note(_failed(device_id, None, error), journal)
         if not devices:
@@ -111,45 +113,74 @@ class GpuSampler:
             return
         described = [describe(nvml, device.id, device.handle) for device in devices]
         self._note({"time": _now(), "devices": described}, journal)
-        num_empty = 0
+        self._sample(nvml, devices, journal)
+
+    def _watch_xids(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> XidWatch | None:
+        try:
+            return XidWatch(nvml, {device.id: device.handle for device in devices})
+        except (nvml.NVMLError, AttributeError) as error:
+            self._note(_failed(None, "xid", error), journal)
+            return None
+
+    def _sample(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> None:
+        folder, xids = Folder(), self._watch_xids(nvml, devices, journal)
+        number = num_empty = 0
         due = time.monotonic()
-        while num_empty < MAX_EMPTY_SAMPLES and not self._stop.wait(max(due - time.monotonic(), 0)):
+        while num_empty < MAX_EMPTY_SAMPLES and not self._wait(due):
             due += self._period_s
             if due < time.monotonic():  # late by more than a period: what was missed is not made up
                 due = time.monotonic() + self._period_s
-            now = _now()
-            readings = [self._read(nvml, device, journal) for device in devices]
-            self._note({"time": now, "gpus": readings}, journal)
-            has_value = any(value is not None for reading in readings for value in reading.values())
+            now, wanted = _now(), self._wanted
+            self._wanted = False
+            if xids is not None:
+                xids = self._take_xids(nvml, xids, journal)
+            rows = [self._read(nvml, device, number, journal, wanted=wanted) for device in devices]
+            self.state.add_sample(
+                dict(zip((device.id for device in devices), rows, strict=True)), time.monotonic()
+            )
+            self._note({"time": now, "gpus": folder.fold(rows)}, journal)
+            if wanted:
+                self._fresh.set()
+            number += 1
+            has_value = any(value is not None for row in rows for value in row.values())
             num_empty = 0 if has_value else num_empty + 1
+        if xids is not None:
+            xids.close()
         if num_empty == MAX_EMPTY_SAMPLES:
             why = f"no reading for {num_empty} samples; sampling has ended"
-            self._note({"time": _now(), "failed": {"gpu": None, "reading": None, "error": why}}, journal)
+            self._note(_failed(None, None, why), journal)
 
-    def _read(self, nvml: Any, device: _Device, journal: Journal) -> dict[str, float | None]:
-        row: dict[str, float | None] = {}
-        for name, read in _READERS.items():
-            row[name] = None
-            if name in device.unsupported:
-                continue
-            try:
-                row[name] = read(nvml, device.handle)
-            except nvml.NVMLError as error:
-                if _is_unsupported(nvml, error):
-                    device.unsupported.add(name)
-                if name not in device.failing:
-                    device.failing.add(name)
-                    self._note(_failed(device.id, name, error), journal)
-        return row
+    def _wait(self, due: float) -> bool:
+        """Until the next sample is due or wanted; whether the thread is to end instead."""
+        if not self._is_stopped and not self._wanted:
+            self._wake.wait(max(due - time.monotonic(), 0))
+        self._wake.clear()
+        return self._is_stopped
+
+    def _read(
+        self, nvml: Any, device: Device, number: int, journal: Journal, *, wanted: bool
+    ) -> dict[str, Any]:
+        def tell(name: str, error: Exception) -> None:
+            self._note(_failed(device.id, name, error), journal)
+
+        return device.read(nvml, number, tell, all_of_them=wanted)
+
+    def _take_xids(self, nvml: Any, xids: XidWatch, journal: Journal) -> XidWatch | None:
+        """Notes what came; the watch, or None when it fails, which is not tried again."""
+        try:
+            for xid in xids.poll():
+                self.state.add_xid(xid, time.monotonic())
+                self._note({"time": _now(), "xid": {"gpu": xid.gpu, "code": xid.code}}, journal)
+        except nvml.NVMLError as error:
+            self._note(_failed(None, "xid", error), journal)
+            xids.close()
+            return None
+        return xids
 
 
-def _failed(device_id: str | None, reading: str | None, error: Exception) -> dict[str, Any]:
-    return {"time": _now(), "failed": {"gpu": device_id, "reading": reading, "error": _text(error)}}
-
-
-def _is_unsupported(nvml: Any, error: Exception) -> bool:
-    codes = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND)
-    return getattr(error, "value", None) in codes
+def _failed(device_id: str | None, reading: str | None, error: Exception | str) -> dict[str, Any]:
+    why = error if isinstance(error, str) else _text(error)
+    return {"time": _now(), "failed": {"gpu": device_id, "reading": reading, "error": why}}
 
 
 def _import_nvml() -> Any:

@@ -5,12 +5,17 @@ has one (NVML counts it since Volta), else the integral of power over time by tr
 which.
 """
 
+import contextlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-READINGS = ("utilization_percent", "memory_used_mib", "power_w", "energy_j", "temperature_c")
-_FIGURES = ("utilization_percent", "memory_used_mib", "power_w", "temperature_c")
+from launch.worker.gpu_lines import Unfolder
+
+_FIGURES = ("utilization_percent", "memory_used_mib", "power_w", "temperature_c", "sm_clock_mhz")
+ECC = ("ecc_corrected", "ecc_uncorrected")
+MAX_XIDS = 20
 
 
 @dataclass(slots=True)
@@ -68,11 +73,28 @@ class _Gpu:
     device: dict[str, Any]
     figures: dict[str, _Figure] = field(default_factory=lambda: {name: _Figure() for name in _FIGURES})
     energy: _Energy = field(default_factory=_Energy)
+    num_throttled: Counter[str] = field(default_factory=Counter)
+    num_throttle_samples: int = 0
+    ecc: dict[str, int] = field(default_factory=dict)
+    last_ecc: dict[str, int] = field(default_factory=dict)
 
-    def add(self, time: float, reading: Mapping[str, float | None]) -> None:
+    def add(self, time: float, reading: Mapping[str, Any]) -> None:
         for name, figure in self.figures.items():
             figure.add(reading.get(name))
         self.energy.add(time, reading.get("energy_j"), reading.get("power_w"))
+        reasons = reading.get("throttle")
+        if reasons is not None:
+            self.num_throttle_samples += 1
+            self.num_throttled.update(reasons)
+        for name in ECC:
+            self._add_ecc(name, reading.get(name))
+
+    def _add_ecc(self, name: str, count: int | None) -> None:
+        """Errors since the first sample; the driver's own count is of all since it was loaded."""
+        if count is not None:
+            new = count - self.last_ecc.get(name, count)
+            self.ecc[name] = self.ecc.get(name, 0) + max(0, new)
+            self.last_ecc[name] = count
 
     def as_json(self) -> dict[str, Any]:
         row = dict(self.device)
@@ -80,7 +102,17 @@ class _Gpu:
             row[f"mean_{name}"] = _rounded(figure.mean)
             row[f"peak_{name}"] = _rounded(figure.peak)
         energy, source = self.energy.result
-        return {**row, "energy_j": _rounded(energy), "energy_from": source}
+        row |= {"energy_j": _rounded(energy), "energy_from": source, "throttle": self._throttle()}
+        return row | {name: self.ecc.get(name) for name in ECC}
+
+    def _throttle(self) -> dict[str, float] | None:
+        """The part of samples in which each reason kept the clocks down; None where it was never told."""
+        if not self.num_throttle_samples:
+            return None
+        return {
+            name: round(count / self.num_throttle_samples, 4)
+            for name, count in sorted(self.num_throttled.items())
+        }
 
 
 class GpuSummary:
@@ -95,19 +127,30 @@ class GpuSummary:
         self._memory = _Figure()
         self._no_gpu: str | None = None
         self._failed: list[dict[str, Any]] = []
+        self._unfolder = Unfolder()
+        self._xids: list[dict[str, Any]] = []
+        self._num_xids = 0
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Takes one line; a line of another form changes nothing."""
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            self._add(line)
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        rows = self._unfolder.unfold(line)
         if "devices" in line:
             self._gpus = [_Gpu(dict(device)) for device in line["devices"]]
-        elif "gpus" in line:
-            self._add_sample(line["time"], line["gpus"])
+        elif rows is not None:
+            self._add_sample(line["time"], rows)
+        elif "xid" in line:
+            self._num_xids += 1
+            self._xids += [{"time": line["time"], **line["xid"]}] if len(self._xids) < MAX_XIDS else []
         elif "no_gpu" in line:
             self._no_gpu = line["no_gpu"]
         elif "failed" in line:
             self._failed.append(dict(line["failed"]))
 
-    def _add_sample(self, time: float, readings: list[Mapping[str, float | None]]) -> None:
+    def _add_sample(self, time: float, readings: list[dict[str, Any]]) -> None:
         self._num_samples += 1
         self._first = time if self._first is None else self._first
         self._last = time
@@ -125,6 +168,8 @@ class GpuSummary:
             "sampled_s": _rounded(sampled_s),
             "gpus": gpus,
             "total": self._total(gpus) if self._num_samples else None,
+            "num_xids": self._num_xids,
+            "xids": self._xids,
             "no_gpu": self._no_gpu,
             "failed": self._failed,
         }
@@ -144,6 +189,7 @@ class GpuSummary:
                 (gpu["peak_temperature_c"] for gpu in gpus if gpu["peak_temperature_c"] is not None),
                 default=None,
             ),
+            "mean_sm_clock_mhz": _rounded(_mean([gpu["mean_sm_clock_mhz"] for gpu in gpus])),
             "energy_j": _rounded(_sum([gpu["energy_j"] for gpu in gpus])),
             "energy_from": sources.pop() if len(sources) == 1 else "mixed",
         }

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from launch.errors import ExitCode
+from launch.rundir.attempt_files import read_events
 from launch.rundir.attempts import EngineStart, list_starts
-from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
 from launch.worker.slot_record import SlotEnd
 from launch.worker.steps import Action
@@ -101,7 +101,7 @@ def stop_without_progress(outcome: Outcome, run: RunPaths, at: EngineStart, num_
 def _was_taken_away(run: RunPaths, at: EngineStart, *, is_over: bool) -> bool:
     """Whether it was told to stop, or died without a word, and had not heard that its time ends (USR2)."""
     paths = run.attempt(at.submission, at.task, at.attempt)
-    heard = {event["name"] for event in read_journal(paths.events) if event["event"] == "signal"}
+    heard = {event.get("name") for event in read_events(paths, "signal")}
     if not heard:
         return is_over and not paths.ended.exists()
     return signal.SIGUSR2.name not in heard

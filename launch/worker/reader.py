@@ -1,15 +1,18 @@
 """Claims chunks and turns their items into requests, ahead of the engine.
 
-One thread. It keeps no more requests ready than fill the engine's window once, and few before the engine is
-up, so that a task claims what it can work on and leaves the rest to others. An item that cannot become a
-request has failed and goes straight to the writer. When nothing is left to claim and the engine has room it
-looks again from time to time, and once more at the end: a task that died meanwhile has left its chunks.
+One thread. It keeps no more requests ready than fill the engine's window once. Before the engine is up it
+makes those of the few chunks that it claims by then: tokenising is done while weights load. It claims a
+further chunk when it and the engine hold little, so that a task has what it can work on and leaves the rest
+to others. An item that cannot become a request has failed and goes straight to the writer. When nothing is
+left to claim and the engine has room it looks again from time to time, and once more at the end: a task that
+died meanwhile has left its chunks.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 
 from launch.rundir.attempts import list_starts
 from launch.rundir.chunks import ChunkUser
@@ -23,6 +26,11 @@ from launch.scenarios.records import Generation, Item, ItemType, Request, item_k
 from launch.worker.writer import ResultWriter
 
 FIRST_READ_AHEAD = 8
+"""Before the engine is up, chunks are claimed for this many requests."""
+READY_AT_START = 256
+"""And so many of their requests are made: a full batch of five samples each, a few MB."""
+CLAIM_BELOW = 5 / 8
+"""Of the engine's window, which is twice what it runs at a time: claimed is a quarter more than runs."""
 CLOSE_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 30.0
 """While the engine still has work; Slurm's word is no newer before."""
@@ -55,7 +63,9 @@ class Reader:
         self._open_maker = open_maker
         self._ready: deque[Request] = deque()
         self._changed = threading.Condition()  # guards what follows, to _ended
-        self._ahead = FIRST_READ_AHEAD
+        self._ahead = READY_AT_START
+        self._claim_below = FIRST_READ_AHEAD
+        self._num_in_engine = 0
         self._stop = threading.Event()
         self._has_room = False  # the engine would have taken a request
         self._is_idle = False  # the engine has nothing left and waits for one
@@ -70,25 +80,27 @@ class Reader:
         return len(self._ready)
 
     def read_ahead(self, window: int) -> None:
-        """From now on keeps up to `window` requests ready."""
+        """From now on keeps up to `window` requests ready, and claims when little of a window is left."""
         with self._changed:
             self._ahead = max(window, FIRST_READ_AHEAD)
+            self._claim_below = ceil(window * CLAIM_BELOW)
             self._changed.notify_all()
 
-    def take(self, *, wait: bool) -> Request | None:
+    def take(self, *, wait: bool, num_in_engine: int = 0) -> Request | None:
         """The next request; None when none is ready (without `wait`) or none will come.
 
-        Raises what stopped the reader.
+        `num_in_engine` is what the engine holds. Raises what stopped the reader.
         """
         with self._changed:
+            self._num_in_engine = num_in_engine
             while wait and not self._ready and not self._ended:
                 if not self._is_idle:
                     self._is_idle = True
                     self._changed.notify_all()
                 self._changed.wait()
             self._is_idle, self._has_room = False, not self._ready
+            self._changed.notify_all()
             if self._ready:
-                self._changed.notify_all()
                 return self._ready.popleft()
             if self._ended and self._error is not None:
                 raise self._error
@@ -124,7 +136,7 @@ class Reader:
         when the claim is a minute old: an engine that starts again at once would else leave it behind.
         """
         make_request: MakeRequest | None = None
-        while not self._stop.is_set():
+        while self._wait_until_scarce():
             held = self._book.claim_next()
             if held is None and self._book.has_unwritten:
                 self._stop.wait(UNWRITTEN_PAUSE_S)
@@ -135,6 +147,13 @@ class Reader:
                 return
             make_request = make_request or self._open_maker()
             self._read(held, make_request)
+
+    def _wait_until_scarce(self) -> bool:
+        """Waits until a further chunk is wanted; False when the reader has been told to stop."""
+        with self._changed:
+            while len(self._ready) + self._num_in_engine >= self._claim_below and not self._stop.is_set():
+                self._changed.wait()
+        return not self._stop.is_set()
 
     def _is_worth_another_look(self, looked: float) -> bool:
         """Waits until the engine has room and the last look is old, or it has nothing left; False to end."""

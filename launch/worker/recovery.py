@@ -1,5 +1,6 @@
 """The ladder of one attempt at work: what each slot was given so far, and what its next start gets."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from launch.rundir.layout import AttemptPaths
 from launch.worker.attempt_record import Events
 from launch.worker.caution import Caution, read_flight
 from launch.worker.diagnosis import STUCK, diagnose
+from launch.worker.gpu_watch import GpuWatch
 from launch.worker.ladder import changed, next_step
 from launch.worker.outcome import failure_of, has_lines
 from launch.worker.slots import Slot
@@ -21,15 +23,18 @@ from launch.worker.steps import Action, Fall, Step
 class Recovery:
     """Steps taken by slot, in order. `can_move`: Slurm can start this task again on another node.
 
-    `open_slot` starts the engine process of a slot.
+    `open_slot` starts the engine process of a slot. `measured` are settings that every start has from the
+    node's GPU; the ladder's go over them. `gpus` tells of errors of GPUs, which may be why an engine died.
     """
 
     config: RunConfig
     paths: AttemptPaths
     events: Events
     open_slot: Callable[[Slot], None]
+    gpus: GpuWatch
     on_cpu: bool
     can_move: bool = False
+    measured: Mapping[str, Any] = field(default_factory=dict)
     _taken: dict[int, list[Step]] = field(default_factory=dict)
 
     def decide(self, slot: Slot) -> Step | None:
@@ -37,6 +42,7 @@ class Recovery:
         failure = None if slot.end is None else failure_of(slot.end)
         if slot.end is None or failure is None:
             return None
+        slot.end = replace(slot.end, gpu_errors=self.gpus.errors_of(slot, time.monotonic()))
         step = self._step(slot, failure)
         if step is not None:
             slot.end = replace(slot.end, step=step)
@@ -76,13 +82,14 @@ class Recovery:
         return following
 
     def config_of(self, slot: int) -> RunConfig:
-        """The configuration with what the ladder changed for a slot."""
+        """The configuration with what the GPU and the ladder changed for a slot."""
         engine = changed(self.config.engine, self._changes(slot))
         return self.config.model_copy(update={"engine": engine})
 
     def _changes(self, slot: int) -> dict[str, Any]:
         steps = self._taken.get(slot, ())
-        return {step.setting: step.after for step in steps if step.setting and step.action is Action.SHRINK}
+        shrunk = {step.setting: step.after for step in steps if step.setting and step.action is Action.SHRINK}
+        return {**self.measured, **shrunk}
 
     def _caution(self, slot: int) -> Caution | None:
         """How carefully the next start runs: as the last step says, with all items given up so far."""

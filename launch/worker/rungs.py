@@ -144,7 +144,7 @@ def _twice(fall: Fall) -> bool | None:
 
 def _given_too_few(fall: Fall) -> bool | None:
     """The task asked for enough: the node has fewer than it says."""
-    needed = fall.engine.tensor_parallel_size * fall.engine.engines_per_node
+    needed = fall.engine.tensor_parallel_size * (fall.engine.engines_per_node or 1)
     return True if fall.gpus_asked >= needed else None
 
 

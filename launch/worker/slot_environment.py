@@ -22,10 +22,12 @@ def slot_environment(
     variables = with_package({**base, TASK_VARIABLE: str(task)})
     # vLLM gives up a start by a limit of its own, 600 s; ours is the one that counts.
     variables.setdefault("VLLM_ENGINE_READY_TIMEOUT_S", str(config.engine.start_timeout_s))
+    if config.engine.batch_invariant:
+        variables["VLLM_BATCH_INVARIANT"] = "1"
     if visible:
         # nvidia-smi, NVML and Slurm count GPUs by bus id; CUDA by speed unless told.
         variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    num_cpus = max(1, len(os.sched_getaffinity(0)) // config.engine.engines_per_node)
+    num_cpus = max(1, len(os.sched_getaffinity(0)) // config.num_engines)
     return engine_environment(
         variables,
         slot_gpus=gpus,

@@ -17,6 +17,10 @@ class SlotEnd:
     was_killed: bool
     failure: dict[str, str] | None
     log: str
+    memory_kills: int = 0
+    """Processes of the job that the kernel killed for want of memory while it lived."""
+    gpu_errors: tuple[str, ...] = ()
+    """What its GPUs told shortly before it died: Xid and uncorrectable ECC errors."""
     step: Step | None = None
     """What the ladder decided about it; None: nothing, or nothing had failed."""
 

@@ -14,6 +14,7 @@ from launch.errors import EngineError
 from launch.rundir.journal import storage_errors
 from launch.rundir.layout import EnginePaths
 from launch.worker.caution import Caution
+from launch.worker.memory_kills import count_memory_kills
 from launch.worker.processes import has_exited, kill_group
 from launch.worker.slot_record import Phases, SlotEnd
 from launch.worker.watchdogs import Limits, Overdue, Watchdog
@@ -22,7 +23,7 @@ from launch.worker.watchdogs import Limits, Overdue, Watchdog
 # Blocked signals stay blocked over exec, so there is no moment in which it is exposed.
 SHIELDED = (signal.SIGTERM, signal.SIGUSR2)
 READ_SIZE = 1 << 16
-COUNTED = ("done", "failed", "prompt_tokens", "output_tokens", "samples")
+COUNTED = ("done", "failed", "prompt_tokens", "output_tokens", "samples", "cached_tokens")
 
 
 class Slot:
@@ -46,6 +47,7 @@ class Slot:
         self.killed_at: float | None = None
         self.overdue: Overdue | None = None
         """Why the watchdog killed it, if it did."""
+        self._kills_before = 0
         self._said: dict[str, Any] = {}
         self._drained = False
         self._partial = b""
@@ -56,6 +58,7 @@ class Slot:
 
         EngineError when the command cannot be started: a container command that is not there.
         """
+        self._kills_before = count_memory_kills() or 0
         with storage_errors(self.paths.log), self.paths.log.open("ab") as log:
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
             try:
@@ -121,11 +124,11 @@ class Slot:
             self._said = dict(message)
 
     def drain(self, deadline: float) -> None:
-        """Tells the engine process to finish by `deadline` (seconds since the epoch)."""
+        """Tells the engine process to finish by `deadline` (time.monotonic())."""
         self._drained = True
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            os.write(self.process.stdin.fileno(), f"drain {deadline:.3f}\n".encode())
+            os.write(self.process.stdin.fileno(), f"drain {deadline - time.monotonic():.3f}\n".encode())
 
     def kill(self) -> None:
         """Ends it and its group at once; what was not committed is lost."""
@@ -172,6 +175,7 @@ class Slot:
             was_killed=self.killed_at is not None,
             failure=failure,
             log=str(self.paths.log),
+            memory_kills=max(0, (count_memory_kills() or 0) - self._kills_before),
         )
 
 

@@ -30,7 +30,7 @@ class Asked(Enum):
 
 @dataclass(slots=True)
 class StopOrder:
-    """The orders so far. `deadline` is in seconds since the epoch and only ever comes nearer."""
+    """The orders so far. All times are those of time.monotonic(); `deadline` only ever comes nearer."""
 
     signal_lead_s: float
     walltime: Walltime | None = None
@@ -38,7 +38,7 @@ class StopOrder:
     _stop_asked_at: float | None = None
 
     def hear(self, number: signal.Signals, now: float) -> Asked:
-        """Takes a signal that arrived at `now` (seconds since the epoch)."""
+        """Takes a signal that arrived at `now`."""
         if number == signal.SIGUSR2:
             return self._drain_by(self._last_moment(now, now + self.signal_lead_s))
         if number not in STOP_SIGNALS:

@@ -23,9 +23,10 @@ from launch.rundir.records import (
     SubmissionRecord,
     load_run,
     load_submission,
-    run_config,
+    task_config,
 )
-from launch.worker.attempt_record import Events, describe_attempt, write_ended
+from launch.worker.attempt_record import Events, beat, describe_attempt, supervisor_began, write_ended
+from launch.worker.canary_watch import refuse_stopped
 from launch.worker.commands import engine_command
 from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
@@ -33,12 +34,15 @@ from launch.worker.engines.stub import START_VARIABLE
 from launch.worker.exclusion import leave, may_leave, node_name
 from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
+from launch.worker.gpu_settings import device_name, measured_settings
+from launch.worker.gpu_watch import GpuWatch
 from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
-from launch.worker.slot_environment import slot_environment
+from launch.worker.slot_environment import scratch_folder, slot_environment
 from launch.worker.slots import Slot
+from launch.worker.startup.queue_wait import queue_wait_s
 from launch.worker.steps import Action, Step
 from launch.worker.stop_order import StopOrder
 from launch.worker.unchanged import ChangedError, check_unchanged
@@ -49,8 +53,10 @@ from launch.worker.watchdogs import limits_of
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
 
 
-def supervise(run: RunPaths, submission: int, task: int) -> ExitCode:
+def supervise(run: RunPaths, submission: int, task: int, shell_began: float | None = None) -> ExitCode:
     """Lives one attempt of a task and says how it ended; in the main thread of a process of its own.
+
+    `shell_began`: when the batch shell above it did, seconds since the epoch; the task had its GPUs then.
 
     0: nothing is left to claim; 75: work is left and the task may continue; 1: it stopped; 2: the user's to
     mend, said in one line on stderr.
@@ -62,21 +68,28 @@ def supervise(run: RunPaths, submission: int, task: int) -> ExitCode:
         adopt_orphans()
         attempt, paths = open_attempt(run, submission, task)
         at = EngineStart(submission, task, attempt, 0, 0)
-        return _Attempt(run, record, sent, at, signals).run(paths)
+        return _Attempt(run, record, sent, at, signals, shell_began).run(paths)
 
 
 class _Attempt:
     """What is known of the attempt while it lives."""
 
     def __init__(
-        self, run: RunPaths, record: RunRecord, sent: SubmissionRecord, at: EngineStart, signals: Signals
+        self,
+        run: RunPaths,
+        record: RunRecord,
+        sent: SubmissionRecord,
+        at: EngineStart,
+        signals: Signals,
+        shell_began: float | None,
     ) -> None:
         self._run = run
         self._record = record
         self._sent = sent
-        self._config: RunConfig = run_config(record, sent)
+        self._config: RunConfig = task_config(record, sent)
         self._at = at
         self._signals = signals
+        self._shell_began = shell_began
         self._slots: list[Slot] = []
         self._sampler: GpuSampler | None = None
         self._excluded = run.excluded(at.submission, at.task)
@@ -85,7 +98,7 @@ class _Attempt:
     def run(self, paths: AttemptPaths) -> ExitCode:
         """Works, and writes ended.json last whatever happened."""
         started = round(time.time(), 3)
-        paths.heartbeat.touch()
+        beat(paths.heartbeat)
         events = Events(paths)
         outcome = BUG
         try:
@@ -107,15 +120,22 @@ class _Attempt:
 
     def _work(self, paths: AttemptPaths, started: float, events: Events) -> Outcome:
         visible = visible_gpus()
-        about = describe_attempt(started, visible, (self._at.submission, self._at.task, self._at.attempt))
+        ahead_s = round(started - paths.heartbeat.stat().st_mtime, 1)
+        place = (self._at.submission, self._at.task, self._at.attempt)
+        about = describe_attempt(started, ahead_s, visible, place)
+        about |= {"shell_began": self._shell_began, "supervisor_began": supervisor_began()}
+        about["queue_wait_s"] = queue_wait_s(self._run, *place, started)
         write_json(paths.attempt_json, about)
         events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(visible) or "none")
         if is_all_done(self._run, self._sent):
             return Outcome(ExitCode.OK, "empty")
+        refuse_stopped(self._run, self._at.submission)
         check_unchanged(self._run, self._record, self._sent)
         limits = limits_of(self._config.engine, self._config.model.engine)
+        measured = self._measured(visible, events)
         for number, gpus in enumerate(share_gpus(self._config, visible)):
             self._slots.append(Slot(number, 0, gpus, paths.engine(number, 0), limits))
+            self._slots[-1].changes = measured
         about["slots"] = [self._open(slot, visible) for slot in self._slots]
         write_json(paths.attempt_json, about)
         sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
@@ -125,20 +145,37 @@ class _Attempt:
             about["slots"].append(self._open(slot, visible))
             write_json(paths.attempt_json, about)
 
-        can_move = self._can_move
-        recovery = Recovery(self._config, paths, events, open_again, on_cpu=not visible, can_move=can_move)
+        recovery = Recovery(
+            self._config,
+            paths,
+            events,
+            open_again,
+            GpuWatch(self._sampler, visible, events),
+            on_cpu=not visible,
+            can_move=self._can_move,
+            measured=measured,
+        )
         on_slurm = self._config.resources.scheduler is Scheduler.SLURM
         walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
         order = StopOrder(self._config.resources.signal_lead_s, walltime)
         watch = SlotWatch(self._slots, self._signals, events, paths.heartbeat, order, recovery)
         return self._conclude(judge(watch.run()), recovery)
 
+    def _measured(self, visible: list[str], events: Events) -> dict[str, Any]:
+        """What this node's GPU was measured to want, told in an event."""
+        device = device_name(visible)
+        measured = measured_settings(self._config.engine, device)
+        if measured:
+            events.add("measured_settings", device=device, settings=measured)
+        return measured
+
     def _conclude(self, outcome: Outcome, recovery: Recovery) -> Outcome:
         """The outcome explained and told, or a stop when two attempts got nowhere."""
         config = self._config if outcome.end is None else recovery.config_of(outcome.end.slot)
         checkpoint = Path(self._record.checkpoint.path)
-        outcome = explain(outcome, config, checkpoint, on_cpu=recovery.on_cpu)
-        outcome = stop_without_progress(outcome, self._run, self._at, self._config.engine.engines_per_node)
+        is_beside = self._run.is_beside(config.publish.output_dir)
+        outcome = explain(outcome, config, checkpoint, on_cpu=recovery.on_cpu, is_beside=is_beside)
+        outcome = stop_without_progress(outcome, self._run, self._at, self._config.num_engines)
         if outcome.reason == ELSEWHERE:
             leave(self._excluded, node_name())
         if outcome.failure is not None:
@@ -160,12 +197,15 @@ class _Attempt:
         environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution)
+        scratch = scratch_folder(self._config.resources.scratch_dir, os.environ)
+        words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution, scratch)
+        opened = round(time.time(), 3)
         slot.open(words, environment.variables)
         gpus = list(visible if slot.gpus is None else slot.gpus)
         return {
             "slot": slot.number,
             "start": slot.start,
+            "opened": opened,
             "pid": slot.process.pid,
             "gpus": gpus,
             "command": words,

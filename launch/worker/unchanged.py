@@ -29,7 +29,7 @@ def _check_code(planned: CodeVersion, found: CodeVersion, run: RunPaths) -> None
         raise ChangedError(
             f"{run.root}: the code of vllm-launch changed since this was submitted:"
             f" {planned.version} {_cut(planned.digest)} -> {found.version} {_cut(found.digest)}. Send the"
-            f" rest with the code as it is now: `vllm-launch resume {run.root}`."
+            f" rest with the code as it is now: `vllm-launch resume {run.root} --accept-code-change`."
         )
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S
-from launch.worker.attempt_record import Events
+from launch.worker.attempt_record import Events, beat
 from launch.worker.processes import end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
@@ -73,11 +73,11 @@ class SlotWatch:
             if slot.killed_at is not None:
                 due.append(slot.killed_at + STUCK_AFTER_S - now)
             elif self._order.deadline is not None:
-                due.append(self._order.deadline + KILL_AFTER_DEADLINE_S - time.time())
+                due.append(self._order.deadline + KILL_AFTER_DEADLINE_S - now)
             elif (overdue_at := slot.watchdog.due()) is not None:
                 due.append(overdue_at - now)
         if self._order.warn_at is not None:
-            due.append(self._order.warn_at - time.time())
+            due.append(self._order.warn_at - now)
         return max(0.0, math.ceil(min(due) * 1000) / 1000)
 
     def _listen(self, slot: Slot) -> None:
@@ -86,6 +86,8 @@ class SlotWatch:
             slot.take(message)
             if "phase" in message:
                 self._events.add("phase", slot=slot.number, start=slot.start, phase=message["phase"])
+            if "startup" in message:
+                self._events.add("startup", slot=slot.number, start=slot.start, **message["startup"])
             if "canary" in message:
                 self._events.add("canary", slot=slot.number, start=slot.start, found=message["canary"])
         if not is_open:
@@ -95,12 +97,17 @@ class SlotWatch:
         for number in self._signals.take():
             if number == signal.SIGCHLD:
                 continue
-            asked = self._order.hear(number, time.time())
-            self._events.add("signal", name=number.name, asked=asked.value, deadline=self._order.deadline)
+            asked = self._order.hear(number, time.monotonic())
+            self._events.add("signal", name=number.name, asked=asked.value, left_s=self._left_s())
             if asked is Asked.DRAIN:
                 self._drain()
             elif asked is Asked.KILL:
                 self._kill("told twice to stop")
+
+    def _left_s(self) -> float | None:
+        """Seconds until the deadline, if there is one."""
+        deadline = self._order.deadline
+        return None if deadline is None else round(deadline - time.monotonic(), 1)
 
     def _drain(self) -> None:
         """Slots that generate finish what they have; one that does not generate yet has nothing to finish."""
@@ -157,11 +164,11 @@ class SlotWatch:
         )
 
     def _keep_time(self) -> None:
-        if self._order.keep_time(time.time()) is Asked.DRAIN:
-            self._events.add("walltime", asked=Asked.DRAIN.value, deadline=self._order.deadline)
+        if self._order.keep_time(time.monotonic()) is Asked.DRAIN:
+            self._events.add("walltime", asked=Asked.DRAIN.value, left_s=self._left_s())
             self._drain()
         deadline = self._order.deadline
-        if deadline is not None and time.time() >= deadline + KILL_AFTER_DEADLINE_S:
+        if deadline is not None and time.monotonic() >= deadline + KILL_AFTER_DEADLINE_S:
             self._kill("the deadline is over")
         for slot in self._open_slots():
             if slot.killed_at is not None and time.monotonic() >= slot.killed_at + STUCK_AFTER_S:
@@ -172,9 +179,10 @@ class SlotWatch:
         if deadline is None:
             self._end_overdue()
             self._start_waiting()
+        self._recovery.gpus.look(self._open_slots(), time.monotonic())
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + HEARTBEAT_PERIOD_S
-            self._heartbeat.touch()
+            beat(self._heartbeat)
             self._tell_counts()
             if self._order.walltime is not None:
                 self._order.walltime.look()

@@ -1,5 +1,7 @@
 """`python -m tests.chaos --kills 200 --out DIR --seed N`: a campaign in parts; exit 1 on any violation.
 
+`--engine vllm` runs the real vLLM on a CPU instead of the stub engine.
+
 Each part is a process of its own, with a cluster of its own, and writes DIR/part-<k>.json. Parts that are
 there are not repeated, so a campaign that was cut goes on where it was.
 """
@@ -16,7 +18,11 @@ from typing import Any
 
 from tests.chaos.kinds import Kind
 from tests.chaos.part import run_part
+from tests.chaos.stub_work import STUB
+from tests.chaos.vllm_work import VLLM
+from tests.chaos.work import Work
 
+WORKS = {work.engine: work for work in (STUB, VLLM)}
 MAX_PARTS = 20
 
 
@@ -32,6 +38,7 @@ def main(words: list[str] | None = None) -> int:
         if _file(asked, part).exists():
             continue
         again = [sys.executable, "-m", "tests.chaos", "--part", str(part), "--out", str(asked.out)]
+        again += ["--engine", asked.engine]
         again += ["--kills", str(asked.kills), "--seed", str(asked.seed)]
         subprocess.run([*again, "--part-seconds", str(asked.part_seconds)], check=False)
         if not _file(asked, part).exists():
@@ -41,7 +48,8 @@ def main(words: list[str] | None = None) -> int:
 
 def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="In all, 8 %% of each kind but merges.")
+    parser.add_argument("--engine", choices=WORKS, default=STUB.engine)
+    parser.add_argument("--kills", type=int, default=200, help="In all; each kind has its share.")
     parser.add_argument("--part-seconds", type=float, default=520, help="A part takes no longer.")
     parser.add_argument("--out", type=Path, required=True, help="Where part-<k>.json are written.")
     parser.add_argument("--seed", type=int, default=1)
@@ -65,17 +73,22 @@ def _counts(asked: argparse.Namespace) -> Counter[Kind]:
     return counts
 
 
+def _work(asked: argparse.Namespace) -> Work:
+    return WORKS[asked.engine]
+
+
 def _left(asked: argparse.Namespace) -> Counter[Kind]:
-    """Kills that are still to be made: 8 % of each kind that hits a task, 18 % of each kind of merge."""
-    done = _counts(asked)
-    shares = {kind: 0.08 if kind.hits_a_task else 0.18 for kind in Kind}
-    return Counter({kind: max(0, ceil(asked.kills * shares[kind]) - done[kind]) for kind in Kind})
+    """Kills that are still to be made, by kind."""
+    done, shares = _counts(asked), _work(asked).kinds
+    wanted = {kind: ceil(round(asked.kills * share, 6)) for kind, share in shares.items()}
+    return Counter({kind: max(0, number - done[kind]) for kind, number in wanted.items()})
 
 
 def _run_one(asked: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as home:
         seed = f"{asked.seed}.{asked.part}"
-        record = run_part(Path(home), seed, _left(asked), asked.part_seconds)
+        reference = asked.out / "reference"
+        record = run_part(_work(asked), Path(home), seed, _left(asked), asked.part_seconds, reference)
     _file(asked, asked.part).write_text(json.dumps(record, indent=1) + "\n")
     for violation in record["violations"]:
         print(f"part {asked.part}: {violation}", file=sys.stderr)
@@ -86,11 +99,13 @@ def _run_one(asked: argparse.Namespace) -> int:
 def _show(asked: argparse.Namespace) -> int:
     counts, records = _counts(asked), _records(asked)
     runs = [run for record in records for run in record["runs"]]
-    for kind in Kind:
+    for kind in _work(asked).kinds:
         print(f"{kind.value:<20}{counts[kind]:>5}")
     print(f"{'in all':<20}{counts.total():>5} kills, {len(runs)} runs, {len(records)} parts")
     again = sum(run["num_generated_again"] for run in runs)
     print(f"generated again: {again} items of {sum(run['num_allowed_again'] for run in runs)} allowed")
+    equal, items = (sum(run[name] for run in runs) for name in ("num_equal_texts", "num_items"))
+    print(f"texts as of an undisturbed run: {equal} of {items} items")
     violations = [said for record in records for said in record["violations"]]
     print(f"violations: {len(violations)}")
     return 1 if violations or counts.total() < asked.kills else 0

@@ -4,61 +4,23 @@ import json
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
 import psutil
 
-from tests.chaos.checks import PublicationWatch, check_publication, num_missing
-from tests.chaos.field import ITEMS_PER_KILL, NUM_ITEMS, Field
-from tests.chaos.kinds import Kind, strike
+from tests.chaos.checks import PublicationWatch, check_publication, num_equal_texts, num_missing
+from tests.chaos.field import Field
+from tests.chaos.kinds import Kind
+from tests.chaos.outcomes import Kill, Outcome
+from tests.chaos.strikes import strike
 from tests.chaos.victims import Fire
 from tests.slurm.processes import list_processes
 
 POLL_S = 0.1
 QUEUE_POLL_S = 1.0
-PAUSE_S = (0.1, 1.0)
-FINISH_S = 90.0
 GONE_S = 15.0
 NUM_PUBLISHING = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """One kill: seconds since submit, victim, and what was unfinished once it had struck."""
-
-    at_s: float
-    kind: Kind
-    victim: str
-    num_missing: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one run."""
-
-    name: str
-    kills: list[Kill] = field(default_factory=list)
-    publishing_kills: list[str] = field(default_factory=list)
-    num_resumes: int = 0
-    num_merges_by_hand: int = 0
-    num_submissions: int = 0
-    num_attempts: int = 0
-    num_generated: int = 0
-    num_generated_again: int = 0
-    num_allowed_again: int = 0
-    num_publications_seen: int = 0
-    duration_s: float = 0.0
-    violations: list[str] = field(default_factory=list)
-
-    def counts(self) -> Counter[Kind]:
-        """Kills that struck while items were missing, by kind."""
-        return Counter(kill.kind for kill in self.kills if kill.num_missing)
-
-    def as_json(self) -> dict[str, object]:
-        """For the record."""
-        return asdict(self)
 
 
 class Campaign:
@@ -73,7 +35,8 @@ class Campaign:
         self._reference = reference
         self._random = random
         self._wanted = wanted
-        self._fire = Fire(site, self._run, random, set(), {})
+        self._rhythm = site.work.rhythm
+        self._fire = Fire(site, self._run, random, self._rhythm.draw(random))
         self._outcome = Outcome(name)
 
     def run(self, fire_until: float) -> Outcome:
@@ -100,7 +63,7 @@ class Campaign:
     def _bring_through(self, started: float, fire_until: float) -> bool:
         """Whether it was published in time."""
         strike_at = queue_at = 0.0
-        until = fire_until + FINISH_S
+        until = fire_until + self._rhythm.finish_s
         while not self._published.exists() or self._site.queue():
             now = time.monotonic()
             if now > until:
@@ -108,8 +71,10 @@ class Campaign:
                 return False
             self._fire.bring_back_nodes()
             if now >= strike_at and now < fire_until and self._strike(started):
-                strike_at = time.monotonic() + self._random.uniform(*PAUSE_S)
+                strike_at = time.monotonic() + self._random.uniform(*self._rhythm.pause_s)
+                self._fire.ripe_s = self._rhythm.draw(self._random)
             if now >= queue_at:
+                self._fire.look()
                 self._go_on()
                 queue_at = time.monotonic() + QUEUE_POLL_S
             time.sleep(POLL_S)
@@ -122,11 +87,13 @@ class Campaign:
             return False
         (kind,) = self._random.choices(kinds, [self._wanted[kind] for kind in kinds])
         at_s = round(time.monotonic() - started, 2)
+        self._fire.last = None
         victim = strike(kind, self._fire)
         if victim is None:
             return False
         left = num_missing(self._run)
-        self._outcome.kills.append(Kill(at_s, kind, victim, left))
+        phase = self._fire.last.phase if self._fire.last else None
+        self._outcome.kills.append(Kill(at_s, kind, victim, left, phase))
         if left:
             self._wanted[kind] -= 1
         return True
@@ -159,7 +126,7 @@ class Campaign:
             code, said = self._site.launch("merge", str(self._run.root))
             if code:
                 self._outcome.violations.append(f"merge after a killed one: exit {code}: {said}")
-            self._outcome.violations += check_publication(self._run, self._published, self._reference)
+            self._outcome.violations += self._check_publication()
 
     def _unpublish(self, *, replaced: bool) -> None:
         """Makes the next merge publish again: in place of nothing, or of what is there."""
@@ -170,27 +137,39 @@ class Campaign:
         value = {**json.loads(manifest.read_text()), "sources_digest": "of other results"}
         manifest.write_text(json.dumps(value))
 
+    def _check_publication(self) -> list[str]:
+        same = self._reference if self._site.work.same_bytes else None
+        return check_publication(self._run, self._published, same)
+
     def _check(self) -> None:
         outcome = self._outcome
-        outcome.violations += check_publication(self._run, self._published, self._reference)
+        outcome.violations += self._check_publication()
+        outcome.num_items = self._site.work.num_items
+        outcome.num_equal_texts = num_equal_texts(self._published, self._reference)
         outcome.num_submissions = len(list(self._run.submissions.iterdir()))
         outcome.num_attempts = len(list(self._run.tasks.glob("*/*/*")))
-        trace = self._site.trace(outcome.name)
-        outcome.num_generated = len(trace.read_bytes().splitlines())
-        outcome.num_generated_again = outcome.num_generated - NUM_ITEMS
-        outcome.num_allowed_again = ITEMS_PER_KILL * sum(kill.kind.hits_a_task for kill in outcome.kills)
-        if not 0 <= outcome.num_generated_again <= outcome.num_allowed_again:
-            again, allowed = outcome.num_generated_again, outcome.num_allowed_again
-            outcome.violations.append(f"{again} items were generated again, {allowed} may be")
+        self._weigh()
         left = self._processes_left()
         if left:
             outcome.violations.append(f"processes outlived their jobs: {left}")
 
+    def _weigh(self) -> None:
+        """What the kills cost."""
+        outcome, work = self._outcome, self._site.work
+        num_kills = sum(kill.kind.hits_a_task for kill in outcome.kills)
+        found = work.weigh(work, self._run, self._site.trace(outcome.name), num_kills)
+        outcome.num_generated, outcome.num_generated_again = found.num_generated, found.num_again
+        outcome.num_allowed_again, outcome.facts = found.num_allowed_again, found.facts
+        outcome.violations += found.problems
+        if not 0 <= found.num_again <= found.num_allowed_again:
+            said = f"{found.num_again} items were generated again, {found.num_allowed_again} may be"
+            outcome.violations.append(said)
+
     def _processes_left(self) -> list[str]:
         until = time.monotonic() + GONE_S
-        while left := list_processes(self._site.slurm.conf):
+        while left := [*list_processes(self._site.slurm.conf), *self._fire.left()]:
             if time.monotonic() > until:
-                return [words for process in left if (words := _words(process))]
+                return sorted({words for process in left if (words := _words(process))})
             time.sleep(POLL_S)
         return []
 

@@ -35,8 +35,8 @@ def num_missing(run: RunPaths) -> int:
     return len(set(planned_keys(run)) - set(settled_keys(run)))
 
 
-def check_publication(run: RunPaths, published: Path, reference: Path) -> list[str]:
-    """Published whole, every planned item exactly once, and the bytes of an undisturbed run."""
+def check_publication(run: RunPaths, published: Path, reference: Path | None) -> list[str]:
+    """Published whole, every planned item exactly once, and with the bytes of `reference`, if given."""
     if not (published / MANIFEST).is_file():
         return [f"{published.name}: nothing is published"]
     problems = check_whole(published)
@@ -46,10 +46,27 @@ def check_publication(run: RunPaths, published: Path, reference: Path) -> list[s
     problems += [f"{key}: is lost" for key in planned if key not in counts]
     problems += [f"{key}: is there {count} times" for key, count in counts.items() if count != 1]
     problems += [f"{key}: was never planned" for key in counts.keys() - set(planned)]
-    for name in COMPARED:
-        if (published / name).read_bytes() != (reference / name).read_bytes():
-            problems.append(f"{name}: other bytes than an undisturbed run's")
+    if reference is not None:
+        problems += [
+            f"{name}: other bytes than an undisturbed run's"
+            for name in COMPARED
+            if (published / name).read_bytes() != (reference / name).read_bytes()
+        ]
     return problems
+
+
+def num_equal_texts(published: Path, reference: Path) -> int:
+    """Items of a publication whose texts, and all else of their lines, are those of another one."""
+    if not (published / MANIFEST).is_file():
+        return 0
+    both = [
+        {
+            orjson.loads(line)["key"]: line
+            for line in (directory / "generations.jsonl").read_bytes().splitlines()
+        }
+        for directory in (published, reference)
+    ]
+    return sum(line == both[1].get(key) for key, line in both[0].items())
 
 
 def check_whole(published: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The ground of a campaign: a cluster that preempts both ways, a scenario of small items, a login node."""
+"""The ground of a campaign: a cluster, a scenario of small items, a login node where commands are typed."""
 
 import json
 import os
@@ -9,32 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.rundir.layout import RunPaths
-from launch.worker.engines.stub import MAX_NUM_SEQS
+from tests.chaos.work import URGENT, Work
 from tests.runs import REPOSITORY
 from tests.scenarios.builders import dialogue_item, turn, user
-from tests.slurm.cluster_conf import ClusterSpec, Partition
 from tests.slurm.private_slurm import PrivateSlurm
-
-WINDOW = 2 * MAX_NUM_SEQS
-NUM_TASKS = 4
-NUM_USERS, NUM_ITEMS_EACH = 160, 8
-NUM_ITEMS = NUM_USERS * NUM_ITEMS_EACH  # 20 windows for each task
-SECONDS_PER_ITEM = 0.1
-# What a kill may cost: the engine's window and two seconds of output.
-ITEMS_PER_KILL = WINDOW + round(2 / SECONDS_PER_ITEM)
-REQUEUED, CANCELLED, URGENT = "requeued", "cancelled", "urgent"
-SPEC = ClusterSpec(
-    num_nodes=NUM_TASKS,
-    gpus_per_node=1,
-    kill_wait_s=3,
-    partitions=(
-        Partition(REQUEUED, "n[1-2]", {"Default": "YES", "PriorityTier": "1", "PreemptMode": "REQUEUE"}),
-        Partition(CANCELLED, "n[3-4]", {"PriorityTier": "1", "PreemptMode": "CANCEL"}),
-        Partition("cpu", options={"MaxCPUsPerNode": "4", "PriorityTier": "9"}),
-        Partition(URGENT, options={"PriorityTier": "9"}),
-    ),
-    extra_conf={"PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE"},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +21,7 @@ class Field:
 
     slurm: PrivateSlurm
     home: Path
+    work: Work
 
     def start(self, *words: str, extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Starts `vllm-launch WORDS`; both streams into one pipe."""
@@ -71,22 +50,20 @@ class Field:
         return self.home / "outputs" / "leaderboards" / name
 
     def trace(self, name: str) -> Path:
-        """A line for every item that any engine of a run generated."""
+        """What the engines of a run did, whatever became of it."""
         return self.home / f"{name}.trace"
 
     def pace(self, name: str) -> dict[str, str]:
         """What a run's engines find in their environment, whoever sends them."""
-        return {
-            "VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": str(SECONDS_PER_ITEM),
-            "VLLM_LAUNCH_STUB_TRACE": str(self.trace(name)),
-        }
+        return self.work.variables(self.home, self.trace(name))
 
     def submit(self, name: str) -> None:
-        """Sends a run of four tasks, each on a node of its own, two in either partition."""
+        """Sends a run, each of its tasks on a node of its own."""
         self._submit(
             name,
-            *("--cluster", "slurm", "--num-tasks", str(NUM_TASKS), "--cpus-per-task", "1", "--time", "10"),
-            *("--partition", f"{REQUEUED},{CANCELLED}", "--set", "resources.merge.partition=cpu"),
+            *("--cluster", "slurm", "--num-tasks", str(self.work.num_tasks), "--cpus-per-task", "1"),
+            *("--time", "10", "--partition", self.work.partitions),
+            *("--set", "resources.merge.partition=cpu"),
             *("--set", "resources.merge.mem=null", "--set", "resources.merge.cpus_per_task=1"),
             extra=self.pace(name),
         )
@@ -98,9 +75,10 @@ class Field:
 
     def _submit(self, name: str, *words: str, extra: Mapping[str, str]) -> None:
         code, said = self.launch(
-            *("submit", "--preset", "quick_test", "--name", name, "--engine", "stub", "--dataset", "DMSC"),
+            *("submit", "--preset", "quick_test", "--name", name, "--dataset", "DMSC"),
             *("--checkpoint", str(self.home / "model"), "--data-root", str(self.home / "scenarios")),
             *("--limit-items", "null"),
+            *self.work.words,
             *words,
             extra=extra,
         )
@@ -113,14 +91,14 @@ class Field:
         return [name for name in names if name != URGENT]
 
 
-def write_scenario(home: Path) -> None:
-    """scenarios/DMSC/test_leaderboard.json: NUM_ITEMS items, no two alike."""
+def write_scenario(home: Path, work: Work) -> None:
+    """scenarios/DMSC/test_leaderboard.json: the items of a run, no two alike."""
     users = [
         user(
             f"u{number:03}",
-            dialogue=[dialogue_item(turn("BEN", f"Hello {number}.{n}.")) for n in range(NUM_ITEMS_EACH)],
+            dialogue=[dialogue_item(turn("BEN", f"Hello {number}.{n}.")) for n in range(work.items_each)],
         )
-        for number in range(NUM_USERS)
+        for number in range(work.num_users)
     ]
     folder = home / "scenarios" / "DMSC"
     folder.mkdir(parents=True)

@@ -86,12 +86,12 @@ def _leave_missing(run: RunPaths) -> None:
     write_results(run, make_generations(run)[:5])
 
 
-CHOOSE = "outcome = _choose(outcome, digest, list(lines), starts, check, findings)"
+CHOOSE = "kept = _choose(key, digest, lines, starts, check, findings)"
 MUTANTS = {
     "no torn-line check": Mutant(
         "rundir/results.py",
         (
-            ('            if line.endswith(b"\\n"):\n                yield line', "            yield line"),
+            ('if offset > end or not line.endswith(b"\\n"):', "if offset > end:"),
             (
                 "    try:\n        row = orjson.loads(line)\n"
                 "    except orjson.JSONDecodeError:\n        return None\n",
@@ -110,8 +110,9 @@ MUTANTS = {
         (
             (
                 CHOOSE,
-                "each = [_choose(outcome, digest, [line], starts, check, findings) for line in lines]\n"
-                "                outcomes += each[1:]\n                outcome = each[0]",
+                "each = [_choose(key, digest, [line], starts, check, findings) for line in lines]\n"
+                "                outcomes += [Outcome(item, key, place, *one) for one in each[1:]]\n"
+                "                kept = each[0]",
             ),
         ),
         _leave_duplicates,

@@ -6,9 +6,9 @@ import pytest
 
 from launch.collect.merge import merge
 from launch.rundir.layout import RunPaths
-from tests.chaos.kinds import Kind
 from tests.chaos.mutants import MUTANTS, bring_through, copy_code
 from tests.chaos.part import run_part
+from tests.chaos.stub_work import STUB
 from tests.collect.builders import copy_run, make_generations, plan_run, write_results
 from tests.models import make_tiny_llama
 from tests.slurm.private_slurm import list_missing
@@ -23,9 +23,9 @@ CI_PART_S = 480.0  # it takes some 100 s on two cores
 def test_twenty_kills_of_every_kind_lose_nothing(tmp_path: Path) -> None:
     if missing := list_missing():
         pytest.skip(f"a private Slurm needs: {', '.join(missing)} (make slurm-packages, as root)")
-    record = run_part(tmp_path, CI_SEED, dict.fromkeys(Kind, CI_EACH), CI_PART_S)
+    record = run_part(STUB, tmp_path, CI_SEED, dict.fromkeys(STUB.kinds, CI_EACH), CI_PART_S)
     assert record["violations"] == []
-    assert all(record["kills"][kind] == CI_EACH for kind in Kind) and record["num_kills"] >= 20
+    assert all(record["kills"][kind] == CI_EACH for kind in STUB.kinds) and record["num_kills"] >= 20
     assert record["num_publishing_kills"] > 0
 
 
@@ -34,7 +34,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A run of 12 items, nothing generated. No files per user: their writer would stop at a duplicate."""
     root = tmp_path_factory.mktemp("planned")
     make_tiny_llama(root / "model")
-    return plan_run(root, root / "model", publish={"user_files": False})
+    return plan_run(root, root / "model", publish={"user_files": "none"})
 
 
 @pytest.fixture(scope="module")

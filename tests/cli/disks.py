@@ -29,10 +29,11 @@ class Disk:
 
 
 @contextlib.contextmanager
-def tiny_disk(root: Path, size_kib: int) -> Iterator[Disk]:
-    """A tmpfs of that size at `root`, which is made."""
+def tiny_disk(root: Path, size_kib: int, num_files: int = 0) -> Iterator[Disk]:
+    """A tmpfs of that size at `root`, which is made; it holds `num_files` with itself, 0 is any number."""
     root.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={size_kib}k", "vllm-launch-test", str(root))
+    options = f"size={size_kib}k,nr_inodes={num_files}"
+    _mount("-t", "tmpfs", "-o", options, "vllm-launch-test", str(root))
     try:
         yield Disk(root)
     finally:

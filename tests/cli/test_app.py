@@ -22,8 +22,9 @@ def test_an_unknown_command(tmp_path: Path):
     ]
     said = vllm_launch("zzz", cwd=tmp_path)
     assert said.errors == [
-        "vllm-launch: no command named 'zzz'. Write one of submit, resume, status, cancel, merge, verify,"
-        " clean, compare, check-model, prompts, quantize, presets. See `vllm-launch --help`."
+        "vllm-launch: no command named 'zzz'. Write one of submit, resume, status, watch, logs, list, cancel,"
+        " merge, verify, clean, score, report, compare, check-model, prompts, quantize, presets."
+        " See `vllm-launch --help`."
     ]
 
 
@@ -66,10 +67,11 @@ def test_a_bug_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("command", ["status", "resume", "cancel", "merge", "verify", "clean"])
 def test_a_message_stays_one_line(tmp_path: Path, command: str):
     said = vllm_launch(command, "a\nb\x1b[31m\u2028c", cwd=tmp_path)
+    wanted = "a published directory, a run directory" if command == "verify" else "a run directory"
     assert said.code == 2
     assert said.err == (
         "vllm-launch: a\\nb\\x1b[31m\\u2028c: no run here; looked for run.yaml in a\\nb\\x1b[31m\\u2028c and"
-        " outputs/runs/a\\nb\\x1b[31m\\u2028c. Give a run directory or a run id.\n"
+        f" outputs/runs/a\\nb\\x1b[31m\\u2028c. Give {wanted} or a run id.\n"
     )
 
 

@@ -12,6 +12,8 @@ from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from tests.cli.commands import Said, submit_words, succeed, vllm_launch
 
+pytestmark = pytest.mark.process
+
 UNKNOWN_ID = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
 SLURM = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0", "SLURM_CLUSTER_NAME": "big"}
 

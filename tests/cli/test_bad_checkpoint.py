@@ -89,6 +89,66 @@ def test_a_git_lfs_pointer_for_weights(tmp_path: Path, scenario: Path):
     )
 
 
+TEMPLATE = "HERE/model/chat_template.jinja"
+CONFIG = "HERE/model/tokenizer_config.json"
+ANOTHER = "Mend it, or take another one for chat_template.jinja."
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2104556\n"
+# What each file of a chat template holds, and what is said of it.
+BAD_TEMPLATES = [
+    (
+        {"chat_template.jinja": b"{{ bos_token }}\n{% if messages %}"},
+        f"{TEMPLATE}:2: chat template: Unexpected end of template. Jinja was looking for the following tags:"
+        " 'elif' or 'else' or 'endif'. The innermost block that needs to be closed is 'if'. " + ANOTHER,
+    ),
+    (
+        {"tokenizer_config.json": b'{"chat_template": "{{ messages | shout }}"}'},
+        f"{CONFIG}: chat_template, line 1: No filter named 'shout'. {ANOTHER}",
+    ),
+    ({"chat_template.jinja": b"\xff\xfe"}, f"{TEMPLATE}: chat template: not UTF-8 text. Copy the file anew."),
+    (
+        {"chat_template.jinja": LFS_POINTER},
+        f"{TEMPLATE}: chat template: this is a Git-LFS pointer of 2.1 MB, not the file itself. Run `git lfs"
+        " pull` in HERE/model.",
+    ),
+    (
+        {"chat_template.jinja": b"{{ 1 // 0 }}"},
+        "chat template: it refuses a conversation (integer division or modulo by zero), even with user and"
+        " assistant in turn. Give the checkpoint another chat_template.jinja, or remove it for plain text.",
+    ),
+    (
+        {"tokenizer_config.json": b'{"chat_template": [1, {"name": "tools"}]}'},
+        f"{CONFIG}: chat_template has tools but no `default`. Put the one to use into chat_template.jinja.",
+    ),
+    (
+        {"tokenizer_config.json": b'{"chat_template": 7}'},
+        f"{CONFIG}: chat_template: expected text. Copy the file anew.",
+    ),
+    (
+        {"tokenizer_config.json": b"[]"},
+        f"{CONFIG}: expected a JSON object, got list. Copy the file anew.",
+    ),
+    (
+        {"special_tokens_map.json": b"{"},
+        "HERE/model/special_tokens_map.json:1: not JSON: Expecting property name enclosed in double quotes."
+        " Copy the file anew.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), BAD_TEMPLATES)
+def test_a_chat_template_that_cannot_be_used(
+    tmp_path: Path, scenario: Path, files: dict[str, bytes], message: str
+):
+    model = make_tiny_llama(tmp_path / "model", weights="none")
+    if "tokenizer_config.json" in files:
+        (model / "chat_template.jinja").unlink()
+    for name, content in files.items():
+        (model / name).write_bytes(content)
+    words = ["--preset", "quick_test", "--engine", "stub", "--checkpoint", model, "--scenario-path", scenario]
+    assert refusal(tmp_path, "prompts", *words) == message
+    assert refusal(tmp_path, "submit", *words, "--load-format", "dummy") == message
+
+
 def test_no_checkpoint(tmp_path: Path, scenario: Path):
     assert refusal(tmp_path, *submit_words(Path("nowhere"), scenario)) == (
         "nowhere: is not a directory. Check the path (model.checkpoint)."

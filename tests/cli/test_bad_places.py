@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import finish, start, submit_words, succeed
-from tests.cli.disks import read_only
+from tests.cli.disks import read_only, tiny_disk
 from tests.cli.refusals import contents, refusal
+
+pytestmark = pytest.mark.process
 
 # Root may write everywhere, unless it gives that up.
 GIVE_UP = "-dac_override,-dac_read_search"
@@ -29,6 +31,11 @@ def test_a_file_where_runs_should_go(tmp_path: Path, words: list[str]):
         )
 
 
+def test_a_file_system_that_takes_no_directories(tmp_path: Path, words: list[str]):
+    said = refusal(tmp_path, *words, "--runs-dir", "/proc/runs")
+    assert said == "/proc/runs: no directory can be made there. Choose another one."
+
+
 def test_a_file_where_results_should_go(tmp_path: Path, words: list[str]):
     (tmp_path / "file").write_text("mine")
     for output_dir in ("file", "file/results"):
@@ -46,6 +53,18 @@ def test_a_foreign_directory_that_is_not_empty(tmp_path: Path, words: list[str])
         " --output_dir, or move them away."
     )
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["outputs/runs/r", "outputs/runs/r/results", "way/runs/r/results"])
+def test_the_runs_own_directory(tmp_path: Path, words: list[str], place: str):
+    (tmp_path / "way").symlink_to("outputs")
+    assert refusal(tmp_path, *words, "--output-dir", place) == (
+        f"HERE/{place.replace('way', 'outputs')}: lies in the run's own directory, which is not for results."
+        " Choose another --output_dir."
+    )
+    succeed(*words, "--dry-run", cwd=tmp_path)
+    said = refusal(tmp_path, "resume", "r", "--output-dir", "outputs/runs/r/results")
+    assert said.startswith("HERE/outputs/runs/r/results: lies in the run's own directory")
 
 
 def test_an_empty_directory_will_do(tmp_path: Path, words: list[str]):
@@ -110,7 +129,37 @@ def test_a_read_only_file_system(tmp_path: Path, words: list[str]):
         )
 
 
+def test_a_place_where_no_directory_can_be_made(tmp_path: Path, words: list[str]):
+    """Seen before anything is generated, although the permissions of root allow it."""
+    reason = "no directory can be made there" if os.geteuid() == 0 else "cannot write: writing is not allowed"
+    for place in ("/proc/results", "/proc/a/results"):
+        assert refusal(tmp_path, *words, "--output-dir", place) == (
+            f"/proc: {reason}. Choose another --output_dir."
+        )
+
+
+def test_a_quota_of_files_that_is_used_up(tmp_path: Path, words: list[str]):
+    with tiny_disk(tmp_path / "disk", 64, num_files=2) as disk:
+        (disk.root / "last").touch()
+        full = "HERE/disk: cannot write: the disk is full. Free space or choose another directory."
+        assert refusal(tmp_path, *words, "--output-dir", "disk/results") == full
+        succeed(*words, "--dry-run", cwd=tmp_path)
+        assert refusal(tmp_path, "resume", "r", "--output-dir", "disk/results") == full
+
+
 @pytest.mark.parametrize("option", ["--runs-dir", "--output-dir", "--scenario-path", "--preset"])
 def test_a_name_that_is_too_long(tmp_path: Path, words: list[str], option: str):
     said = refusal(tmp_path, *words, option, "x" * 300 + "/p.yaml")
     assert "name" in said and "too long" in said
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "submissions/1/submission.yaml", "plan/users.jsonl"])
+def test_a_run_that_may_not_be_read(tmp_path: Path, words: list[str], name: str):
+    """Another user's run, or one whose group was taken away."""
+    succeed(*words, "--dry-run", cwd=tmp_path)
+    run = tmp_path / "outputs" / "runs" / "r"
+    (run / name).chmod(0)
+    said = finish(start("resume", "r", cwd=tmp_path, before=AS_ANYBODY))
+    assert said.code == (3 if name.startswith("plan") else 2)
+    assert f"{run / name}: reading is not allowed. Ask its owner for permission." in said.errors[0]
+    assert all("Traceback" not in line for line in said.errors)

@@ -53,12 +53,26 @@ BAD_WORDS = [
     ),
     (
         ["--stop", "[a"],
-        "--stop: cannot read '[a' as a value. Quote it as YAML wants it.",
+        "--stop: not YAML: did not find expected ',' or ']' (column 1). Mend this line.",
     ),
     (
         ["--max-tokens", "4096"],
         "--max-tokens: sampling.max_tokens: 4096 leaves no room for a prompt in engine.max_model_len 2048."
         " Write less than 2048, or raise engine.max_model_len.",
+    ),
+    (
+        ["--output-dir", ""],
+        "--output-dir: publish.output_dir: expected a path, got ''. Leave it out, or write . for the current"
+        " directory.",
+    ),
+    (
+        ["--chat-template-kwargs", "{add_generation_prompt: false}"],
+        "--chat-template-kwargs: prompt.chat_template_kwargs.add_generation_prompt: add_generation_prompt is"
+        " for vllm-launch to decide. Leave it out.",
+    ),
+    (
+        ["--batch-invariant"],
+        "engine.batch_invariant: got true, which only vLLM has, not stub. Leave it out.",
     ),
     (
         ["--name", "../x"],

@@ -47,7 +47,21 @@ def test_a_published_file_that_changed(here: Path) -> None:
 
 def test_nothing_is_published(here: Path) -> None:
     published(here).rename(here / "elsewhere")
-    assert "no manifest.json of vllm-launch here" in refused(here, code=2)
+    assert refused(here) == (
+        f"{run(here)}: is not published in {published(here)}; nothing was removed. Publish it with"
+        " `vllm-launch merge`.\n"
+    )
+
+
+def test_results_in_the_run_itself(here: Path) -> None:
+    """As a run may be that was moved since."""
+    yaml = run(here) / "submissions" / "1" / "submission.yaml"
+    within = run(here) / "results"
+    published(here).rename(within)
+    yaml.write_text(yaml.read_text().replace(str(published(here)), str(within)))
+    said = refused(here, code=2)
+    assert said.startswith(f"{within}: lies in the run's own directory; nothing was removed.")
+    assert (within / "manifest.json").is_file()
 
 
 def test_the_run_holds_something_else(here: Path) -> None:

@@ -13,6 +13,8 @@ from tests.cli.refusals import refusal
 from tests.collect.builders import make_users
 from tests.collect.comparing import publish, publish_demo, say
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
@@ -115,6 +117,12 @@ def test_what_is_no_published_directory(tmp_path: Path, checkpoint: Path, publis
         "HERE: no manifest.json of vllm-launch here. Give a published directory or a run."
     )
     assert "no manifest.json" in refusal(tmp_path, "compare", tmp_path / "gone", published)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.yaml").touch()
+    assert refusal(tmp_path, "compare", tmp_path / "run", published) == (
+        "HERE/run: is a run, not what was published of it. Give the directory that `vllm-launch status"
+        " HERE/run` names."
+    )
     assert "not found; expected" in refusal(
         tmp_path, "compare", published, published, "--references", tmp_path / "gone"
     )

@@ -9,6 +9,8 @@ import pytest
 from tests.cli.commands import Said, submit_words, succeed, vllm_launch
 from tests.scenarios import builders
 
+pytestmark = pytest.mark.process
+
 FAILED = "b2#0.0"
 STUB = "; texts of the stub engine, not of a model"
 
@@ -64,7 +66,6 @@ def test_nothing_is_missing(here: Path, refused: Said):
     ]
 
 
-@pytest.mark.process
 def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
     said = vllm_launch("resume", "r", "--retry-failed", cwd=here)
     assert said.code == 3 and said.row("submission").startswith("2: 1 items")
@@ -82,9 +83,9 @@ def test_failed_ones_are_tried_again_and_allowed(here: Path, refused: Said):
     item = filled[1]["task"]["task_behavior_collections"][0]["data"][0]
     assert item["continuations"] == [] and "too_long" in json.dumps(filled[1])
     assert "too_long" in json.dumps(read(here, "users/b2.json"))
-    lines = [json.loads(line) for line in (published(here) / "generations.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (published(here) / "generations.jsonl").read_bytes().splitlines()]
     assert [line["key"] for line in lines if "failure" in line] == [FAILED]
-    lines = [json.loads(line) for line in (published(here) / "provenance.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (published(here) / "provenance.jsonl").read_bytes().splitlines()]
     assert [(line["key"], line["failed"]) for line in lines if "failed" in line] == [(FAILED, "too_long")]
     succeed("verify", published(here), cwd=here)
 

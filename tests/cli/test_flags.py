@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
-from launch.cli.options import normalise
+from launch.cli.options import flag_of, normalise, setting_fields
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from tests.cli.commands import PROGRAMS, single_node, submit_words, succeed
+from tests.cli.refusals import refusal
 
 
 def shown(here: Path, checkpoint: Path, *words: str) -> str:
@@ -20,6 +22,48 @@ def test_underscores_and_hyphens(tmp_path: Path, checkpoint: Path):
     underscores = shown(tmp_path, checkpoint, "--num_samples", "3", "--max_chars_per_turn=70", "--top_k", "5")
     assert hyphens == underscores
     assert "max_chars_per_turn: 70  # --max-chars-per-turn" in hyphens
+
+
+def test_a_switch_may_stand_alone(tmp_path: Path, checkpoint: Path):
+    words = ["--enforce_eager", "--num-samples", "3", "--ignore-eos", "false", "--allow-missing"]
+    lines = shown(tmp_path, checkpoint, *words).splitlines()
+    for line in ("enforce_eager: true", "num_samples: 3", "ignore_eos: false", "allow_missing: true"):
+        assert any(each.startswith(f"  {line}  # --") for each in lines), line
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "line"),
+    [
+        ("--temperature", "1e-3", "temperature: 0.001"),
+        ("--limit-items", "10", "limit_items: 10"),
+        ("--stop", "[no, 12:30, END]", 'stop: [no, "12:30", END]'),
+        ("--quantization", "no", "quantization: no"),
+        ("--time", "12:30:00", 'time: "12:30:00"'),
+        ("--account", "0123", 'account: "0123"'),
+    ],
+)
+def test_a_flag_is_read_as_a_preset_is(tmp_path: Path, checkpoint: Path, flag: str, value: str, line: str):
+    """YAML 1.2: no is a text, and 12:30 is no number of seconds."""
+    key = next(key for key, _, _ in setting_fields() if flag_of(key) == flag)
+    by_flag = shown(tmp_path, checkpoint, "--cluster", "slurm", flag, value)
+    assert f"  {line}  # {flag}" in by_flag.splitlines()
+    section, _, name = key.partition(".")
+    (tmp_path / "own.yaml").write_text(f"extends: quick_test\n{section}:\n  {name}: {value}\n")
+    words = ["--preset", "own.yaml", "--cluster", "none" if section != "resources" else "slurm"]
+    by_preset = yaml.safe_load(shown(tmp_path, checkpoint, *words))
+    if section != "resources":  # which the cluster file decides
+        assert by_preset[section][name] == yaml.safe_load(by_flag)[section][name]
+
+
+def test_octal_numbers_and_long_ones_are_refused(tmp_path: Path, checkpoint: Path, scenario: Path):
+    words = submit_words(checkpoint, scenario)
+    assert refusal(tmp_path, *words, "--limit-items", "010") == (
+        "--limit-items: data.limit_items: expected a whole number, got '010'. Write 10."
+    )
+    long = "9" * 30
+    assert refusal(tmp_path, *words, "--seed", long) == (
+        f"--seed: {long} is no number of 64 bits. Write a smaller one, or quote it."
+    )
 
 
 def test_underscores_stay_in_values_and_names():
@@ -95,7 +139,7 @@ def test_help_says_what_is_required_and_the_defaults(tmp_path: Path):
                 "[prompt.ablation_config; required]",
             ),
             *(
-                "[publish.output_dir; required]",
+                "lies beside it in OUTPUT_DIR.run. [publish.output_dir; required]",
                 "[sampling.top_p; default 0.9]",
                 "[sampling.top_k; default 50]",
             ),

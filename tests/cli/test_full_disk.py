@@ -11,6 +11,8 @@ from tests.cli.commands import submit_words, succeed, vllm_launch
 from tests.cli.disks import Disk, tiny_disk
 from tests.cli.refusals import contents
 
+pytestmark = pytest.mark.process
+
 FULL = "cannot write: the disk is full. Free space or choose another directory."
 
 
@@ -38,7 +40,6 @@ def test_submitting_onto_a_full_disk(disk: Disk, checkpoint: Path, scenario: Pat
     succeed(*words, cwd=disk.root)
 
 
-@pytest.mark.process
 def test_a_disk_that_fills_while_generating(disk: Disk, checkpoint: Path):
     slow = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.03"}
     more = ["--limit-items", "null", "--num-samples", "40", "--dry-run"]

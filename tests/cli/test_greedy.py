@@ -9,6 +9,8 @@ import yaml
 from tests.cli.commands import submit_words, succeed
 from tests.cli.refusals import refusal
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def words(checkpoint: Path, scenario: Path) -> list[str]:
@@ -28,7 +30,7 @@ def test_one_sample_is_said_and_recorded(tmp_path: Path, words: list[str]):
     summary = json.loads((published / "inference_summary.json").read_text())
     assert summary["num_samples_per_item"] == 1 and summary["sampling_params"]["temperature"] == 0
     assert summary["total_samples"] == 2
-    for line in (published / "generations.jsonl").read_text().splitlines():
+    for line in (published / "generations.jsonl").read_bytes().splitlines():
         assert len(json.loads(line)["samples"]) == 1
 
 

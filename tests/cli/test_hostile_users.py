@@ -1,12 +1,16 @@
 """A user_hash may be anything: it stays content, and never becomes a path or a word of a shell."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from launch.collect.leaderboard.folder import OURS
+from launch.rundir.attempts import open_attempt
+from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from tests.cli.commands import submit_words, succeed
+from tests.cli.commands import finish, start, submit_words, succeed
 from tests.scenarios import builders
 
 pytestmark = pytest.mark.process
@@ -35,7 +39,7 @@ def here(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
 def test_nothing_is_written_outside(here: Path):
     assert {path.name for path in here.iterdir()} == {"scenario", "cluster.yaml", "outputs", "slurm_logs"}
     assert {path.name for path in (here / "outputs").iterdir()} == {"runs", "leaderboards"}
-    assert {path.name for path in (here / "outputs" / "leaderboards").iterdir()} == {"r"}
+    assert {path.name for path in (here / "outputs" / "leaderboards").iterdir()} == {"r", *OURS}
     assert not (here.parent / "x.json").exists() and not (here.parent / "x").exists()
 
 
@@ -71,9 +75,48 @@ def test_no_hash_reaches_a_script(here: Path):
         assert "touch" not in text
 
 
-@pytest.mark.parametrize("words", [("status", "r"), ("status", "r", "--json"), ("verify", "r")])
+LOOKS = [("status", "r"), ("status", "r", "--all"), ("status", "r", "--json"), ("watch", "r"), ("logs", "r")]
+LOOKS += [("logs", "r", "0", "-f"), ("list",), ("list", "--json")]
+
+
+@pytest.mark.parametrize("words", [*LOOKS, ("verify", "r")])
 def test_the_other_commands_stand_it(here: Path, words: tuple[str, ...]):
-    succeed(*words, cwd=here)
+    said = succeed(*words, cwd=here)
+    assert (said.out + said.err).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_of_another_encoding(here: Path, encoding: str):
+    for words in (("status", "r"), ("list",), ("logs", "r", "0")):
+        said = finish(start(*words, cwd=here, PYTHONIOENCODING=encoding))
+        assert (said.code, said.err) == (0, ""), said.err
+
+
+EVIL = "\x1b[31mred\x1b]0;title\x07\u202ertl\x00\x9b2J" + "x" * 1_000_000
+
+
+def test_what_a_node_left_is_no_command_to_a_terminal(here: Path, tmp_path: Path):
+    """Host, message, advice, events, GPU samples and logs of a task that failed, all hostile."""
+    shutil.copytree(here / "outputs", tmp_path / "outputs")
+    run = RunPaths(tmp_path / "outputs" / "runs" / "s")
+    _, paths = open_attempt(run, 1, 0)
+    write_json(
+        paths.attempt_json,
+        {"host": EVIL, "slurm": {"SLURM_ARRAY_JOB_ID": "../../x", "SLURM_ARRAY_TASK_ID": "1"}},
+    )
+    failure = {"class": EVIL, "message": EVIL, "advice": [EVIL, 3]}
+    write_json(paths.ended, {"code": 1, "reason": EVIL, "failure": failure})
+    event = {"time": 1, "event": "ladder", "class": EVIL, "action": EVIL, "setting": EVIL, "to": EVIL}
+    paths.events.write_text(json.dumps(event) + "\n")
+    paths.gpu.write_text(json.dumps({"time": 1, "no_gpu": EVIL}) + "\n")
+    (paths.root / "0.0.log").write_text(f"{EVIL}\n{EVIL}")
+    write_json(run.submission(1).queue, {"number": EVIL})
+    for words in LOOKS:
+        if words[0] == "watch":  # it would wait for the tasks that have not begun
+            continue
+        said = succeed(*("s" if word == "r" else word for word in words), cwd=tmp_path)
+        shown = (said.out + said.err).replace("\n", "")
+        assert shown.isprintable() and len(shown) < 50_000, words
 
 
 def test_prompts_shows_control_characters(here: Path, checkpoint: Path):

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.commands import Said, submit_words, succeed
 
+pytestmark = pytest.mark.process
+
 LIMITS = ["--limit-users", "5", "--limit-items", "7"]
 WHOLE = "data.limit_items=null"  # quick_test has a limit of its own
 
@@ -64,7 +66,7 @@ def test_every_published_file_says_so_and_so_do_the_commands(here: Path, said: S
     published = here / "outputs" / "leaderboards" / "r"
     users = json.loads((published / "test_leaderboard.json").read_text())
     users += [json.loads(path.read_text()) for path in (published / "users").iterdir()]
-    lines = (published / "provenance.jsonl").read_text().splitlines()
+    lines = (published / "provenance.jsonl").read_bytes().splitlines()
     marked = [*users, *map(json.loads, lines)]
     assert {(each["limited"]["num_items"], each["limited"]["of_items"]) for each in marked} == {(7, 92)}
     assert all(each["stub"] is True for each in marked)

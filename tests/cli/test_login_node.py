@@ -13,6 +13,7 @@ import pytest
 from tests.cli.commands import Said, finish, start, submit_words, succeed
 from tests.runs import REPOSITORY, SCENARIOS
 
+pytestmark = pytest.mark.process
 HELP_CPU_S = 0.6
 BLOCKED = ("torch", "vllm", "transformers", "pynvml")
 # Python runs a module of this name at start. The packages can be looked for, and not be imported.
@@ -74,21 +75,30 @@ def words_of(checkpoint: Path) -> dict[str, list[str]]:
     """The commands that are tried, by name."""
     submit = submit_words(checkpoint, name="planned")
     prompts = ["prompts", "--preset", "quick_test", "--checkpoint", str(checkpoint), "--show", "2"]
+    check = ["check-model", str(checkpoint), "--gpu", "h100", "--preset", "quick_test"]
+    published = "outputs/leaderboards/r"
     on_slurm = [*submit_words(checkpoint, name="slurm"), "--cluster", "slurm", "--num-tasks", "3"]
     return {
         "print_config": [*submit, "--print-config"],
         "vllm": [*submit, "--engine", "vllm", "--dry-run"],
+        "auto": [*submit_words(checkpoint, name="auto"), "--engine", "auto", "--dry-run"],
         "slurm": [*on_slurm, "--dry-run"],
         "prompts": [*prompts, "--scenario-path", str(SCENARIOS / "DMSC")],
         "presets": ["presets"],
         "status": ["status", "r"],
         "status_json": ["status", "r", "--json"],
+        "watch": ["watch", "r"],
+        "logs": ["logs", "r", "0", "-n", "100"],
+        "list": ["list"],
         "resume": ["resume", "d", "--dry-run"],
         "resume_slurm": ["resume", "slurm"],
         "cancel": ["cancel", "r"],
         "merge": ["merge", "r"],
         "verify": ["verify", "outputs/leaderboards/r"],
         "verify_run": ["verify", "r"],
+        "check_model": check,
+        "compare": ["compare", published, published],
+        "clean": ["clean", "r"],  # the last one: it removes what the others look at
     }
 
 
@@ -128,11 +138,18 @@ EXPECTED = {
     "presets": "  quick_test ",
     "status": "Published, complete: ",
     "status_json": '"num_missing": 0',
+    "watch": "3 of 3 items done; tasks: 1 ended",
+    "logs": "ended code=0 reason=",
+    "list": "published, stub, limited",
     "resume": "dry run: nothing was started",
     "cancel": "nothing of this run is queued or running",
     "merge": "3 of 3 items done",
     "verify": "files as published",
     "verify_run": "3 items, every line sound",
+    "auto": "dry run: nothing was started",
+    "check_model": "LlamaForCausalLM",
+    "compare": "exact match: 100.00 %",
+    "clean": "published and checked: ",
 }
 
 
@@ -155,13 +172,14 @@ def test_a_dry_run_for_slurm_needs_no_slurm(answers: dict[str, Said]):
     ]
 
 
-def test_help_is_fast(blocked: str, here: Path):
+@pytest.mark.parametrize(("command", "shown"), [("submit", "--num-samples VALUE"), ("status", "--json")])
+def test_help_is_fast(blocked: str, here: Path, command: str, shown: str):
     took = []
     for _ in range(3):
         before = cpu_of_children_s()
-        said = finish(start("submit", "--help", cwd=here, PYTHONPATH=blocked, PATH=blocked))
+        said = finish(start(command, "--help", cwd=here, PYTHONPATH=blocked, PATH=blocked))
         took.append(cpu_of_children_s() - before)
-        assert said.code == 0 and "--num-samples VALUE" in said.out
+        assert said.code == 0 and shown in said.out
     assert min(took) < HELP_CPU_S
 
 

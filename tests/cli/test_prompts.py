@@ -7,6 +7,7 @@ import pytest
 
 from launch.config.schema import Ablation
 from tests.cli.commands import succeed
+from tests.cli.refusals import refusal
 from tests.runs import SCENARIOS
 
 HEADER = re.compile(
@@ -58,3 +59,11 @@ def test_a_small_budget_shows_what_is_left_out(tmp_path: Path, checkpoint: Path)
 def test_only_items_of_a_type(tmp_path: Path, checkpoint: Path, item_type: str):
     found, _ = headers(tmp_path, checkpoint, "--show", "3", "--item-type", item_type)
     assert found and {match[3] for match in found} == {item_type}
+
+
+def test_a_mistyped_type_is_an_error(tmp_path: Path, checkpoint: Path):
+    words = ["prompts", "--preset", "quick_test", "--checkpoint", str(checkpoint), "--item-type", "dialog"]
+    said = refusal(tmp_path, *words, prefix="vllm-launch prompts: ")
+    assert said.startswith(
+        "Invalid value for '--item-type': 'dialog' is not one of 'dialogue', 'movie_review'"
+    )

@@ -1,5 +1,6 @@
 """`quantize` refuses before time is spent, draws its prompts fairly, and compares like with like."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from launch.cli.options import collect_flags
 from launch.cli.quantize import SCHEMES
 from launch.cli.quantize import command as quantize_command
 from launch.cli.quantize_compare import run_flags
+from launch.cli.quantizing import calibration_of
+from launch.collect.leaderboard.folder import OURS
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from launch.errors import InputError
+from launch.model.checkpoint import inspect_checkpoint
+from launch.model.quantize.record import describe
 from launch.model.quantize.schemes import Scheme
 from tests.cli.commands import PREFIX, Said, succeed, vllm_launch
-from tests.cli.disks import read_only
-from tests.cli.refusals import refusal
+from tests.cli.disks import read_only, tiny_disk
+from tests.cli.refusals import contents, refusal
 from tests.cli.test_bad_scenario import BAD_FILES
 from tests.models import make_tiny_llama, make_tiny_lora
 from tests.quantized_models import add_to_config
@@ -24,10 +29,10 @@ from tests.runs import SCENARIOS, make_config
 from tests.scenarios import builders
 
 
-def quantize(here: Path, checkpoint: Path, *words: str | Path) -> Said:
+def quantize(here: Path, checkpoint: Path, *words: str | Path, **environment: str) -> Said:
     """Runs quantize to OUT `out` below `here`, on the demo scenario."""
     data = ("--dataset", "Chameleons", "--data-root", SCENARIOS)
-    return vllm_launch("quantize", checkpoint, "out", *data, *words, cwd=here)
+    return vllm_launch("quantize", checkpoint, "out", *data, *words, cwd=here, **environment)
 
 
 def test_help_says_that_autoawq_is_deprecated_and_names_every_scheme(tmp_path: Path):
@@ -47,6 +52,11 @@ def test_help_says_that_autoawq_is_deprecated_and_names_every_scheme(tmp_path: P
         (("--scheme", "w4a16", "--limit-items", "5"), "--limit-items: is not taken by quantize. Write"),
         (("--scheme", "w4a16", "--limit-users", "5"), "--limit-users: is not taken by quantize. Write"),
         (("--scheme", "w4a16", "--quantizer-python", "absent"), "--quantizer-python: /"),
+        (
+            ("--scheme", "fp8", "--quantizer-python", "/bin/true"),
+            "--quantizer-python: /bin/true: does not run",
+        ),
+        (("--scheme", "fp8", "--quantizer-python", "/bin/false"), "--quantizer-python: /bin/false: does not"),
     ],
 )
 def test_flags_that_mean_nothing_here(tmp_path: Path, checkpoint: Path, words: tuple[str, ...], message: str):
@@ -111,11 +121,37 @@ def test_a_place_that_cannot_be_written_is_seen_before_anything_is_made(tmp_path
     assert refusal(tmp_path, "quantize", checkpoint, "file/out", *words) == (
         "HERE/file: is not a directory. Name another directory."
     )
+    assert refusal(tmp_path, "quantize", checkpoint, "/proc/out", *words) == (
+        "/proc: no directory can be made there. Name another directory."
+    )
+    assert "name too long" in refusal(tmp_path, "quantize", checkpoint, "x" * 300, *words)
+    assert refusal(tmp_path, "quantize", checkpoint, "", *words, prefix="vllm-launch quantize: ") == (
+        "Invalid value for 'OUT': expected a path, got ''. See `vllm-launch quantize --help`."
+    )
     (tmp_path / "locked").mkdir()
     with read_only(tmp_path / "locked"):
         assert refusal(tmp_path, "quantize", checkpoint, "locked/out", *words) == (
             "HERE/locked: cannot write: writing is not allowed. Name another directory."
         )
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, checkpoint: Path):
+    words = ("quantize", checkpoint, "out", "--scheme", "fp8", "--no-compare")
+    assert refusal(tmp_path, *words, VLLM_LAUNCH_CACHE="/proc/cache") == (
+        "/proc: no directory can be made there. Set VLLM_LAUNCH_CACHE to another place."
+    )
+
+
+def test_a_disk_without_room_for_the_weights_is_seen_before_anything_is_made(
+    tmp_path: Path, checkpoint: Path
+):
+    with tiny_disk(tmp_path / "disk", 256):
+        for scheme, least in (("fp8", "1.5 MB"), ("w8a8", "1.5 MB"), ("w4a16", "754.3 kB")):
+            words = ("--scheme", scheme, "--dataset", "Chameleons", "--data-root", SCENARIOS)
+            assert refusal(tmp_path, "quantize", checkpoint, "disk/new/out", *words) == (
+                f"HERE/disk/new/out: cannot write: 262.1 kB are free, and {scheme} weights take at least"
+                f" {least}. Free space or choose another directory."
+            )
 
 
 def test_weights_that_transformers_would_make_up_are_not_quantised(tmp_path: Path):
@@ -128,6 +164,69 @@ def test_weights_that_transformers_would_make_up_are_not_quantised(tmp_path: Pat
     )
     add_to_config(model, {"num_hidden_layers": 1})  # of which transformers reads one layer, and says so
     assert refusal(tmp_path, *words).startswith("--quantizer-python: HERE/nowhere")
+
+
+# OUT that is there already
+
+
+def make_out(here: Path, checkpoint: Path, config: RunConfig, scheme: Scheme = Scheme.FP8) -> None:
+    """`out`, as `quantize` would leave it but for its weights."""
+    add_to_config(make_tiny_llama(here / "out"), {"quantization_config": {"quant_method": "fp8"}})
+    prompts = draw_prompts(config, 4) if scheme.needs_prompts else None
+    record = describe(inspect_checkpoint(checkpoint), scheme, {}) | calibration_of(config, prompts)
+    (here / "out" / "quantization_recipe.json").write_text(json.dumps(record | {"group_size": 64}))
+
+
+def test_out_that_was_made_as_asked_is_not_made_again(tmp_path: Path, checkpoint: Path):
+    make_out(tmp_path, checkpoint, make_config(checkpoint), Scheme.W4A16)
+    before = contents(tmp_path)
+    words = ("--no-compare", "--quantizer-python", "nowhere", "--scheme")
+    same = ("w4a16", "--calibration-items", "4")
+    for more in ((), ("--group-size", "64")):
+        said = quantize(tmp_path, checkpoint, *words, *same, *more)
+        assert said.code == 0, said.err
+        assert said.out == f"checkpoint  {tmp_path / 'out'}: is there already, made as asked\n"
+    for more, found in (
+        (("fp8",), "with scheme w4a16, asked for fp8"),
+        ((*same, "--group-size", "32"), "with group size 64, asked for 32"),
+        (("w4a16", "--calibration-items", "5"), "from other calibration prompts"),
+    ):
+        said = quantize(tmp_path, checkpoint, *words, *more)
+        assert said.code == 2
+        assert said.err == (
+            f"{PREFIX}{tmp_path}/out: is there already and was made {found}. Name another directory, or"
+            " remove it.\n"
+        )
+    other = make_tiny_llama(tmp_path / "other", seed=1)
+    assert "was made from another original" in quantize(tmp_path, other, *words, *same).err
+    assert contents(tmp_path) - {path.relative_to(tmp_path) for path in [other, *other.rglob("*")]} == before
+
+
+@pytest.mark.process
+def test_a_comparison_that_was_interrupted_goes_on_when_it_is_asked_for_again(
+    tmp_path: Path, checkpoint: Path
+):
+    make_out(tmp_path, checkpoint, make_config(checkpoint))
+    words = ("--scheme", "fp8", "--engine", "stub", "--compare-users", "1", "--max-tokens", "4")
+    said = quantize(tmp_path, checkpoint, *words, VLLM_LAUNCH_STUB_FAIL="step:3")
+    assert said.code == 3 and said.errors[-1].endswith(
+        "Type the same command again to generate what is missing."
+    )
+    folder = tmp_path / "out.compare"
+    assert [path.name for path in folder.iterdir()] == ["original.run"]
+    said = quantize(tmp_path, checkpoint, *words)
+    assert said.code == 0, said.err
+    assert "original.run: 2 of " in said.out and "verdict" in said.out
+    assert {path.name for path in folder.iterdir()} == {
+        *("original", "original.run"),
+        *("quantized", "quantized.run"),
+        *OURS,
+    }
+    said = quantize(tmp_path, checkpoint, *words)
+    assert said.out.count("nothing new since") == 2 and "submission" not in said.out
+    said = quantize(tmp_path, checkpoint, *words, "--max-tokens", "5")
+    assert "sampling.max_tokens 4, asked for" in said.errors[-1]
+    assert said.errors[-1].endswith(f". Ask as before, or move {folder} away.")
 
 
 # Prompts
@@ -186,12 +285,7 @@ def compared(*words: str) -> RunConfig:
     """The configuration of a run of the comparison for flags as typed."""
     context = quantize_command.make_context("quantize", ["IN", "OUT", "--scheme", "fp8", *words])
     flags = run_flags(context.params, Path("/models/x"), Path("/results/out.compare"), "original")
-    assert (flags["cluster"], flags["name"], flags["runs_dir"]) == (
-        "none",
-        "original",
-        Path("/results/out.compare/runs"),
-    )
-    return resolve(Layers(flags["preset"], flags["cluster"], collect_flags(flags), flags["sets"])).config
+    return resolve(Layers(flags["preset"], "none", collect_flags(flags), flags["sets"])).config
 
 
 @pytest.mark.parametrize("preset", ["quick_test", "production"])

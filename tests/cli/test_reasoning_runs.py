@@ -11,6 +11,8 @@ from launch.rundir.records import load_run
 from tests.cli.commands import Said, submit_words, succeed
 from tests.models import CHATML, make_tiny_llama
 
+pytestmark = pytest.mark.process
+
 # As the templates of models that think have it: the opening mark is in the prompt, or an empty thought is.
 THINKING = CHATML + "{% if enable_thinking %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}"
 SAID = "prompt.reasoning_end: </think>, which the chat template has: reasoning is stored apart"
@@ -28,7 +30,7 @@ def run(
     """A run of two items, and its published lines."""
     asked = ["--limit-items", "2", "--chat-template-kwargs", json.dumps(kwargs), *words]
     said = succeed(*submit_words(checkpoint), *asked, cwd=here)
-    lines = (here / "outputs" / "leaderboards" / "r" / "generations.jsonl").read_text().splitlines()
+    lines = (here / "outputs" / "leaderboards" / "r" / "generations.jsonl").read_bytes().splitlines()
     return said, [sample for line in lines for sample in json.loads(line)["samples"]]
 
 

@@ -12,7 +12,9 @@ from launch.rundir.progress import survey_settled
 from tests.cli.commands import finish, start, submit_words, succeed, vllm_launch
 from tests.worker.tasks import num_committed, processes_with, wait_until
 
-SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
+pytestmark = pytest.mark.process
+
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.2"}
 STUB = "; limited to 60 of 92 items; texts of the stub engine, not of a model"
 
 
@@ -87,7 +89,9 @@ def test_changed_code_must_be_accepted(here: Path):
         f"HERE/outputs/runs/r: vllm-launch has changed since submission {newest}: 0.1.0 (ffffffffffff) ->"
         " 0.1.0 ("
     )
-    assert said.endswith("). Go back to it, or say --accept-code-change.")
+    assert said.endswith(
+        "). Go back to it, or go on with `vllm-launch resume HERE/outputs/runs/r --accept-code-change`."
+    )
     succeed("resume", "r", "--accept-code-change", "--dry-run", cwd=here)
 
 
@@ -107,7 +111,6 @@ def test_a_run_that_is_none(tmp_path: Path):
     ]
 
 
-@pytest.mark.process
 def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--limit-items", "60"]
     submit = start(*words, cwd=tmp_path, **SLOW)
@@ -133,7 +136,6 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
     assert said.row("published").endswith(f"60 of 60 items done{STUB}")
 
 
-@pytest.mark.process
 def test_a_killed_task_is_called_so(tmp_path: Path, checkpoint: Path):
     submit = start(*submit_words(checkpoint), "--limit-items", "60", cwd=tmp_path, **SLOW)
     run = RunPaths(tmp_path / "outputs" / "runs" / "r")
@@ -146,7 +148,6 @@ def test_a_killed_task_is_called_so(tmp_path: Path, checkpoint: Path):
     assert said.errors[0].startswith("task 0 was killed by SIGKILL: it left no word; last in its log: ")
 
 
-@pytest.mark.process
 def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--limit-items", "60"]
     submit = start(*words, cwd=tmp_path, **SLOW)
@@ -161,7 +162,6 @@ def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Pa
     assert succeed("resume", "r", cwd=tmp_path).row("published").endswith(f"60 of 60 items done{STUB}")
 
 
-@pytest.mark.process
 def test_replace_stops_what_works_and_takes_the_rest(tmp_path: Path, checkpoint: Path):
     submit = start(*submit_words(checkpoint), "--limit-items", "60", cwd=tmp_path, **SLOW)
     run = RunPaths(tmp_path / "outputs" / "runs" / "r")

@@ -90,6 +90,12 @@ BAD_FLAGS = [
     ({"--engine": "vlm"}, "--engine: model.engine: expected auto, vllm, transformers or stub, got 'vlm'."),
     ({"--output_dir": "/"}, "--output_dir: / has nothing beside it for the run."),
     ({"--output_dir": "/proc/results"}, "/proc: no directory can be made there. Choose another one."),
+    (
+        {"--output_dir": ""},
+        "--output-dir: publish.output_dir: expected a path, got ''. Leave it out, or",
+    ),
+    ({"--checkpoint_dir": ""}, "--checkpoint: model.checkpoint: expected a path, got ''."),
+    ({"--data_root": ""}, "Invalid value for '--data-root': expected a path, got ''."),
     ({"--output_dir": "x" * 300}, "HERE/" + "x" * 300),
 ]
 

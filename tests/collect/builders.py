@@ -54,6 +54,8 @@ def plan_run(
     num_tasks: int = 2,
     data: Mapping[str, Any] | None = None,
     publish: Mapping[str, Any] | None = None,
+    prompt: Mapping[str, Any] | None = None,
+    max_model_len: int = 512,
     name: str = "run",
     num_samples: int = NUM_SAMPLES,
 ) -> RunPaths:
@@ -66,9 +68,9 @@ def plan_run(
         {
             "model": {"checkpoint": checkpoint, "engine": "stub"},
             "data": {"scenario_path": scenario, **(data or {})},
-            "prompt": {"language": "en"},
+            "prompt": {"language": "en", **(prompt or {})},
             "sampling": {"num_samples": num_samples, "max_tokens": 16},
-            "engine": {"max_model_len": 512},
+            "engine": {"max_model_len": max_model_len},
             "resources": {"num_tasks": num_tasks},
             "publish": {"output_dir": root / "published" / name, **(publish or {})},
         }

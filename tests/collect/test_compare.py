@@ -304,6 +304,7 @@ def test_scores_by_hand_and_without_the_prefix(tmp_path: Path, checkpoint: Path)
 HOSTILE = ["\x1b[2J\x1b]0;owned\x07", "\x00", "x" * 1_000_000, "", "\u202e\ud7ff", "<|im_end|>\r\n"]
 
 
+@pytest.mark.process
 def test_hostile_texts(tmp_path: Path, checkpoint: Path, published: Path) -> None:
     change = say(lambda item, place: HOSTILE[item.number], numbers=range(len(HOSTILE)))
     other = publish(tmp_path, checkpoint, change)

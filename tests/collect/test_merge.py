@@ -16,7 +16,7 @@ from launch.errors import IncompleteError, RunError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import json_line
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import list_submissions
+from launch.rundir.records import list_submissions, load_run, save_record
 from tests.collect.builders import (
     change_publish,
     copy_run,
@@ -301,6 +301,15 @@ def test_a_published_file_that_was_removed_is_made_again(run: RunPaths) -> None:
     assert (published(run) / "users" / "u1.json").exists()
 
 
+def test_another_run_in_the_same_place_is_published_however_large_its_results(run: RunPaths) -> None:
+    """As --no-resume makes one of the same id; its lines may well be as long."""
+    write_results(run, make_generations(run))
+    assert merge(run).is_new
+    record = load_run(run)
+    save_record(run.run_yaml, record.model_copy(update={"created": "2020-01-01T00:00:00+00:00"}))
+    assert merge(run).is_new and not merge(run).is_new
+
+
 def test_an_incomplete_merge_leaves_what_was_published(run: RunPaths) -> None:
     start = write_results(run, make_generations(run))
     merge(run)
@@ -330,12 +339,6 @@ def test_a_subset_publishes_the_chosen_items_only_and_says_so(tmp_path: Path, ch
         for entry in read_value(published(run) / "users" / f"{user['user_hash']}.json")["generated_samples"]
     ]
     assert keys == [each.key for each in everything]
-
-
-def test_user_files_can_be_left_out(run: RunPaths) -> None:
-    write_results(run, make_generations(run))
-    change_publish(run, user_files=False)
-    assert not (merge(run).output_dir / "users").exists()
 
 
 def test_big_integers_of_the_input_are_published_as_they_were(tmp_path: Path, checkpoint: Path) -> None:

@@ -1,13 +1,12 @@
 """Two merges of a run are kept apart, and a dead one is no obstacle."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from launch.collect.manifest import read_published
@@ -16,15 +15,19 @@ from launch.collect.merge_claim import MergeClaim
 from launch.errors import RunError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.process_mark import ProcessMark, mark_process
 from tests.collect.builders import make_generations, published, write_results
 
 LONG_AGO_S = 16 * 60
 
 
-def claim_by(run: RunPaths, host: str, pid: int, started: float, *, age_s: float = 0) -> None:
+ELSEWHERE = ProcessMark("elsewhere", 1, 1, "another boot", 1)
+
+
+def claim_by(run: RunPaths, process: ProcessMark, *, age_s: float = 0, **more: str) -> None:
     run.merge.mkdir(exist_ok=True)
     path = run.merge / "1"
-    write_json(path, {"host": host, "pid": pid, "started": started})
+    write_json(path, process.as_json() | more)
     os.utime(path, (time.time() - age_s, time.time() - age_s))
 
 
@@ -55,29 +58,30 @@ def test_a_merge_job_waits_for_a_merge_by_hand_and_publishes_what_that_one_did_n
 
 def test_a_merge_on_another_host_lives_while_it_beats(run: RunPaths) -> None:
     write_results(run, make_generations(run))
-    claim_by(run, "elsewhere", 1, 0.0, age_s=60)
+    claim_by(run, ELSEWHERE, age_s=60)
     with pytest.raises(RunError, match="process 1 on elsewhere"):
         merge(run)
-    claim_by(run, "elsewhere", 1, 0.0, age_s=LONG_AGO_S)
+    claim_by(run, ELSEWHERE, age_s=LONG_AGO_S)
     assert merge(run).is_new
     assert (run.merge / "2.done").exists()
 
 
 def test_a_process_that_is_gone_holds_nothing(run: RunPaths) -> None:
     write_results(run, make_generations(run))
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    claim_by(run, socket.gethostname(), child.pid, time.time())
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    mark = mark_process(child.pid)
+    child.communicate()
+    claim_by(run, mark)
     assert merge(run).is_new
 
 
 def test_another_process_of_the_same_number_holds_nothing(run: RunPaths) -> None:
     write_results(run, make_generations(run))
-    started = psutil.Process(os.getppid()).create_time()
-    claim_by(run, socket.gethostname(), os.getppid(), started)
+    parent = mark_process(os.getppid())
+    claim_by(run, parent)
     with pytest.raises(RunError, match="another merge is at work"):
         merge(run)
-    claim_by(run, socket.gethostname(), os.getppid(), started - 1000)
+    claim_by(run, replace(parent, ticks=(parent.ticks or 0) - 100))
     assert merge(run).is_new
 
 
@@ -112,10 +116,7 @@ def test_a_claim_beats(run: RunPaths) -> None:
 
 def job_claim(run: RunPaths, bin_dir: Path, squeue: str, *, age_s: float) -> None:
     """A merge in job 9 of cluster big, on another host; a squeue that says `squeue`."""
-    claim_by(run, "elsewhere", 1, 0.0)
-    value = {"host": "elsewhere", "pid": 1, "started": 0.0, "job": "9", "cluster": "big"}
-    write_json(run.merge / "1", value)
-    os.utime(run.merge / "1", (time.time() - age_s, time.time() - age_s))
+    claim_by(run, ELSEWHERE, age_s=age_s, job="9", cluster="big")
     (bin_dir / "squeue").write_text(f"#!/bin/bash\n{squeue}\n")
     (bin_dir / "squeue").chmod(0o755)
 
@@ -161,3 +162,19 @@ def test_a_merge_job_that_was_requeued_takes_its_own_claim(
     assert merge(run).is_new
     value = read_json(run.merge / "2")
     assert value is not None and (value["job"], value["cluster"]) == ("9", "big")
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", "\0\0\0", '{"host": 5, "pid": "x"}', '{"host":"n","pid":1,"job":5}']
+)
+def test_a_claim_that_no_merge_wrote_is_nobodys_after_a_minute(run: RunPaths, text: str) -> None:
+    write_results(run, make_generations(run))
+    run.merge.mkdir()
+    for name in ("notes", "01", "3 (copy)"):
+        (run.merge / name).write_text("mine")
+    (run.merge / "1").write_text(text)
+    with pytest.raises(RunError, match="which has just begun"):
+        merge(run)
+    os.utime(run.merge / "1", (time.time() - 61, time.time() - 61))
+    assert merge(run).is_new
+    assert (run.merge / "2.done").exists()

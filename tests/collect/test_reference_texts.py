@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from launch.collect.manifest import LEADERBOARD_FILE
 from launch.collect.published import Published, open_published
-from launch.collect.published_files import LEADERBOARD_FILE
 from launch.collect.reference_texts import references_from, references_of
 from launch.errors import InputError, RunError
 from tests.collect.comparing import publish, publish_demo

@@ -1,11 +1,17 @@
 """When a merge job sends missing items again, and when it does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from launch.collect.rounds import Cause, Decision, Standing, TaskEnd, cause_of, decide
+from launch.collect.standing import read_standing
+from launch.rundir.canary import CanaryRecord, keep_canary
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission
 from launch.worker.failures import FailureClass
+from tests.collect.builders import make_generations, write_results
 
 
 def failed(failure_class: FailureClass | str) -> dict[str, Any]:
@@ -80,6 +86,23 @@ def test_a_round_without_progress_is_the_last() -> None:
     assert decide(
         standing(Cause.LOST, round_=0, before=7)
     ).sends  # all were preempted before they got anywhere
+
+
+def test_what_the_canary_stopped_is_not_sent_again_whatever_befell_a_task() -> None:
+    asked = replace(standing(Cause.REFUSED, Cause.PREEMPTED), stopped="of the first 200 items ...")
+    assert decide(asked) == Decision(
+        False, "7 items are missing, for the canary stopped the run: of the first 200 items ..."
+    )
+
+
+def test_a_standing_knows_what_the_canary_stopped(run: RunPaths) -> None:
+    write_results(run, make_generations(run)[:5])
+    sent = load_submission(run, 1)
+    assert read_standing(run, sent, 0, []).stopped is None
+    keep_canary(run, CanaryRecord(1, 5, {}, ("all are empty",), True, "merge", 1.0))
+    assert read_standing(run, sent, 0, []).stopped == "of the first 5 items all are empty"
+    later = sent.model_copy(update={"submission": 2})
+    assert read_standing(run, later, 0, []).stopped is None
 
 
 def test_damaged_results_are_generated_again() -> None:

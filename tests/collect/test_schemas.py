@@ -1,14 +1,18 @@
 """Every published file is as its JSON Schema says, and the schemas refuse what is wrong."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from launch.collect.json_schema import MODELS, path_of, schema_text
 from launch.collect.manifest import Manifest
 from launch.collect.merge import merge
 from launch.collect.schemas import NAMES, read_schema
+from launch.config.schema import UserFiles
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_submission
 from tests.collect.builders import (
@@ -29,8 +33,14 @@ def check(name: str, value: Any) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Validates every published file; a name that no schema knows is an error."""
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+    """Validates every published file but pages, in archives too; a name that no schema knows is an error."""
+    for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".html"):
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    assert member.startswith("users/")
+                    check("user", orjson.loads(archive.read(member)))
+            continue
         name = "user" if path.parent.name == "users" else path.stem
         for value in read_lines(path) if path.suffix == ".jsonl" else [read_value(path)]:
             check(name, value)
@@ -39,6 +49,11 @@ def check_directory(directory: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schemas_are_schemas(name: str) -> None:
     Draft202012Validator.check_schema(read_schema(name))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_schema_of_a_model_is_as_the_model_says(name: str) -> None:
+    assert path_of(name).read_text() == schema_text(name), "run `make schema`"
 
 
 def test_a_complete_run(tmp_path: Path, checkpoint: Path) -> None:
@@ -51,7 +66,7 @@ def test_a_complete_run(tmp_path: Path, checkpoint: Path) -> None:
 def test_a_limited_run_with_failed_and_missing_items(tmp_path: Path, checkpoint: Path) -> None:
     run = plan_run(tmp_path, checkpoint, make_users(5, 3), data={"limit_items": 8})
     write_results(run, make_generations(run, failed=[0, 3])[:6])
-    change_publish(run, allow_missing=True, max_failed_items=2)
+    change_publish(run, allow_missing=True, max_failed_items=2, user_files=UserFiles.ARCHIVE)
     result = merge(run)
     assert (result.manifest.num_failed, result.manifest.num_missing) == (2, 2)
     check_directory(result.output_dir)

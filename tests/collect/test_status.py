@@ -9,10 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from launch.collect.merge import merge
-from launch.collect.status import RunStatus, status
-from launch.collect.status_view import as_json, next_step, render
+from launch.collect.queue_look import QueueLook
+from launch.collect.status import status
+from launch.collect.status_record import RunStatus
+from launch.collect.status_view import as_json, render
+from launch.collect.status_words import next_step
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.schema import Scheduler
+from launch.rundir.canary import CanaryRecord, keep_canary
 from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_submission, save_record
@@ -26,8 +30,13 @@ from tests.collect.builders import (
 )
 
 
+def look(rows: list[QueueRow], age_s: float = -1.0) -> QueueLook:
+    """What the queue says, asked for so long ago; by default after every sign of life of the test."""
+    return QueueLook(tuple(rows), time.time() - age_s)
+
+
 def tasks(run: RunPaths, rows: list[QueueRow] | None = None) -> tuple[TaskStatus, ...]:
-    return status(run, rows).submissions[-1].tasks
+    return status(run, None if rows is None else look(rows)).submissions[-1].tasks
 
 
 def end(run: RunPaths, task: int, attempt: int, code: int, reason: str, message: str | None = None) -> None:
@@ -62,8 +71,14 @@ def shown(value: RunStatus) -> str:
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:
     found = status(run)
     assert (found.num_items, found.num_done, found.num_missing, found.published) == (12, 0, 12, None)
+    assert [task.state for task in tasks(run)] == [TaskState.UNSENT] * 2
+    assert [task.state for task in tasks(run, [])] == [TaskState.UNSENT] * 2
+    assert (
+        next_step(found) == f"Not published: nothing was sent yet; `vllm-launch resume {run.root}` sends it."
+    )
+    run.submission(1).driver.write_text("{}")
     assert [task.state for task in tasks(run)] == [TaskState.WAITING] * 2
-    assert next_step(found) == "Not published: tasks are running or waiting."
+    assert next_step(status(run)) == "Not published: tasks are running or waiting."
 
 
 def test_states_of_tasks(run: RunPaths) -> None:
@@ -121,7 +136,7 @@ def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     first, second = tasks(run, [row(0, "PENDING", "Resources"), row(None, "PENDING", "Dependency")])
     assert (first.state, first.message) == (TaskState.WAITING, "PENDING (Resources)")
     assert (second.state, second.message) == (TaskState.DEAD, "not in the queue, and never started")
-    found = status(run, [row(0, "RUNNING"), row(1, "CANCELLED"), row(None, "PENDING", "Dependency")])
+    found = status(run, look([row(0, "RUNNING"), row(1, "CANCELLED"), row(None, "PENDING", "Dependency")]))
     assert [task.state for task in found.submissions[0].tasks] == [TaskState.WAITING, TaskState.DEAD]
     assert found.submissions[0].merge_job == "PENDING (Dependency)"
     write_results(run, make_generations(run)[:1])
@@ -131,6 +146,23 @@ def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     assert (killed.state, killed.message) == (TaskState.DEAD, "ended without a word: NODE_FAIL")
     end(run, 0, 0, 75, "drained")
     assert tasks(run, [row(0, "REQUEUED", "BeginTime")])[0].state is TaskState.WAITING
+
+
+def test_what_the_canary_found(run: RunPaths) -> None:
+    write_results(run, make_generations(run)[:5])
+    write_results(run, make_generations(run)[5:6], task=1)
+    end(run, 0, 0, 2, "refused", "the run is stopped")
+    end(run, 1, 0, 2, "refused", "the run is stopped")
+    assert status(run).canary is None
+    keep_canary(run, CanaryRecord(1, 5, {"max_empty_rate": 1.0}, ("100% are empty",), True, "task 0", 1.0))
+    found = status(run)
+    said = " ".join(shown(found).split())
+    assert "canary of the first 5 items 100% are empty; it stopped submission 1" in said
+    assert next_step(found).startswith("Not published: stopped by its canary. Look at the texts;")
+    assert json.loads(json.dumps(as_json(found)))["canary"]["stops"] is True
+    run.canary.unlink()
+    keep_canary(run, CanaryRecord(1, 5, {"max_empty_rate": 0.0}, (), False, "task 0", 1.0))
+    assert "of the first 5 items" not in shown(status(run))
 
 
 def test_published_and_what_is_not_ours(run: RunPaths) -> None:

@@ -1,5 +1,6 @@
 """Every figure of inference_summary.json is counted or measured, and says so where it is not."""
 
+import shutil
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from launch.collect.schemas import read_schema
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import Journal, json_line, write_json
 from launch.rundir.layout import RunPaths
-from tests.collect.builders import FACTS, make_generations, published, read_value, write_events, write_results
+from tests.collect.builders import (
+    FACTS,
+    make_generations,
+    published,
+    read_lines,
+    read_value,
+    write_events,
+    write_results,
+)
 
 Event = tuple[float, str, dict[str, Any]]
 
@@ -63,6 +72,17 @@ def test_engines_that_differ_are_told_apart_and_noted(run: RunPaths) -> None:
     assert "mixed: engines of several versions generated this run: 1, 2" in summary["notes"]
 
 
+def test_kernels_of_both_kinds_in_one_run_are_noted(run: RunPaths) -> None:
+    everything = make_generations(run)
+    starts = [write_results(run, everything[:6]), write_results(run, everything[6:], task=1)]
+    for start, invariant in zip(starts, (True, False), strict=True):
+        settings = {"batch_invariant": invariant}
+        write_json(start.paths(run).engine_json, {**FACTS, "settings": settings})
+    merge(run)
+    notes = read_value(published(run) / "inference_summary.json")["notes"]
+    assert "mixed: some engines of this run had batch-invariant kernels, others had not" in notes
+
+
 def test_the_ladders_steps_are_listed(run: RunPaths) -> None:
     everything = make_generations(run)
     write_results(run, everything[:6])
@@ -102,6 +122,27 @@ def test_when_an_engine_generated(
     write_events(run, start, events)
     set_commit_times(run, start, *commits)
     assert generating_intervals(run, [start]) == ([] if expected is None else [expected])
+
+
+def test_nodes_whose_clocks_are_ten_minutes_apart_generated_at_the_same_time(run: RunPaths) -> None:
+    everything = make_generations(run)
+    for task, ahead_s, chosen in ((0, 600.0, everything[:6]), (1, -600.0, everything[6:])):
+        start = write_results(run, chosen, task=task)
+        edit_about(run, start, clock_ahead_s=ahead_s)
+        write_events(run, start, [phase(1000 + ahead_s, "generating"), phase(1010 + ahead_s, "draining")])
+        commits = start.paths(run).commits
+        commits.write_bytes(
+            b"".join(json_line({**line, "time": 1005 + ahead_s}) for line in read_lines(commits))
+        )
+    merge(run)
+    assert read_value(published(run) / "inference_summary.json")["inference_time_seconds"] == 10.0
+    assert {row["time"] for row in read_lines(published(run) / "provenance.jsonl")} == {1005.0}
+
+
+def edit_about(run: RunPaths, start: EngineStart, **what: object) -> None:
+    """Adds to attempt.json."""
+    path = run.attempt(start.submission, start.task, start.attempt).attempt_json
+    write_json(path, {**read_value(path), **what})
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=12))
@@ -144,3 +185,13 @@ def test_without_a_gpu_the_reason_stands_in_place_of_zeros(run: RunPaths) -> Non
     assert figures["no_gpu"] == "no GPU is visible to this task"
     assert figures["energy_j"] is figures["mean_utilization_percent"] is None
     assert gpu_figures([])["no_gpu"] == "no attempt was sampled"
+
+
+def test_an_attempt_that_was_copied_by_hand_counts_once(run: RunPaths) -> None:
+    everything = make_generations(run)
+    start = write_results(run, everything)
+    edit_about(run, start, submission=1, task=0, attempt=0)
+    attempt = run.attempt(1, 0, 0).root
+    shutil.copytree(attempt, attempt.with_name("7"))
+    shutil.copytree(attempt.parent, attempt.parent.with_name("5"))
+    assert [(each.task, each.attempt) for each in read_attempts(run)] == [(0, 0)]

@@ -108,8 +108,26 @@ class TestImpossible:
         )
         resolve(Layers("production", "slurm", sets=[sets[0], f"{section}.mem=null"]))
 
+    def test_an_image_that_nothing_starts(self) -> None:
+        image = "resources.environment=/images/vllm.sif"
+        message = refusal(image, "resources.container=[apptainer, exec, other.sif]")
+        assert message.startswith(
+            "--set resources.environment=/images/vllm.sif: resources.environment: no word of"
+            " resources.container is /images/vllm.sif"
+        )
+        assert "no word of resources.container" in refusal(image)
+        resolve(Layers("production", sets=(image, "resources.container=[apptainer, exec, /images/vllm.sif]")))
+        resolve(Layers("production", sets=("resources.environment=/envs/vllm.tar.zst",)))
+
 
 class TestIgnored:
+    def test_a_budget_for_nothing(self) -> None:
+        budget = "resources.stage_budget_gib=7"
+        assert warnings(budget) == (
+            "--set resources.stage_budget_gib=7: resources.stage_budget_gib: ignored, nothing is staged.",
+        )
+        assert warnings(budget, "resources.stage_weights=true") == ()
+
     def test_slurm_settings_without_slurm(self) -> None:
         sets = ["resources.partition=gpu", "resources.merge.mem=8G", "resources.extra_sbatch.nice=1"]
         assert warnings(*sets) == (
@@ -143,6 +161,22 @@ class TestIgnored:
         assert warnings("resources.gpus_per_task=6") == (
             "--set resources.gpus_per_task=6: resources.gpus_per_task: 2 of 6 GPUs will idle; the engines"
             " take 4.",
+        )
+
+    def test_whole_nodes(self) -> None:
+        sets = ("resources.scheduler=slurm", "resources.whole_node_gpus=8")
+        assert warnings(*sets) == ()
+        assert warnings(*sets, "engine.engines_per_node=1") == (
+            "--set resources.whole_node_gpus=8: resources.whole_node_gpus: 4 of 8 GPUs will idle; the engines"
+            " take 4.",
+        )
+        assert warnings("resources.whole_node_gpus=8") == (
+            "--set resources.whole_node_gpus=8: resources.whole_node_gpus: ignored, resources.scheduler is"
+            " none.",
+        )
+        assert refusal("resources.scheduler=slurm", "resources.whole_node_gpus=2").endswith(
+            ": resources.whole_node_gpus: a node has 2, and a task needs 4 (engine.tensor_parallel_size 4 x 1"
+            " engines). Lower one of them."
         )
 
     def test_what_only_vllm_reads(self) -> None:

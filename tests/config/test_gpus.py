@@ -1,11 +1,14 @@
 """Measured engine settings are found by the name of the device."""
 
+import re
+
 import pytest
 
 from launch.config import gpus
 from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row
 from launch.config.load import load_yaml
 from launch.config.shipped import shipped
+from launch.errors import ConfigError
 
 from .conftest import Write
 
@@ -41,6 +44,13 @@ def test_the_longest_row_counts(write: Write, monkeypatch: pytest.MonkeyPatch) -
     assert gpu_row("x large 80GB") == {"max_num_seqs": 2} and gpu_row("X 40GB") == {"max_num_seqs": 1}
 
 
+def test_a_row_sets_only_what_has_no_default(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write("gpus.yaml", "gpus:\n  X: {engine: {gpu_memory_utilization: 0.8}, evidence: e}\n")
+    monkeypatch.setattr(gpus, "shipped", lambda *parts: table)
+    with pytest.raises(ConfigError, match="gpu_memory_utilization: has a default, so a node cannot tell"):
+        gpu_row("X")
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [
@@ -60,4 +70,4 @@ def test_memory_by_type() -> None:
     memory = gpu_memory()
     assert (memory["h100"], memory["h200"], memory["a100-40gb"]) == (80, 141, 40)
     document = load_yaml(shipped("configs", "gpus.yaml")).values["memory"]
-    assert all(row["source"] for row in document.values())
+    assert all(re.search(r"NVIDIA|table", row["source"]) for row in document.values()), "somebody else's word"

@@ -189,6 +189,18 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
             "q.yaml:2: sampling.seed: expected a whole number, got '7'. Write 7 without quotes.",
         ),
         (
+            "sampling:\n  seed: 010\n",
+            "q.yaml:2: sampling.seed: expected a whole number, got '010'. Write 10.",
+        ),
+        (
+            "sampling:\n  seed: 9223372036854775808\n",
+            "q.yaml:2: 9223372036854775808 is no number of 64 bits. Write a smaller one, or quote it.",
+        ),
+        (
+            "sampling:\n  stop_token_ids: [2, -1]\n",
+            "q.yaml:2: sampling.stop_token_ids.1: expected at least 0, got -1. Mend it or leave it out.",
+        ),
+        (
             "sampling:\n  max_tokens: 0\n",
             "q.yaml:2: sampling.max_tokens: expected at least 1, got 0. Mend it or leave it out for the"
             " default, 512.",
@@ -218,6 +230,16 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
         (
             "model:\n  checkpoint: 5\n",
             "q.yaml:2: model.checkpoint: expected a path, got 5. Mend it or leave it out.",
+        ),
+        (
+            "model:\n  checkpoint: ''\n",
+            "q.yaml:2: model.checkpoint: expected a path, got ''. Leave it out, or write . for the current"
+            " directory.",
+        ),
+        (
+            "prompt:\n  chat_template_kwargs:\n    tokenize: true\n",
+            "q.yaml:3: prompt.chat_template_kwargs.tokenize: tokenize is for vllm-launch to decide. Leave it"
+            " out.",
         ),
         (
             "prompt:\n  ablation_config: profile\n",
@@ -338,6 +360,10 @@ def test_each_mistake_in_a_cluster_file(write: Write, text: str, expected: str) 
             "--set sampling.top_p=high: sampling.top_p: expected a number, got 'high'. Mend it or leave it"
             " out for"
             " the default, 0.9.",
+        ),
+        (
+            "extends=production",
+            "--set extends=production: extends: only a file has extends. Write it in a preset.",
         ),
         (
             "sampling.stop.0=x",

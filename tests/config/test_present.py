@@ -48,7 +48,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 @given(
     stop=st.lists(TEXT, max_size=3),
     system=TEXT,
-    kwargs=st.dictionaries(TEXT, st.one_of(TEXT, st.booleans(), st.integers())),
+    kwargs=st.dictionaries(TEXT, st.one_of(TEXT, st.booleans(), st.integers(-(2**63), 2**63 - 1))),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_text_survives(

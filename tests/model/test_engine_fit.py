@@ -241,6 +241,7 @@ def test_what_the_installed_engines_know() -> None:
     assert knows_tokenizer({"model_type": "odd"}, {"tokenizer_class": "QWenTokenizer"}) is False
 
 
+@pytest.mark.process  # imports the whole of transformers
 def test_the_tables_are_the_ones_that_the_installed_transformers_uses() -> None:
     auto = pytest.importorskip("transformers.models.auto.configuration_auto")
     modeling = pytest.importorskip("transformers.models.auto.modeling_auto")

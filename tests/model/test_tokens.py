@@ -19,6 +19,7 @@ from launch.model.tokens import (
     TokenRates,
     count_scripts,
     script_of,
+    scripts_of,
     tally_scripts,
 )
 from tests.models import make_tiny_llama
@@ -103,6 +104,7 @@ def test_classes(character: str, script: Script) -> None:
 def test_counting_bytes_is_counting_characters(text: str) -> None:
     one_by_one = [script_of(character) for character in text]
     assert count_scripts(text) == tuple(one_by_one.count(script) for script in Script)
+    assert list(scripts_of(text)) == one_by_one
 
 
 def test_surrogates_are_counted_too() -> None:
@@ -114,6 +116,20 @@ def test_every_token_is_counted_for_some_class(tiny_tokenizer: Path, texts: list
     tokenizer = Tokenizer.from_file(str(tiny_tokenizer))
     _, tokens = tally_scripts(tokenizer, texts)
     assert sum(tokens) == pytest.approx(num_tokens(tokenizer, texts))
+
+
+def test_tallying_by_kinds_of_tokens_is_tallying_token_by_token(tiny_tokenizer: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_tokenizer))
+    characters, tokens = [0] * len(Script), [0.0] * len(Script)
+    for text in SENTENCES:
+        for character in text:
+            characters[script_of(character)] += 1
+        for start, stop in tokenizer.encode(text, add_special_tokens=False).offsets:
+            covered = text[start:stop] or text[min(start, len(text) - 1)]
+            for character in covered:
+                tokens[script_of(character)] += 1 / len(covered)
+    fast_characters, fast_tokens = tally_scripts(tokenizer, SENTENCES)
+    assert fast_characters == characters and fast_tokens == pytest.approx(tokens)
 
 
 def test_calibrated_rates_are_within_ten_percent_on_held_out_text(tiny_tokenizer: Path) -> None:

@@ -33,3 +33,8 @@ def test_two_places_are_filled_as_they_come_free() -> None:
 def test_nothing_to_do_takes_no_time() -> None:
     seen = forecast([], RATE, gpus_per_task=1)
     assert (seen.makespan_s, seen.balance, seen.total_cost) == (0.0, 1.0, 0.0)
+
+
+def test_the_share_of_starts() -> None:
+    seen = forecast(make_shards([100.0, 300.0, 200.0]), RATE, gpus_per_task=4)
+    assert seen.startup_share == pytest.approx(60 / 120)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.planning.limits import TaskLimits, choose_num_tasks, split_arrays
-from launch.planning.rates import TaskRate, assume_rate
+from launch.planning.rates import TaskRate
 
 RATE = TaskRate(tokens_per_s=100.0, startup_s=60.0, source="a test")
 HOUR = 3600 * RATE.tokens_per_s
@@ -87,15 +87,3 @@ def test_a_thousand_and_two_tasks_need_two_arrays_of_1001() -> None:
     assert split_arrays(1002, 1001) == ((0, 1001), (1001, 1))
     with pytest.raises(ValueError, match="cannot split 0 tasks"):
         split_arrays(0, 1001)
-
-
-def test_assumed_rates_follow_engines_and_tensor_parallel_size() -> None:
-    one = assume_rate(gpus_per_task=1, tensor_parallel_size=1, engines_per_node=1)
-    four = assume_rate(gpus_per_task=4, tensor_parallel_size=1, engines_per_node=4)
-    parallel = assume_rate(gpus_per_task=4, tensor_parallel_size=4, engines_per_node=1)
-    cpu = assume_rate(gpus_per_task=0, tensor_parallel_size=1, engines_per_node=1)
-    assert one.tokens_per_s == pytest.approx(11_749 * (1 + 0.8 / 3))
-    assert four.tokens_per_s == pytest.approx(4 * one.tokens_per_s)
-    assert parallel.tokens_per_s == pytest.approx(0.83 * four.tokens_per_s)
-    assert cpu.tokens_per_s < one.tokens_per_s / 100
-    assert "4 x H100" in four.source

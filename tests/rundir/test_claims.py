@@ -39,9 +39,11 @@ def numbers(book: ClaimBook) -> list[int]:
     return taken
 
 
-def test_the_owner_takes_from_the_front_and_helpers_from_the_back(paths: SubmissionPaths) -> None:
+def test_owner_and_helpers_take_from_the_front_so_that_small_chunks_are_left_for_the_end(
+    paths: SubmissionPaths,
+) -> None:
     book = ClaimBook(paths, chunks(2, 3), owner(0), lambda _: True)
-    assert numbers(book) == [0, 1, 2, 5, 4, 3]
+    assert numbers(book) == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_helper_goes_where_most_work_is_left(paths: SubmissionPaths) -> None:
@@ -49,7 +51,7 @@ def test_a_helper_goes_where_most_work_is_left(paths: SubmissionPaths) -> None:
     first = ClaimBook(paths, plan, owner(1), lambda _: True)
     first.claim_next()
     helper = ClaimBook(paths, plan, owner(0), lambda _: True)
-    assert numbers(helper)[3:] == [8, 7, 5, 6, 4]
+    assert numbers(helper)[3:] == [6, 4, 7, 5, 8]
 
 
 def test_what_the_living_hold_is_left_alone(paths: SubmissionPaths) -> None:
@@ -57,7 +59,7 @@ def test_what_the_living_hold_is_left_alone(paths: SubmissionPaths) -> None:
     first = ClaimBook(paths, plan, owner(0), lambda _: True)
     first.claim_next()
     first.claim_next()
-    assert numbers(ClaimBook(paths, plan, owner(1), lambda _: True)) == [3, 2]
+    assert numbers(ClaimBook(paths, plan, owner(1), lambda _: True)) == [2, 3]
 
 
 def test_a_dead_holders_claim_is_broken_by_the_next_number_and_named(paths: SubmissionPaths) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import StorageError
-from launch.rundir.journal import Journal, read_journal, read_json, storage_errors, write_bytes, write_json
+from launch.rundir.journal import (
+    Journal,
+    read_journal,
+    read_json,
+    read_on,
+    storage_errors,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_replaced_file_is_whole_and_leaves_no_temporary(tmp_path: Path) -> None:
@@ -22,14 +31,21 @@ def test_a_replaced_file_is_whole_and_leaves_no_temporary(tmp_path: Path) -> Non
 
 def test_a_leftover_temporary_does_not_block_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.with_name(f".a.json.{os.getpid()}.tmp").write_bytes(b"left by a kill, longer than what comes")
+    path.with_name(f".a.json.{socket.gethostname()}.{os.getpid()}.tmp").write_bytes(
+        b"left by a kill, longer than what comes"
+    )
     write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the quota is used up"), (errno.EROFS, "read-only")],
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the quota is used up"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "reports an input/output error"),
+    ],
 )
 def test_a_disk_that_refuses_is_one_line_that_names_the_path(tmp_path: Path, number: int, words: str) -> None:
     with pytest.raises(StorageError, match=words) as caught, storage_errors(tmp_path / "x"):
@@ -73,3 +89,37 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line(
 def test_no_file_is_an_empty_journal(tmp_path: Path) -> None:
     assert list(read_journal(tmp_path / "none")) == []
     assert read_json(tmp_path / "none") is None
+
+
+def test_lines_of_another_form_and_zeros_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'{"time":1,"name":"x"}\n' + bytes(512) + b'\n{"time":"1","name":"y"}\n[]\n{"time":2.5,"name":"z"}\n'
+    )
+    assert [row["name"] for row in read_journal(path, time=(int, float), name=str)] == ["x", "z"]
+    assert len(list(read_journal(path))) == 3
+    rows, offset = read_on(path, 22)
+    assert [row["name"] for row in rows] == ["y", "z"] and offset == path.stat().st_size
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_file_that_was_replaced_while_it_was_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """NFS says ESTALE of a file that it took away from under its reader."""
+    path = tmp_path / "a.json"
+    write_json(path, {"new": 1})
+    read, left = Path.read_bytes, [None] * times
+
+    def stale(self: Path) -> bytes:
+        if left:
+            left.pop()
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    if times < 3:
+        assert read_json(path) == {"new": 1}
+    else:
+        with pytest.raises(OSError, match="Stale"):
+            read_json(path)

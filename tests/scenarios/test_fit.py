@@ -41,10 +41,10 @@ class Counting:
     def has_chat_template(self) -> bool:
         return self._tokenizer.has_chat_template
 
-    def render_chat(self, messages: Sequence[Message], **kwargs: object) -> str:
+    def render_chat(self, messages: Sequence[Message], /, **kwargs: object) -> str:
         return self._tokenizer.render_chat(messages, **kwargs)
 
-    def encode_chat(self, messages: Sequence[Message], **kwargs: object) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], /, **kwargs: object) -> list[int]:
         self.num_encoded += 1
         return self._tokenizer.encode_chat(messages, **kwargs)
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import InputError
-from launch.scenarios.records import ItemType, item_digest
+from launch.scenarios.json_stream import stream_objects
+from launch.scenarios.records import ItemType, compact_json, item_digest
 from launch.scenarios.shape import MAX_DEPTH
-from launch.scenarios.stream import _fast_item_digest, stream_users
+from launch.scenarios.stream import stream_users
 from tests.scenarios.builders import DEMO, Record, dialogue_item, turn, user, write
 
 
@@ -59,9 +60,33 @@ ITEMS = st.dictionaries(
 )
 
 
-@given(item=ITEMS)
-def test_the_fast_digest_is_the_digest(item: dict[str, Any]) -> None:
-    assert _fast_item_digest("dialogue", item) == item_digest("dialogue", item)
+@given(value=ITEMS)
+def test_the_fast_writer_gives_the_bytes_of_the_simple_one(
+    tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("fast") / "t.json"
+    path.write_text(json.dumps([value]), encoding="utf-8")
+    (element,) = stream_objects(path)
+    for sort_keys in (False, True):
+        text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys, separators=(",", ":"))
+        fast = compact_json(element.value, sort_keys=sort_keys, plain_floats=element.plain_floats)
+        assert fast == text.encode() == compact_json(value, sort_keys=sort_keys)
+    fast_digest = item_digest("dialogue", element.value, plain_floats=element.plain_floats)
+    assert fast_digest == item_digest("dialogue", value)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_plain"),
+    [("1.5", True), ("0.0", True), ("-0.0001", True), ("9e15", True), ("1e16", False), ("1e-5", False)],
+)
+def test_floats_that_the_fast_writer_is_trusted_with(tmp_path: Path, number: str, is_plain: bool) -> None:
+    (tmp_path / "t.json").write_text(f'[{{"a": {number}}}, {{"a": 1}}]')
+    first, second = stream_objects(tmp_path / "t.json")
+    assert (first.plain_floats, second.plain_floats) == (is_plain, True)
+
+
+def test_an_integer_of_more_than_64_bits_is_written_whole() -> None:
+    assert compact_json({"a": 2**64}, plain_floats=True) == b'{"a":18446744073709551616}'
 
 
 def with_(record: Record, path: str, value: object) -> Record:
@@ -91,7 +116,7 @@ ITEM = f"{COLLECTION}.data.0"
 BAD = {
     "no user_hash": ("user_hash", ..., "no user_hash"),
     "number as user_hash": ("user_hash", 7, "user_hash: expected text, found a number"),
-    "empty user_hash": ("user_hash", "", "user_hash: expected text"),
+    "empty user_hash": ("user_hash", "", "user_hash: empty. Give each user a unique one."),
     "no task": ("task", ..., "no task"),
     "task is a list": ("task", [], "task: expected an object, found a list"),
     "no collections": ("task.task_behavior_collections", [], "no items"),

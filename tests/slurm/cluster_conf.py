@@ -174,6 +174,7 @@ def _accounting_settings(root: Path, ports: Ports) -> dict[str, str]:
         "AccountingStoragePort": str(ports.slurmdbd),
         "AccountingStoragePass": str(munge_socket(root)),
         "AccountingStorageTRES": "gres/gpu",
+        "AccountingStorageEnforce": "limits",
         "JobAcctGatherType": "jobacct_gather/linux",
     }
 

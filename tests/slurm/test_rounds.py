@@ -27,15 +27,15 @@ def site(slurm: PrivateSlurm, tmp_path: Path) -> Site:
     return Site(slurm, tmp_path, tmp_path / "model")
 
 
-def kill_tasks(run: RunPaths, num_tasks: int) -> None:
-    """Kills batch shell and supervisor of each task once it runs: Slurm then calls the job FAILED."""
+def kill_tasks(run: RunPaths, num_tasks: int, num_killed: int | None = None) -> None:
+    """Kills batch shell and supervisor of tasks, of all unless told, once they run: FAILED, says Slurm."""
     deadline = time.monotonic() + STUB_WAIT_S
     while len(attempts(run)) < num_tasks or not any(
         path.stat().st_size for path in run.tasks.glob("*/*/*/*.commits.jsonl")
     ):
         assert time.monotonic() < deadline, "the tasks did not start"
         time.sleep(0.1)
-    for attempt in attempts(run):
+    for attempt in attempts(run)[:num_killed]:
         with contextlib.suppress(psutil.NoSuchProcess):  # one may have helped the other out of all its work
             supervisor = psutil.Process(attempt["pid"])
             for process in (supervisor.parent(), supervisor):
@@ -92,6 +92,19 @@ def test_a_cancelled_task_is_not_sent_again(site: Site) -> None:
     site.wait(run, STUB_WAIT_S)
     assert "no further round:" in site.log(run) and "2 tasks: cancelled" in site.log(run)
     assert not run.submission(2).root.exists()
+
+
+def test_what_the_canary_stopped_is_not_sent_again_although_a_task_was_lost(site: Site) -> None:
+    """A lost task alone would bring a round."""
+    strict = ("--max-tokens", "1", "--max-cut-rate", "0.1", "--canary", "stop", "--canary-items", "12")
+    work = ("--engine", "stub", "--dataset", "Chameleons", "--limit-items", "60", "--num-tasks", "2")
+    run = site.submit("canary", *work, *strict, extra=SLOW)
+    kill_tasks(run, 2, num_killed=1)
+    site.wait(run, STUB_WAIT_S)
+    (decision,) = read_journal(run.submission(1).rounds)
+    assert not decision["sends"] and "for the canary stopped the run: of the first 12" in decision["why"]
+    assert "no further round:" in site.log(run) and not run.submission(2).root.exists()
+    assert "stopped by its canary" in " ".join(site.launch("status", str(run.root)).split())
 
 
 def test_follow_ups_queued_where_nodes_may_not_call_sbatch(site: Site) -> None:

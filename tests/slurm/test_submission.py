@@ -18,7 +18,7 @@ from launch.errors import SchedulerError
 from launch.planning.limits import split_arrays
 from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
-from launch.slurm.commands import cancel_jobs, max_array_size
+from launch.slurm.commands import cancel_jobs, controller_ahead_s, max_array_size
 from launch.slurm.submission import (
     SentJob,
     cancel_submission,
@@ -162,7 +162,9 @@ def test_arrays_in_a_hostile_place_run_to_their_end_and_merge_after_them(
     for task in range(5):
         said = sending.life(str(task))
         words = ["-m", "launch.worker", root, "--submission", "1", "--task", str(task), "--tied"]
-        assert said["argv"][:-1] == words and said["argv"][-1].isdecimal()
+        *argv, shell, began, time = said["argv"]
+        assert argv == words and shell.isdecimal() and began == "--began"
+        assert float(time) <= said["start"]
         assert said["gpus"] in {"0", "1"}
     merge = sending.life("merge")
     assert merge["argv"] == ["-m", "launch.cli.app", "merge", root, "--after", "1"]
@@ -253,3 +255,8 @@ def test_a_job_whose_id_was_never_written_is_found_by_its_name_and_cancelled(
     assert [row.state for job in other for row in slurm.squeue(job.job_id)] == ["PENDING"] * 3
     assert cancel_submission(sending.run, 1) == []
     cancel_jobs([job.job_id for job in other])
+
+
+def test_the_controller_tells_the_time_by_its_clock(slurm: PrivateSlurm) -> None:
+    """Here the same as ours; a client that is ten minutes off was told the same (docs/reliability.md)."""
+    assert abs(controller_ahead_s(10.0)) < 2.0

@@ -170,6 +170,8 @@ def test_an_answer_that_is_no_text_is_read(path: Path) -> None:
         ("echo 'MaxArraySize            = 5001'", 5001),
         ("echo 'MaxJobCount             = 5001'", 1001),
         ("exit 1", 1001),
+        ("printf 'MaxArraySize = 5001\nSchedulerParameters = a=1,max_array_tasks=300,b=2\n'", 300),
+        ("printf 'MaxArraySize = 5001\nSchedulerParameters = bf_interval=2\n'", 5001),
     ],
 )
 def test_the_size_of_arrays_is_asked_for(path: Path, text: str, size: int) -> None:

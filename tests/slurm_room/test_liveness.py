@@ -1,7 +1,6 @@
 """The rule of dead and alive, every case of it in one table; and that a book of lives asks and remembers."""
 
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from launch.rundir.attempts import open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
-from launch.rundir.signs import Signs, SlurmJob, pid_namespace, read_signs
+from launch.rundir.process_mark import pid_namespace
+from launch.rundir.signs import Signs, SlurmJob, read_signs
 from launch.slurm.liveness import Life, Lives, judge_life
 from launch.slurm.shared_queue import JobRow, QueueAnswer
 
@@ -120,7 +120,6 @@ def test_a_pid_is_looked_for_where_it_means_something(tmp_path: Path, namespace:
         "host": os.uname().nodename,
         "pid": 2**22 + 1,
         "pid_namespace": namespace,
-        "started": time.time(),
     }
     make_attempt(RunPaths(tmp_path), age_s=0, about=about)
     assert read_signs(RunPaths(tmp_path), 1, 0, 0).is_gone_from_here is is_gone
@@ -141,3 +140,20 @@ def test_what_was_found_holds_a_moment_and_a_death_for_good(
     run.attempt(1, 0, 0).ended.touch()
     assert book.of(0, 0) is ALIVE
     assert Lives(run, 1, on_slurm=True).of(0, 0) is DEAD
+
+
+def test_an_attempt_that_is_not_to_be_seen_is_dead_only_after_two_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory was deleted, or was made elsewhere a moment ago."""
+    now = [1000.0]
+    monkeypatch.setattr("launch.slurm.liveness.time.monotonic", lambda: now[0])
+    lives = Lives(RunPaths(tmp_path), 1, on_slurm=False)
+    for after_s, life in ((0, UNKNOWN), (60, UNKNOWN), (119, UNKNOWN), (130, DEAD)):
+        now[0] = 1000.0 + after_s
+        assert lives.of(0, 0) is life
+    lives = Lives(RunPaths(tmp_path), 1, on_slurm=False)
+    assert lives.of(0, 0) is UNKNOWN
+    make_attempt(RunPaths(tmp_path), age_s=0)
+    now[0] += 10
+    assert lives.of(0, 0) is ALIVE

@@ -163,7 +163,7 @@ def test_without_squeue_nothing_is_asked_and_anothers_answer_is_used(
     monkeypatch.setenv("PATH", str(tmp_path))
     later = share_answer(run.submission(1), ["12"])
     assert first is not None and later is not None
-    assert later.rows == first.rows == (JobRow("12", 3, "RUNNING", first.rows[0].end_time),)
+    assert later.rows == first.rows == (JobRow("12", 3, "RUNNING", first.rows[0].end_time, "None"),)
     assert cluster.num_calls == 1
 
 

@@ -14,6 +14,8 @@ import pytest
 from launch.slurm.submission import render_jobs
 from tests.slurm_room.sent_run import make_sent_run
 
+pytestmark = pytest.mark.process
+
 WAIT_S = 60.0
 # Says with what it was started, then ends as the variable WORKER says: with an exit code, by KILL, or with 7
 # a moment after the first signal.
@@ -106,10 +108,24 @@ def test_a_task_that_was_killed_is_told_in_the_log(shell: Shell) -> None:
 
 
 def test_the_task_gets_run_submission_and_number_as_they_are(shell: Shell) -> None:
+    before = time.time()
     job = shell.start("0")
     assert end(job)[0] == 0
     expected = ["-m", "launch.worker", str(shell.place / "demo"), "--submission", "1", "--task", "4"]
-    assert json.loads(shell.read("said")) == [*expected, "--tied", str(job.pid)]
+    *said, option, began = json.loads(shell.read("said"))
+    assert said == [*expected, "--tied", str(job.pid)]
+    assert option == "--began" and before <= float(began) <= time.time()
+
+
+@pytest.mark.parametrize("worker", ["0", "1"])
+def test_the_shell_writes_down_its_own_begin_and_end(shell: Shell, worker: str) -> None:
+    task = shell.place / "demo" / "tasks" / "1" / "4"
+    task.mkdir(parents=True)
+    before = time.time()
+    assert shell.run(worker) == (int(worker), "")
+    (line,) = map(json.loads, (task / "shells.jsonl").read_text().splitlines())
+    assert (line["job"], line["code"]) == ("12_1", int(worker))
+    assert before <= line["began"] < line["ended"] <= time.time()
 
 
 def test_the_merge_job_gets_the_run_as_it_is_and_becomes_merge(shell: Shell) -> None:

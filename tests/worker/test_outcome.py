@@ -105,7 +105,7 @@ def test_attempts_that_were_taken_away_do_not_count(tmp_path: Path, heard: Any, 
             paths.ended.unlink()
         events = Journal(paths.events)
         for name in names or []:
-            events.append({"event": "signal", "name": name})
+            events.append({"time": 1.0, "event": "signal", "name": name})
         events.close()
     assert stop_without_progress(CONTINUE, run, at, num_slots=1).reason == reason
 

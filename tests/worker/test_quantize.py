@@ -4,18 +4,22 @@ The environment is made on the first run on a machine (about a minute) and stays
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launch.config.schema import EngineConfig, EngineKind
 from launch.config.shipped import shipped
-from launch.errors import CheckpointError
+from launch.errors import CheckpointError, StorageError
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.quantize.environment import open_environment
 from launch.model.quantize.produce import Quantization, produce
 from launch.model.quantize.schemes import Scheme
+from launch.model.tensors import read_tensors
+from launch.model.weights import find_weights
 from launch.worker.engines.vllm_engine import open_vllm
+from tests.cli.disks import tiny_disk
 from tests.local_submit import Desk
 from tests.models import make_tiny_llama
 from tests.runs import SCENARIOS
@@ -75,10 +79,45 @@ def test_w4a16_is_made_loaded_and_compared(tmp_path: Path, quantizer_python: Pat
     assert not list(tmp_path.glob(".*partial")) and not (tmp_path / "out.log").exists()
 
 
-def test_fp8_writes_what_it_says(tmp_path: Path, quantizer_python: Path):
+def test_fp8_writes_what_it_says_and_a_full_disk_leaves_nothing(tmp_path: Path, quantizer_python: Path):
     original = inspect_checkpoint(make_tiny_llama(tmp_path / "tiny"))
     wanted = Quantization(original, tmp_path / "out", Scheme.FP8, None, [], False, {})
     check_eight_bits(produce(wanted, quantizer_python), "float")
+    with tiny_disk(tmp_path / "disk", 1700) as disk:  # the weights take 1.8 MB
+        with pytest.raises(StorageError, match=r"disk/out: cannot write: the disk is full\."):
+            produce(replace(wanted, out=disk.root / "out"), quantizer_python)
+        assert list(disk.root.iterdir()) == []
+
+
+def test_experts_are_quantised_and_their_router_is_not(tmp_path: Path, quantizer_python: Path):
+    original = inspect_checkpoint(make_tiny_mixtral(tmp_path / "tiny"))
+    wanted = Quantization(original, tmp_path / "out", Scheme.FP8, None, [], False, {})
+    made = produce(wanted, quantizer_python)
+    tensors = read_tensors(find_weights(made.path))
+    assert tensors is not None
+    experts = {name: kind for name, kind in tensors.dtypes.items() if ".experts." in name}
+    assert {kind for name, kind in experts.items() if name.endswith(".weight")} == {"F8_E4M3"}
+    assert tensors.dtypes["model.layers.0.block_sparse_moe.gate.weight"] == "BF16"
+    # Four matrices of attention, three of each of two experts.
+    assert json.loads((made.path / "quantization_recipe.json").read_text())["num_modules"] == 10
+    narrow = replace(wanted, scheme=Scheme.W4A16, group_size=128, prompts=[[1]], out=tmp_path / "w4")
+    with pytest.raises(
+        CheckpointError, match=r"group size 128 does not divide 96, the input width of .*experts"
+    ):
+        produce(narrow, quantizer_python)
+
+
+def make_tiny_mixtral(path: Path) -> Path:
+    """A random Mixtral of one layer and two experts, 96 wide inside."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    make_tiny_llama(path, weights="none")
+    sizes = {"vocab_size": 640, "hidden_size": 128, "intermediate_size": 96, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "eos_token_id": 2}
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1}
+    config = AutoConfig.for_model("mixtral", **sizes, **heads, **experts)
+    AutoModelForCausalLM.from_config(config, dtype="bfloat16").save_pretrained(path)
+    return path
 
 
 def test_w8a8_writes_what_it_says_and_vllm_computes_it(
@@ -94,6 +133,8 @@ def test_w8a8_writes_what_it_says_and_vllm_computes_it(
     setup = make_setup(
         made.path, EngineKind.VLLM, engine=limits, sampling={"temperature": 0, "num_samples": 1}
     )
+    # vLLM's kernel for a CPU with AMX takes no other dtype.
+    setup = replace(setup, model=setup.model.model_copy(update={"dtype": "bfloat16"}))
     engine = open_vllm(setup, pytest.fail)
     try:
         tokens = greedy_tokens(engine, prompts)

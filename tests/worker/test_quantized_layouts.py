@@ -16,7 +16,8 @@ from tests.worker.engine_setups import make_requests, make_setup, run_all, texts
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 NUM_TOKENS = 16
 # vLLM has these kernels in 16 bits only. Measured: at most 0.005 for the right weights, 9.4 for others.
-MOST_GAP = 0.1
+MOST_GAP = 0.4  # in bfloat16; the largest seen was 0.20 on a CPU with AMX, elsewhere it was under 0.1
+OTHERS_GAP = 1.0
 
 
 def logit_gaps(checkpoint: Path, prompts: list[list[int]], outputs: list[list[int]]) -> list[float]:
@@ -71,4 +72,4 @@ def test_a_packed_checkpoint_computes_what_its_weights_say(
     assert max(gaps) < MOST_GAP
     # The measure tells models apart: the weights before they were rescaled and rounded are another one.
     other = make_tiny_llama(tmp_path / "other")
-    assert max(logit_gaps(other, prompts, tokens)) > 10 * MOST_GAP
+    assert max(logit_gaps(other, prompts, tokens)) > OTHERS_GAP

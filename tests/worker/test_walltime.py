@@ -1,4 +1,7 @@
-"""A task keeps its time when Slurm's warning never comes; a late one ends at once. Real supervisors."""
+"""A task keeps its time when Slurm's warning never comes; a late one ends at once. Real supervisors.
+
+The end of the time is told by the controller's clock, which is ten minutes off from here.
+"""
 
 import os
 import time
@@ -24,8 +27,11 @@ ON_SLURM: dict[str, Any] = {"scheduler": "slurm", "signal_lead_s": 10}
 NOW = 1_800_000_000.0
 
 
-def fake_squeue(folder: Path, *states: tuple[str, str]) -> dict[str, str]:
-    """An environment in which squeue says of task 12_0 a (state, end) per call, the last from then on."""
+def fake_squeue(folder: Path, *states: tuple[str, str], ahead_s: float = 0.0) -> dict[str, str]:
+    """An environment in which squeue says of task 12_0 a (state, end) per call, the last from then on.
+
+    The controller's clock is `ahead_s` ahead, which only scontrol tells.
+    """
     folder.mkdir()
     for number, (state, end) in enumerate(states, 1):
         (folder / f"answer.{number}").write_text(f"12_0|demo|{state}|None|n1|{end}\n")
@@ -33,8 +39,14 @@ def fake_squeue(folder: Path, *states: tuple[str, str]) -> dict[str, str]:
         f'#!/bin/bash\ncd "{folder}"\necho call >>calls\nnumber=$(wc -l <calls)\n'
         f"((number > {len(states)})) && number={len(states)}\ncat answer.$number\n"
     )
+    write_scontrol(folder, f"printf 'Configuration data as of %(%FT%T)T\\n' $(($(date +%s) + {ahead_s:.0f}))")
     (folder / "squeue").chmod(0o755)
     return {**JOB, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def write_scontrol(folder: Path, text: str) -> None:
+    (folder / "scontrol").write_text(f"#!/bin/bash\n{text}\n")
+    (folder / "scontrol").chmod(0o755)
 
 
 def num_calls(folder: Path) -> int:
@@ -47,8 +59,9 @@ def slurm_time(after_s: float) -> str:
 
 @pytest.mark.process
 def test_a_task_finishes_before_its_time_is_over_though_no_signal_comes(tmp_path: Path):
+    """Its node's clock is ten minutes behind: by it there would be ten minutes more."""
     run = build_run(tmp_path, num_users=40, items_per_user=10, resources=ON_SLURM)
-    environment = fake_squeue(tmp_path / "bin", ("RUNNING", slurm_time(16)))
+    environment = fake_squeue(tmp_path / "bin", ("RUNNING", slurm_time(616)), ahead_s=600)
     code, _ = run_task(run, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.2", **environment)
     assert code == 75
     end = ended(run)
@@ -60,12 +73,15 @@ def test_a_task_finishes_before_its_time_is_over_though_no_signal_comes(tmp_path
 
 
 @pytest.mark.process
-def test_a_variable_that_tells_is_believed_and_nobody_is_asked(tmp_path: Path):
+def test_a_variable_that_tells_is_believed_and_squeue_is_not_asked(tmp_path: Path):
+    """Its node's clock is ten minutes ahead: by it the time was over before the task began."""
     run = build_run(tmp_path, num_users=40, items_per_user=10, resources=ON_SLURM)
-    environment = fake_squeue(tmp_path / "bin", ("RUNNING", "NONE"))
-    environment["SLURM_JOB_END_TIME"] = str(int(time.time() + 14))
+    environment = fake_squeue(tmp_path / "bin", ("RUNNING", "NONE"), ahead_s=-600)
+    environment["SLURM_JOB_END_TIME"] = str(int(time.time() - 600 + 20))
     code, _ = run_task(run, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.2", **environment)
     assert (code, ended(run)["reason"]) == (75, "drained")
+    (event,) = events(run, "walltime")
+    assert event["left_s"] == pytest.approx(5, abs=1) and ended(run)["counts"]["done"] > 5
     assert not (tmp_path / "bin" / "calls").exists()
 
 
@@ -93,10 +109,52 @@ def test_it_is_asked_again_until_the_task_is_seen_running(tmp_path: Path, monkey
     run.submission(1).queue.unlink()  # as if its 30 s were over
     walltime._next_look = 0.0
     walltime.look()
-    assert walltime.end == time.mktime((2026, 1, 2, 3, 4, 5, -1, -1, -1))
+    there = time.mktime((2026, 1, 2, 3, 4, 5, -1, -1, -1))
+    assert walltime.end is not None and ends_at(walltime) == pytest.approx(there, abs=1)
     walltime._next_look = 0.0
     walltime.look()
     assert num_calls(tmp_path / "bin") == 2
+
+
+def ends_at(walltime: Walltime) -> float:
+    """The end by this host's clock."""
+    assert walltime.end is not None
+    return walltime.end - time.monotonic() + time.time()
+
+
+@pytest.mark.parametrize("ahead_s", [-600, 0, 600])
+def test_an_end_is_told_by_the_controllers_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+):
+    variables = fake_squeue(tmp_path / "bin", ahead_s=ahead_s)
+    monkeypatch.setenv("PATH", variables["PATH"])
+    here = time.time() + 3600
+    told = {"SLURM_JOB_END_TIME": str(int(here + ahead_s))}
+    walltime = Walltime(RunPaths(tmp_path), 1, told, on_slurm=True)
+    walltime.look()
+    assert ends_at(walltime) == pytest.approx(here, abs=2)
+
+
+@pytest.mark.parametrize(
+    "said", ["exit 1", "echo 'Configuration of today'", "echo 'Configuration data as of x'"]
+)
+def test_a_controller_that_does_not_tell_the_time_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+):
+    """Until then the end is by this node's clock."""
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", fake_squeue(folder)["PATH"])
+    write_scontrol(folder, said)
+    here = time.time() + 3600
+    walltime = Walltime(RunPaths(tmp_path), 1, {"SLURM_JOB_END_TIME": str(int(here))}, on_slurm=True)
+    walltime.look()
+    assert ends_at(walltime) == pytest.approx(here, abs=2)
+    write_scontrol(folder, "printf 'Configuration data as of %(%FT%T)T\\n' $(($(date +%s) + 600))")
+    walltime.look()  # not due yet
+    assert ends_at(walltime) == pytest.approx(here, abs=2)
+    walltime._next_look = 0.0
+    walltime.look()
+    assert ends_at(walltime) == pytest.approx(here - 600, abs=2)
 
 
 def test_without_slurm_a_variable_of_some_other_job_means_nothing(tmp_path: Path):
@@ -107,8 +165,9 @@ def test_without_slurm_a_variable_of_some_other_job_means_nothing(tmp_path: Path
 
 
 def order(tmp_path: Path, end: float, lead_s: float = 120) -> StopOrder:
-    told = {"SLURM_JOB_END_TIME": str(int(end))}
-    return StopOrder(lead_s, Walltime(RunPaths(tmp_path), 1, told, on_slurm=True))
+    walltime = Walltime(RunPaths(tmp_path), 1, {}, on_slurm=True)
+    walltime.end = end
+    return StopOrder(lead_s, walltime)
 
 
 def test_the_end_of_the_time_is_an_order_by_itself_and_only_once(tmp_path: Path):

@@ -71,20 +71,28 @@ class ClusterSums:
 
 def means(sums: Matrix, counts: Matrix) -> Matrix:
     """The mean over all items of each column; NaN for a column without values."""
-    return _divide(sums.sum(axis=0), counts.sum(axis=0))
+    return divide(sums.sum(axis=0), counts.sum(axis=0))
 
 
 def resampled_means(
     sums: Matrix, counts: Matrix, num_resamples: int = NUM_RESAMPLES, seed: int = SEED
 ) -> Matrix:
     """The means of every resample, resamples by columns; NaN where a resample drew no value."""
+    return divide(*resampled_sums(sums, counts, num_resamples, seed))
+
+
+def resampled_sums(
+    sums: Matrix, counts: Matrix, num_resamples: int = NUM_RESAMPLES, seed: int = SEED
+) -> tuple[Matrix, Matrix]:
+    """Sums and counts of every resample, resamples by columns; NaN and 0 where there are no users."""
     num_users = len(sums)
     random = np.random.default_rng(seed)
-    found = np.empty((num_resamples, sums.shape[1]))
+    found = np.full((num_resamples, sums.shape[1]), np.nan)
+    numbers = np.zeros_like(found)
     for number in range(num_resamples if num_users else 0):
         times = np.bincount(random.integers(0, num_users, num_users), minlength=num_users)
-        found[number] = _divide(times @ sums, times @ counts)
-    return found if num_users else np.full_like(found, np.nan)
+        found[number], numbers[number] = times @ sums, times @ counts
+    return found, numbers
 
 
 def estimate(value: float, resampled: Matrix) -> Estimate | None:
@@ -99,6 +107,7 @@ def estimate(value: float, resampled: Matrix) -> Estimate | None:
     return Estimate(float(value), float(low), float(high))
 
 
-def _divide(sums: Any, counts: Any) -> Matrix:
+def divide(sums: Any, counts: Any) -> Matrix:
+    """Sums by counts; NaN where the count is 0."""
     result: Matrix = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
     return result

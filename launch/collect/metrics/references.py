@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 from launch.collect.metrics.texts import MAX_CHRF_CHARS
 from launch.config.schema import Language
+
+NUM_COUNTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,19 @@ class ItemScores:
     bleu_best: float
 
 
+@dataclass(frozen=True, slots=True)
+class SampleScores:
+    """Scores of one sample; `counts` is what the BLEU of many samples together is computed of.
+
+    Equal n-grams of 1 to 4 tokens, n-grams of the sample, tokens of the sample, tokens of the reference.
+    """
+
+    chrf: float
+    bleu: float
+    counts: tuple[int, ...]
+
+
+@cache
 def bleu_tokenizer(language: Language) -> str:
     """sacrebleu's tokenizer: zh, 13a, and for Japanese ja-mecab where MeCab is installed, else char."""
     if language is Language.JAPANESE:
@@ -50,12 +66,50 @@ class ReferenceScorer:
 
     def score(self, samples: Sequence[str], reference: str) -> ItemScores:
         """The scores of at least one sample; equal samples are scored once."""
-        reference = reference[:MAX_CHRF_CHARS]
-        by_text = {text: self._both(text[:MAX_CHRF_CHARS], reference) for text in set(samples)}
-        chrf = [by_text[text][0] for text in samples]
-        bleu = [by_text[text][1] for text in samples]
+        scores = self.each(samples, reference)
+        chrf, bleu = [each.chrf for each in scores], [each.bleu for each in scores]
         return ItemScores(sum(chrf) / len(chrf), max(chrf), sum(bleu) / len(bleu), max(bleu))
 
-    def _both(self, text: str, reference: str) -> tuple[float, float]:
+    def each(self, samples: Sequence[str], reference: str) -> list[SampleScores]:
+        """The scores of every sample; equal samples are scored once."""
+        reference = reference[:MAX_CHRF_CHARS]
+        by_text = {text: self._both(text[:MAX_CHRF_CHARS], reference) for text in dict.fromkeys(samples)}
+        return [by_text[text] for text in samples]
+
+    def _both(self, text: str, reference: str) -> SampleScores:
         chrf = self._chrf.sentence_score(text, [reference]).score
-        return float(chrf), float(self._bleu.sentence_score(text, [reference]).score)
+        bleu = self._bleu.sentence_score(text, [reference])
+        counts = (*bleu.counts, *bleu.totals, bleu.sys_len, bleu.ref_len)
+        return SampleScores(float(chrf), float(bleu.score), counts)
+
+    def self_bleu(self, samples: Sequence[str]) -> float | None:
+        """How alike the samples of one item are: the mean BLEU of each against all others as references.
+
+        After Zhu et al. 2018 (Texygen, arXiv 1802.01886), within an item; None for fewer than two samples.
+        """
+        if len(samples) < 2:
+            return None
+        clipped = [text[:MAX_CHRF_CHARS] for text in samples]
+        by_text: dict[str, float] = {}
+        for place, text in enumerate(clipped):
+            if text not in by_text:
+                others = clipped[:place] + clipped[place + 1 :]
+                by_text[text] = float(self._bleu.sentence_score(text, others).score)
+        return sum(by_text[text] for text in clipped) / len(clipped)
+
+
+def corpus_bleu(counts: Sequence[float]) -> float:
+    """BLEU of many samples as one text (Papineni et al. 2002), of the sums of their `counts`.
+
+    As sacrebleu's corpus score with its default smoothing; tests hold them equal.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    whole = [round(each) for each in counts]
+    found = BLEU.compute_bleu(whole[:4], whole[4:8], whole[8], whole[9], smooth_method="exp")
+    return float(found.score)
+
+
+def corpus_signature(signature: str) -> str:
+    """sacrebleu's signature of the corpus score, made of that of the sentence score."""
+    return signature.replace("|eff:yes|", "|eff:no|")

@@ -6,18 +6,19 @@ from itertools import pairwise
 from launch.config.schema import Language
 
 MAX_CHRF_CHARS = 20_000  # 1 MB would take seconds and gigabytes; no sample within max_tokens is so long
-_UNSPACED = (Language.CHINESE, Language.JAPANESE)
+UNSPACED = (Language.CHINESE, Language.JAPANESE)
+"""Languages that are written without spaces between words."""
 
 
 def unit_name(language: Language) -> str:
     """What distinct-n counts in a language: words between spaces, or characters where none are written."""
-    return "characters" if language in _UNSPACED else "words"
+    return "characters" if language in UNSPACED else "words"
 
 
 def split_units(text: str, language: Language) -> list[str]:
     """The words of a text, or its characters in Chinese and Japanese; white space is no unit."""
     words = text.split()
-    return list("".join(words)) if language in _UNSPACED else words
+    return list("".join(words)) if language in UNSPACED else words
 
 
 def distinct(texts: Sequence[str], language: Language) -> tuple[float | None, float | None]:

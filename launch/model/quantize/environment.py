@@ -77,9 +77,10 @@ def describe_environment(python: Path, requirements: Path) -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ConfigError(f"--quantizer-python: {python}: cannot be run: {error.strerror}. {GIVE}") from None
-    if done.returncode:
-        raise ConfigError(f"--quantizer-python: {python}: does not run as Python. {GIVE}")
-    versions: dict[str, str] = json.loads(done.stdout)
+    try:
+        versions: dict[str, str] = json.loads(done.stdout)
+    except json.JSONDecodeError:  # it failed, or is a program of another kind
+        raise ConfigError(f"--quantizer-python: {python}: does not run as Python. {GIVE}") from None
     return versions
 
 

@@ -4,7 +4,9 @@ Everything is made in `.<name>.<random>.partial` beside its place and renamed wh
 error removes it, a kill leaves only a directory that nothing reads. llm-compressor's log outlives a failure.
 """
 
+import errno
 import json
+import math
 import os
 import secrets
 import shutil
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.errors import CheckpointError, ConfigError, QuantizeError
+from launch.errors import CheckpointError, ConfigError, QuantizeError, StorageError
 from launch.model.adapters import MERGE_ADVICE
 from launch.model.checkpoint import Checkpoint, inspect_checkpoint
 from launch.model.fingerprint import MODEL_FILES
@@ -22,7 +24,10 @@ from launch.model.quantize import recipe
 from launch.model.quantize.environment import own_environment
 from launch.model.quantize.record import RECORD
 from launch.model.quantize.schemes import Scheme
+from launch.model.tensors import read_tensors
+from launch.model.weights import find_weights, format_bytes
 
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 # What the recipe writes itself, or what would speak of the weights that were.
 NOT_COPIED = {
     *("config.json", "*.index.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json"),
@@ -47,9 +52,30 @@ class Quantization:
 
 
 def refuse_taken(out: Path) -> None:
-    """ConfigError when `out` is there and holds anything."""
-    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+    """ConfigError when `out` is there and holds anything; OSError for a name that can be none."""
+    try:
+        out.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not out.is_dir() or any(out.iterdir()):
         raise ConfigError(f"{out}: is there already and is not empty. Name another directory, or remove it.")
+
+
+def refuse_full(out: Path, checkpoint: Checkpoint, scheme: Scheme) -> None:
+    """StorageError where the disk of `out` has no room even for every weight in the scheme's bits.
+
+    What is not quantised and the scales come on top; but hours of work for what cannot be are spared.
+    """
+    tensors = read_tensors(find_weights(checkpoint.path))
+    if tensors is None:
+        return
+    least = sum(map(math.prod, tensors.shapes.values())) * scheme.weight_bits // 8
+    free = shutil.disk_usage(next(each for each in out.parents if each.exists())).free
+    if free < least:
+        raise StorageError(
+            f"{out}: cannot write: {format_bytes(free)} are free, and {scheme} weights take at least"
+            f" {format_bytes(least)}. Free space or choose another directory."
+        )
 
 
 def refuse_quantized(checkpoint: Checkpoint) -> None:
@@ -143,6 +169,10 @@ def _run_recipe(wanted: Quantization, python: Path, work: Path) -> dict[str, Any
     if done.returncode:
         kept = wanted.out.with_name(f"{wanted.out.name}.log")
         reason = _last_line(log)
+        if _is_full(reason, wanted.out.parent):
+            raise StorageError(
+                f"{wanted.out}: cannot write: the disk is full. Free space or choose another directory."
+            )
         log.replace(kept)
         raise QuantizeError(
             f"{wanted.checkpoint.path}: llm-compressor failed ({_ending(done.returncode)}): {reason}."
@@ -186,6 +216,11 @@ def _check(made: Path, original: Checkpoint) -> None:
 
 def _ending(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit {code}"
+
+
+def _is_full(reason: str, directory: Path) -> bool:
+    """Whether the recipe failed for want of room: it says so, or could not even say it."""
+    return any(words in reason for words in FULL) or not shutil.disk_usage(directory).free
 
 
 def _last_line(log: Path) -> str:

@@ -65,14 +65,18 @@ def quantise(request: dict[str, Any]) -> dict[str, Any]:
         "modifier": type(modifier).__name__,
         "group_size": group_size,
         "ignored": IGNORED,
-        "num_modules": len(widths),
+        "num_modules": sum(hasattr(part, "quantization_scheme") for part in model.modules()),
         "device": device_name(),
         "seconds": round(time.monotonic() - started, 1),
     }
 
 
 def find_widths(checkpoint: str, remote_code: bool) -> dict[str, int]:
-    """Input width of every Linear that is to be quantised, by name; the weights are not read."""
+    """Input width of every matrix that is to be quantised, by name; the weights are not read.
+
+    Beside Linear layers those are experts: transformers holds the matrices of all experts of a layer in one
+    parameter (experts, out, in), which llm-compressor takes apart into Linear layers.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -81,6 +85,7 @@ def find_widths(checkpoint: str, remote_code: bool) -> dict[str, int]:
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=remote_code)
     linear = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
     widths = {name: part.in_features for name, part in linear.items() if name not in IGNORED}
+    widths |= {name: part.shape[-1] for name, part in model.named_parameters() if part.ndim == 3}
     if not widths:
         raise RecipeError(
             "no Linear layer was found in it, so there is nothing to quantise. Choose another checkpoint."

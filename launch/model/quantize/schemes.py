@@ -16,6 +16,11 @@ class Scheme(StrEnum):
         return self is not Scheme.FP8
 
     @property
+    def weight_bits(self) -> int:
+        """Of a weight, without its share of scales."""
+        return 4 if self is Scheme.W4A16 else 8
+
+    @property
     def meaning(self) -> str:
         """In words, for people and for the record."""
         return _MEANINGS[self]

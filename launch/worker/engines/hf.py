@@ -41,6 +41,7 @@ class TransformersEngine:
             ending_ids.add(tokenizer.eos_token_id)
         self._ending_ids = frozenset(ending_ids)
         self.num_aborted = 0
+        self.num_cached_tokens = 0
         self.facts = facts
 
     @property

@@ -76,6 +76,11 @@ class Engine(Protocol):
     """Requests whose samples did not all end by stop or length; they were dropped."""
 
     @property
+    def num_cached_tokens(self) -> int:
+        """Prompt tokens that requests found in a prefix cache, of one sample each; 0 without a cache."""
+        ...
+
+    @property
     def window(self) -> int:
         """How many requests to keep unfinished so that the engine never waits for work."""
         ...

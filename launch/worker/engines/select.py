@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from launch.config.schema import EngineKind
+from launch.errors import EngineError
 from launch.worker.engines.hf import open_transformers
 from launch.worker.engines.protocol import Engine, EngineSetup
 from launch.worker.engines.stub import open_stub
@@ -19,6 +20,8 @@ def open_engine(setup: EngineSetup, on_dead: Callable[[str], None]) -> Engine:
     assert kind is not EngineKind.AUTO, "auto is resolved at submission"
     if kind is EngineKind.VLLM:
         return open_vllm(setup, on_dead)
+    if setup.engine.batch_invariant:
+        raise EngineError(f"engine.batch_invariant: got true, which only vLLM has, not {kind}. Leave it out.")
     if kind is EngineKind.TRANSFORMERS:
         return open_transformers(setup)
     return open_stub(setup)

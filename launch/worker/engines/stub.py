@@ -1,9 +1,10 @@
 """A deterministic engine for tests: its text depends on item and settings alone, and says what it is.
 
-Environment variables make it slow or make it fail: VLLM_LAUNCH_STUB_SECONDS_PER_ITEM (a number) and
-VLLM_LAUNCH_STUB_FAIL, a comma-separated list of words; one that ends in `@<n>` counts in the n-th start of a
-slot alone (the first is 0). VLLM_LAUNCH_STUB_TRACE names a file that gets a line for every item generated, so
-that what a kill loses is counted, too.
+Environment variables make it slow or make it fail. VLLM_LAUNCH_STUB_SECONDS_PER_ITEM and
+VLLM_LAUNCH_STUB_SECONDS_PER_TOKEN are numbers; an item takes the sum of both. VLLM_LAUNCH_STUB_TRACE names
+a file that gets a line for every item generated: what a kill loses is counted. VLLM_LAUNCH_STUB_FAIL is a
+comma-separated list of words; one that ends in `@<n>` counts in the n-th start of a slot alone (the first:
+0).
 
     start, task:<n>               it does not open; it does not in task n
     key:<item key>                this item is refused
@@ -53,16 +54,19 @@ class StubEngine:
         self,
         setup: EngineSetup,
         failures: frozenset[str],
-        seconds_per_item: float,
+        seconds_per_item: float = 0.0,
+        seconds_per_token: float = 0.0,
         trace: Path | None = None,
     ) -> None:
         self._setup = setup
         self._failures = failures
         self._seconds_per_item = seconds_per_item
+        self._seconds_per_token = seconds_per_token
         self._trace = trace
         self._waiting: deque[Request] = deque()
         self._num_steps = 0
         self.num_aborted = 0
+        self.num_cached_tokens = 0
         self.facts = EngineFacts(
             kind=EngineKind.STUB,
             version="1",
@@ -70,6 +74,7 @@ class StubEngine:
             max_num_seqs=setup.engine.max_num_seqs or MAX_NUM_SEQS,
             settings={
                 "seconds_per_item": seconds_per_item,
+                "seconds_per_token": seconds_per_token,
                 "max_num_seqs": setup.engine.max_num_seqs or MAX_NUM_SEQS,
                 "max_model_len": setup.engine.max_model_len,
             },
@@ -103,9 +108,14 @@ class StubEngine:
         if not self._waiting:
             return []
         self._fall_over(self._waiting[0].key)
-        if self._seconds_per_item:
-            time.sleep(self._seconds_per_item)
-        return [self._generate(self._waiting.popleft())]
+        generation = self._generate(self._waiting.popleft())
+        delay_s = self._seconds_per_item + self._seconds_per_token * generation.num_output_tokens
+        if delay_s:
+            time.sleep(delay_s)
+        if self._trace is not None:
+            with self._trace.open("ab", buffering=0) as lines:
+                lines.write(f"{os.getpid()} {generation.key}\n".encode())
+        return [generation]
 
     def close(self) -> None:
         """Forgets what is unfinished."""
@@ -120,9 +130,6 @@ class StubEngine:
             raise EngineDied("the stub was told to die of this item")
 
     def _generate(self, request: Request) -> Generation:
-        if self._trace is not None:
-            with self._trace.open("ab", buffering=0) as lines:
-                lines.write(f"{os.getpid()} {request.key}\n".encode())
         num_samples = self._setup.sampling.samples_per_item
         written = [self._write(request, index) for index in range(num_samples)]
         return Generation(
@@ -161,8 +168,13 @@ def open_stub(setup: EngineSetup, environment: Mapping[str, str] = os.environ) -
         raise RuntimeError("the stub was told to fail at start")
     _fail_at_start(setup, failures)
     trace = environment.get("VLLM_LAUNCH_STUB_TRACE")
-    seconds_per_item = float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0"))
-    return StubEngine(setup, failures, seconds_per_item, Path(trace) if trace else None)
+    return StubEngine(
+        setup,
+        failures,
+        float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0")),
+        float(environment.get("VLLM_LAUNCH_STUB_SECONDS_PER_TOKEN", "0")),
+        Path(trace) if trace else None,
+    )
 
 
 def _words(environment: Mapping[str, str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from launch.config.schema import EngineKind
@@ -18,6 +19,7 @@ from launch.errors import EngineError
 from launch.scenarios.records import Generation, Request
 from launch.worker.engines.adapted import BY_VLLM, open_lora_request, parts_as_run
 from launch.worker.engines.endings import COMPLETE, ending_token_ids, keeps_special_tokens, make_sample
+from launch.worker.engines.prefix_hits import PrefixHits
 from launch.worker.engines.protocol import EngineDied, EngineFacts, EngineSetup, RequestRefused
 from launch.worker.engines.shield import (
     DeathWatch,
@@ -27,7 +29,13 @@ from launch.worker.engines.shield import (
     shielded_children,
     unheard_ends,
 )
-from launch.worker.engines.vllm_settings import check_room, llm_arguments, settings_as_run
+from launch.worker.engines.vllm_settings import (
+    check_batch_invariance,
+    check_room,
+    llm_arguments,
+    settings_as_run,
+)
+from launch.worker.startup.warm_up import NAME, SEED, run_warm_up, warm_up_prompt, warm_up_sampling
 
 CLOSE_TIMEOUT_S = 15.0
 
@@ -40,6 +48,7 @@ class VllmEngine:
         self._llm = llm
         self._engine = llm.llm_engine
         self._requests: dict[str, Request] = {}
+        self._prefix_hits = PrefixHits(llm.llm_engine)
         self._processes = processes
         self._watch: DeathWatch | None = None
         self._lora_request = open_lora_request(setup)
@@ -65,6 +74,11 @@ class VllmEngine:
         """Requests added and neither returned nor aborted."""
         return len(self._requests)
 
+    @property
+    def num_cached_tokens(self) -> int:
+        """Prompt tokens that requests found in the prefix cache, by their first samples."""
+        return self._prefix_hits.num_cached_tokens
+
     def add(self, request: Request) -> None:
         """Takes a request; RequestRefused when it does not fit or vLLM finds it invalid."""
         if len(request.token_ids) > self._room:
@@ -78,12 +92,13 @@ class VllmEngine:
         name = str(request.number)
         try:
             prompt = _prompt(self._llm, request.token_ids)
-            self._engine.add_request(name, prompt, params, lora_request=self._lora_request)
+            internal_name = self._engine.add_request(name, prompt, params, lora_request=self._lora_request)
         except _validation_errors() as error:
             raise RequestRefused(request, "refused", _one_line(error)) from error
         except _death_errors() as error:
             raise self._died(error) from error
         self._requests[name] = request
+        self._prefix_hits.follow(name, internal_name, params.n)
 
     def step(self) -> list[Generation]:
         """Waits for the engine's next outputs; EngineDied when its processes are gone."""
@@ -94,6 +109,23 @@ class VllmEngine:
         generations = [self._take(output) for output in outputs if output.finished]
         return [generation for generation in generations if generation is not None]
 
+    def warm_up(self) -> dict[str, float]:
+        """Runs a seeded request that belongs to no item, and keeps nothing of it; its seconds by part."""
+        from vllm.sampling_params import RequestOutputKind
+
+        length = self.facts.settings["max_model_len"]
+        setup = replace(self._setup, sampling=warm_up_sampling(self._setup.sampling, length))
+        params = make_sampling_params(setup, seed=SEED, skip_special_tokens=self._skip_special)
+        params.output_kind = RequestOutputKind.CUMULATIVE  # the first token is to be seen
+        began = time.monotonic()
+        try:
+            prompt = _prompt(self._llm, warm_up_prompt(length))
+            self._engine.add_request(NAME, prompt, params, lora_request=self._lora_request)
+            done = run_warm_up(self._engine, began)
+        except _death_errors() as error:
+            raise self._died(error) from error
+        return {"warm_up": done.total_s, "first_token": done.first_token_s}
+
     def close(self) -> None:
         """Ends vLLM's processes, by force after CLOSE_TIMEOUT_S; never hangs."""
         if self._watch is not None:
@@ -103,6 +135,7 @@ class VllmEngine:
 
     def _take(self, output: Any) -> Generation | None:
         request = self._requests.pop(output.request_id)
+        self._prefix_hits.end(output.request_id)
         completions = sorted(output.outputs, key=lambda completion: completion.index)
         whole = len(completions) == self._setup.sampling.samples_per_item
         if not whole or any(completion.finish_reason not in COMPLETE for completion in completions):
@@ -157,6 +190,7 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
 
         imported = time.monotonic()
         on_cpu = current_platform.is_cpu()
+        is_invariant = _is_batch_invariant(setup, current_platform)
         arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
         try:
             with unheard_ends(before):
@@ -167,6 +201,7 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
                 raise EngineError(f"{setup.checkpoint}: vLLM refuses it: {_one_line(error)}") from error
             raise
     settings = settings_as_run(llm.llm_engine.vllm_config) | parts_as_run(setup, BY_VLLM)
+    settings["batch_invariant"] = is_invariant
     facts = EngineFacts(
         kind=EngineKind.VLLM,
         version=vllm.__version__,
@@ -183,8 +218,28 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
     except BaseException:
         kill_trees(processes)
         raise
-    engine.watch(on_dead)
+    try:
+        engine.watch(on_dead)
+        facts.phases_s.update(engine.warm_up())
+    except BaseException:
+        engine.close()
+        raise
     return engine
+
+
+def _is_batch_invariant(setup: EngineSetup, platform: Any) -> bool:
+    """Whether vLLM will take batch-invariant kernels; EngineError when it is to and cannot."""
+    from vllm import envs
+
+    is_on = bool(getattr(envs, "VLLM_BATCH_INVARIANT", False))
+    capability = platform.get_device_capability() if platform.is_cuda() else None
+    check_batch_invariance(
+        setup.engine.batch_invariant,
+        is_on=is_on,
+        device="a CPU" if platform.is_cpu() else platform.get_device_name(),
+        capability=None if capability is None else (capability.major, capability.minor),
+    )
+    return is_on
 
 
 def make_sampling_params(setup: EngineSetup, *, seed: int, skip_special_tokens: bool) -> Any:

@@ -11,6 +11,8 @@ CPU_BATCHED_TOKENS = 4096
 """vLLM's own default for max_num_batched_tokens on a CPU (vllm/platforms/cpu.py)."""
 FUSION_FAILS = "0.26."
 """With TP > 1 on CUDA the fusion failed at start with vLLM 0.26.0 (measured on two H200)."""
+MIN_CAPABILITY = (8, 0)
+"""Of the GPUs for which vLLM 0.32 has batch-invariant kernels (docs.vllm.ai, features/batch_invariance)."""
 
 _PASSED_ON = (
     *("tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "max_num_seqs", "enforce_eager"),
@@ -41,6 +43,29 @@ def llm_arguments(setup: EngineSetup, *, on_cpu: bool, version: str) -> tuple[di
     if not _fuses(setup.engine, on_cpu, version, notes):
         arguments["compilation_config"] = {"pass_config": {"fuse_allreduce_rms": False}}
     return {name: value for name, value in arguments.items() if value is not None}, notes
+
+
+def check_batch_invariance(
+    asked: bool, *, is_on: bool, device: str, capability: tuple[int, int] | None
+) -> None:
+    """EngineError where batch-invariant kernels were asked for and are not to be had.
+
+    `is_on`: vLLM's own variable is set. `capability` is that of an NVIDIA GPU, None elsewhere; on a CPU vLLM
+    would take the variable and fail later.
+    """
+    if not asked and not is_on:
+        return
+    if capability is None or capability < MIN_CAPABILITY:
+        wanted = "engine.batch_invariant: got true" if asked else "VLLM_BATCH_INVARIANT: is set"
+        raise EngineError(
+            f"{wanted}, but vLLM has such kernels for NVIDIA GPUs of compute capability"
+            f" {'.'.join(map(str, MIN_CAPABILITY))} and newer, and this is {device}. Leave it out."
+        )
+    if not is_on:
+        raise EngineError(
+            "engine.batch_invariant: got true, but vLLM did not take VLLM_BATCH_INVARIANT=1. Let the"
+            " container pass it on, or install vLLM 0.26 or newer."
+        )
 
 
 def check_room(setup: EngineSetup) -> None:

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Measurements on a GPU host without network, in parts that each end within ten minutes:
+#
+#   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
+#
+#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance monitor
+#   parts for two GPUs: two tp2 tp2-default
+#   table: what is there so far, as one table and OUT/table.json
+#
+# An afternoon, one command after another (each may be cut; what is in OUT stays, and `search` goes on where it was):
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-bf16
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-fp8
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR hf
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR one-bf16 one-fp8
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR search       # until it says: nothing is left
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR startup startup-model       # 8 tiny engines on one GPU; one of the model
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR invariance   # with and without batch-invariant kernels
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR monitor      # beside nvidia-smi
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR two          # with two GPUs
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2-default
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
+#
+# The model has the shape of Llama-3.1-8B and random weights; 1024 prompt and 256 output tokens, 5 samples each.
+# PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8 and TOKENS=256 may be set. For a try on a CPU with a tiny model too:
+#   MODEL=DIR USERS=4 DTYPE=float32 SHAPE="--prompt-tokens 64 --output-tokens 8 --num-samples 2" \
+#   ROOM="--max-model-len 512" BARE="--set enforce_eager=true" benchmarks/gpu.sh OUT DIR hf one-bf16 two table
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+usage="usage: benchmarks/gpu.sh OUT TOKENIZER PART..."
+out=$(realpath -m "${1:?$usage}") tokenizer=${2:?$usage}
+shift 2
+: "${1:?$usage}"
+python=${PYTHON:-python3} limit=${LIMIT:-580} users=${USERS:-400} dtype=${DTYPE:-bfloat16}
+read -ra shape <<<"${SHAPE:---prompt-tokens 1024 --output-tokens 256 --num-samples 5}"
+read -ra room <<<"${ROOM:---max-model-len 8192}"
+read -ra bare_flags <<<"${BARE:-}"
+model=${MODEL:-$out/llama-8b-shape}
+fp8=(--set 'quantization="fp8"' --set 'kv_cache_dtype="fp8"')
+no_fusion=(--set 'compilation_config={"pass_config": {"fuse_allreduce_rms": false}}')
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+mkdir -p "$out"
+[ -e "$model/config.json" ] || "$python" benchmarks/model_shape.py "$model" --tokenizer "$tokenizer" || exit
+
+# Every engine start has its own limit, which kills the whole process group: a failed tensor-parallel start hangs.
+run() { # run NAME MODULE ARGUMENTS...
+    local name=$1 module=$2 status
+    shift 2
+    echo "== $name"
+    timeout -s KILL "$limit" "$python" -m "benchmarks.$module" "$@" --out "$out/$name.json" >"$out/$name.log" 2>&1
+    status=$?
+    grep -vE ' (INFO|WARNING) ' "$out/$name.log" | tail -n 15
+    echo "$name: exit $status" | tee "$out/$name.exit"
+    return "$status"
+}
+
+bare() { # bare NAME USERS ARGUMENTS...
+    local name=$1 users=$2
+    shift 2
+    run "$name" bare_engine --checkpoint "$model" --users "$users" "${shape[@]}" "${room[@]}" \
+        "${bare_flags[@]}" "$@"
+}
+
+overhead() { # overhead NAME ARGUMENTS...
+    local name=$1
+    shift
+    run "$name" engine_overhead --checkpoint "$model" --load-format dummy --users "$users" "${shape[@]}" \
+        "${room[@]}" --dtype "$dtype" "$@"
+}
+
+one_of_two() { # one_of_two GPU: one of two engines at one time
+    CUDA_VISIBLE_DEVICES=$1 bare "two-gpu$1" "$users" --beside 2 --meet "$meet"
+}
+
+for part in "$@"; do
+    case $part in
+    overhead-bf16) overhead overhead-bf16 ;;
+    overhead-fp8) overhead overhead-fp8 --quantization fp8 --kv-cache-dtype fp8 ;;
+    hf) run hf hf_baseline --checkpoint "$model" "${shape[@]}" --dtype "$dtype" --max-seconds $((limit - 100)) ;;
+    one-bf16) bare one-bf16 "$users" ;;
+    one-fp8) bare one-fp8 "$users" "${fp8[@]}" ;;
+    two)
+        meet=$out/meet.$$
+        one_of_two 0 &
+        one_of_two 1
+        wait
+        rm -rf "$meet"
+        ;;
+    tp2) bare tp2 $((2 * users)) --set tensor_parallel_size=2 "${no_fusion[@]}" ;;
+    tp2-default) bare tp2-default $((2 * users)) --set tensor_parallel_size=2 ;;
+    search)
+        "$python" -m benchmarks.defaults_search --checkpoint "$model" --out "$out/search" --budget-s "$limit" \
+            --shape --users "$users" "${shape[@]}" "${room[@]}" "${bare_flags[@]}"
+        ;;
+    startup) run startup startup --engines "${ENGINES:-8}" ;;
+    startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy ;;
+    invariance)
+        run invariance invariance --engines vllm --batch-invariant --checkpoint "$tokenizer" --items 0 --num-samples 5 \
+            --max-tokens "${TOKENS:-256}" --max-num-seqs 256 "${room[@]}"
+        ;;
+    monitor) run monitor gpu_monitor --real --seconds 60 ;;
+    table) "$python" -m benchmarks.gpu_table "$out" ;;
+    *) echo "$part: no such part. $usage" >&2; exit 2 ;;
+    esac
+done

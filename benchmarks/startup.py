@@ -1,0 +1,191 @@
+"""How long engines take to start, part by part: together on one node, again, on another node, and without us.
+
+    PYTHONPATH=. python benchmarks/startup.py [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager]
+                                              [--out FILE.json]
+
+Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CPU where there is none:
+
+    together   --engines tasks at once, nothing compiled: how many compiled, by vLLM's own logs
+    warm       one more task of that node
+    seeded     one of another node: a scratch folder of its own, the shared cache of the first
+    bare       vllm.LLM(...) alone with the warm caches, from the start of its process to ready
+    warm again for the ratio warm / bare, of which the better of the two counts
+
+Without --checkpoint a tiny random Llama is made. The engines share the GPU: each gets 0.8 / --engines of it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from launch.collect.startup_figures import sentence, startup_figures, startup_of
+from launch.rundir.attempt_files import read_engine
+from launch.rundir.journal import read_journal
+from launch.rundir.layout import RunPaths
+from launch.worker.devices import visible_gpus
+from tests.models import make_tiny_llama
+from tests.runs import make_run
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_MODEL_LEN, MAX_NUM_SEQS = 2048, 64
+BARE = """
+import json, sys
+if __name__ == "__main__":
+    from vllm import LLM
+    LLM(**json.loads(sys.argv[1]))
+    print("READY", flush=True)
+"""
+
+
+class Bench:
+    """The runs of one benchmark, in a folder."""
+
+    def __init__(self, folder: Path, args: argparse.Namespace) -> None:
+        self._folder = folder
+        self._args = args
+        self._checkpoint = args.checkpoint or make_tiny_llama(folder / "model")
+        self._share = round(0.8 / args.engines, 3)
+        self._variables: dict[str, str] = {}
+
+    def start(self, name: str, node: str, num_tasks: int) -> dict[str, Any]:
+        """Tasks of one run on a node, all at once; what their engine starts say."""
+        settings = {
+            "model.engine": "vllm",
+            "engine.enforce_eager": self._args.eager,
+            "engine.load_format": self._args.load_format,
+            "engine.max_model_len": MAX_MODEL_LEN,
+            "engine.max_num_seqs": MAX_NUM_SEQS,
+            "engine.gpu_memory_utilization": self._share,
+            "resources.scratch_dir": str(self._folder / node),
+            "resources.cache_dir": str(self._folder / "shared"),
+        }
+        (self._folder / node).mkdir(exist_ok=True)
+        run = make_run(
+            self._folder / name, settings=settings, num_tasks=num_tasks, checkpoint=self._checkpoint
+        )
+        words = [sys.executable, "-m", "launch.worker", str(run.root), "--submission", "1", "--task"]
+        began = time.monotonic()
+        tasks = [
+            subprocess.Popen([*words, str(task)], cwd=ROOT, stdout=subprocess.DEVNULL)
+            for task in range(num_tasks)
+        ]
+        codes = [task.wait() for task in tasks]
+        found: dict[str, Any] = {
+            "codes": codes,
+            "wall_s": round(time.monotonic() - began, 1),
+            **self._ledgers(run, num_tasks),
+        }
+        summary = found["summary"]
+        compiled, caches = summary["num_starts_that_compiled"], summary["caches"]
+        print(f"{name:<12} {summary['num_starts']} starts, {compiled} compiled, caches {caches}")
+        for line in found["starts"]:
+            print(f"{'':<12} {line}")
+        return found
+
+    def bare(self, node: str) -> float:
+        """Seconds of the bare engine with the same settings and the caches of a node."""
+        arguments = {
+            "model": str(self._checkpoint),
+            "max_model_len": MAX_MODEL_LEN,
+            "max_num_seqs": MAX_NUM_SEQS,
+            "gpu_memory_utilization": self._share,
+            "enforce_eager": self._args.eager,
+            "generation_config": "vllm",
+            "disable_log_stats": True,
+        }
+        if self._args.load_format:
+            arguments["load_format"] = self._args.load_format
+        if not visible_gpus():
+            arguments |= {
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": 4096,
+                "kv_cache_memory_bytes": 2**30,
+            }
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-c", BARE, json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **self._variables},
+        )
+        assert process.stdout is not None
+        while (line := process.stdout.readline()) and line != "READY\n":
+            pass
+        seconds = time.monotonic() - began
+        process.communicate()
+        print(f"{'bare':<12} {seconds:.1f} s")
+        return round(seconds, 2)
+
+    def _ledgers(self, run: RunPaths, num_tasks: int) -> dict[str, Any]:
+        engines = [read_engine(run.attempt(1, task, 0).engine(0, 0)) for task in range(num_tasks)]
+        ledgers = [ledger for ledger in map(startup_of, engines) if ledger is not None]
+        for ledger in ledgers:
+            # The environment of the last start serves the bare engine.
+            self._variables = {**ledger["caches"]["variables"], "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        events = [
+            event
+            for task in range(num_tasks)
+            for event in read_journal(run.attempt(1, task, 0).events)
+            if event.get("event") == "startup"
+        ]
+        return {
+            "starts": [sentence(ledger) for ledger in ledgers],
+            "summary": startup_figures(engines, []),
+            "ledgers": ledgers,
+            "events": events,
+        }
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("vllm", "vllm-cpu", "torch", "triton", "flashinfer-python"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> list[str]:
+    """The visible GPUs by name, else the CPU."""
+    if not visible_gpus():
+        return [f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"]
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def main() -> None:
+    """Runs all and prints what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--engines", type=int, default=8)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--load-format")
+    parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/startup.json")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), args)
+        found: dict[str, Any] = {"hardware": hardware(), "versions": versions(), "engines": args.engines}
+        found["together"] = bench.start("together", "node", args.engines)
+        found["warm"] = bench.start("warm", "node", 1)
+        found["bare_s"] = bench.bare("node")
+        found["warm_again"] = bench.start("warm-again", "node", 1)
+        found["seeded"] = bench.start("seeded", "another-node", 1)
+    totals = [ledger["total_s"] for name in ("warm", "warm_again") for ledger in found[name]["ledgers"]]
+    found["warm_over_bare"] = round(min(totals) / found["bare_s"], 3) if totals else None
+    print(f"warm / bare  {found['warm_over_bare']}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What is published in a folder: an entry for each directory, or a line that says why it is left out.
+
+One bad directory never hides the others.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.collect.leaderboard.reading import read_entry
+from launch.collect.leaderboard.record import INDEX, LEADERBOARD, TABLE, Entry, LeftOut
+from launch.collect.manifest import MANIFEST, PLOTLY_FILE, RUN_PAGE_FILE, SCORES_FILE, SUMMARY_FILE
+from launch.config.wording import printable
+from launch.errors import LaunchError
+from launch.rundir.layout import RunPaths
+
+PUBLISHING = re.compile(r"(?P<name>.+)\.(?P<kind>partial|old)-[^/]+")
+"""Directories of collect/publish.py while a run is being published."""
+READ = (MANIFEST, SUMMARY_FILE, SCORES_FILE, RUN_PAGE_FILE)
+OURS = {INDEX, LEADERBOARD, TABLE, PLOTLY_FILE}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Entries in order of their directories, and what was left out."""
+
+    entries: tuple[Entry, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def directories_in(folder: Path) -> list[Path]:
+    """What may be published directories, in order of name: no hidden ones, no runs, none being published."""
+    found = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return [each for each in found if not _is_of_another_kind(each)]
+
+
+def _is_of_another_kind(directory: Path) -> bool:
+    passing = PUBLISHING.fullmatch(directory.name)
+    if passing is None:
+        return RunPaths(directory).run_yaml.is_file()
+    # An old directory whose new one never came is all that there is of the run: it is named.
+    return passing["kind"] == "partial" or (directory.parent / passing["name"]).exists()
+
+
+def read_directories(directories: Iterable[Path], folder: Path) -> Found:
+    """The entries of directories in the leaderboard of `folder`; the same results count once."""
+    entries: list[Entry] = []
+    left_out: list[LeftOut] = []
+    seen: dict[tuple[str, str], str] = {}
+    for directory in directories:
+        name = printable(Path(os.path.relpath(directory, folder)).as_posix())
+        entry = _read(directory, folder)
+        if isinstance(entry, str):
+            left_out.append(LeftOut(directory=name, why=entry))
+            continue
+        first = seen.setdefault((entry.run_id, entry.results_digest), name)
+        if first != name:
+            left_out.append(
+                LeftOut(directory=name, why=f"holds the same results of the same run as {first}.")
+            )
+            continue
+        entries.append(entry)
+    return Found(tuple(entries), tuple(left_out))
+
+
+def _read(directory: Path, folder: Path) -> Entry | str:
+    if PUBLISHING.fullmatch(directory.name):
+        return "is what a publication left that was cut off. Complete it with `vllm-launch merge RUN`."
+    try:
+        str(directory).encode()
+        entry = read_entry(directory, folder)
+    except UnicodeEncodeError:
+        return "its path is no UTF-8, which a page could not link to. Rename it."
+    except LaunchError as error:
+        return printable(str(error))
+    except OSError as error:
+        return f"cannot be read: {error.strerror}."
+    return f"no {MANIFEST} of vllm-launch here." if entry is None else entry
+
+
+def signs_of(directories: Sequence[Path]) -> list[tuple[str, int, int, int]]:
+    """What changes when a directory is published, scored or removed; nothing is opened."""
+    signs = []
+    for directory in directories:
+        for name in READ:
+            try:
+                found = (directory / name).stat()
+            except OSError:
+                continue
+            signs.append((str(directory / name), found.st_mtime_ns, found.st_size, found.st_ino))
+    return signs
+
+
+def holds_only_ours(folder: Path) -> bool:
+    """Whether a folder is for published directories: a leaderboard of ours is in it, or nothing of others.
+
+    Runs and published directories are ours, and so is what is on its way to be.
+    """
+    if (folder / LEADERBOARD).is_file():
+        return True
+    others = [each for each in folder.iterdir() if not each.name.startswith(".") and each.name not in OURS]
+    return all(_is_ours(each) for each in others)
+
+
+def _is_ours(path: Path) -> bool:
+    known = (path / MANIFEST, RunPaths(path).run_yaml)
+    return PUBLISHING.fullmatch(path.name) is not None or any(each.is_file() for each in known)

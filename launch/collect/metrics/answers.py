@@ -1,0 +1,218 @@
+"""The parser of ratings and questionnaire answers: what number, option or text a sample says, or nothing.
+
+docs/scores.md has the rules in words. A sample that says nothing, two different things, or a number outside
+the scale is unparsed. Unparsed counts as wrong: it is no hit, and its error is the largest that the scale
+allows for this reference. Nothing is guessed from a sample's tone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from launch.scenarios.records import ItemType
+
+MAX_CHARS = 2_000  # an answer stands at the beginning; the rest of a megabyte is not searched
+
+
+class AnswerKind(StrEnum):
+    """What a reference is, and so what a sample is searched for."""
+
+    NUMBER = "number"
+    OPTION = "option"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The numbers that count as answers, both ends included."""
+
+    low: float
+    high: float
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is on the scale."""
+        return self.low <= number <= self.high
+
+    def largest_error(self, truth: float) -> float:
+        """How far off an answer on the scale can be."""
+        return max(truth - self.low, self.high - truth)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A reference as an answer: `value` is a float, an option's letter or a folded text, by its kind."""
+
+    kind: AnswerKind
+    value: float | str
+
+
+SCALES = {
+    ItemType.MOVIE_RATING: (Scale(0.5, 5), Scale(0, 10), Scale(0, 100)),
+    ItemType.QUESTIONNAIRE: (Scale(1, 5), Scale(1, 7), Scale(0, 10), Scale(0, 100)),
+}
+
+_DIGITS = r"(?<![\d.])-?\d+(?:\.\d+)?(?!\.?\d)"
+_HAN = "零一二两三四五六七八九"
+_HAN_VALUE = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2}
+_STARS = re.compile(r"((?:[★⭐]\ufe0f?\s?)+)(?:☆\s?)*(\.5)?")
+_OF = re.compile(rf"({_DIGITS})\s*(?:/|out of)\s*({_DIGITS})", re.IGNORECASE)
+_TOP = re.compile(
+    rf"(?:满分|満点)\s*(?:是|为|は|が)?\s*{_DIGITS}\s*(?:分|点)?|{_DIGITS}\s*(?:点|つ星)?\s*満点"
+)
+_UNIT = r"(?:颗|顆|个|個)?(?:半)?\s*(?:stars?\b|points?\b|星|分|点|つ星|つ)"
+_MARKED = (
+    re.compile(rf"({_DIGITS})[\s-]*{_UNIT}(半)?", re.IGNORECASE),
+    re.compile(
+        rf"(?:rating|score|stars?|评分|打分|評価|評点|星)\s*(?:is|of|是|为|は|:)?\s*({_DIGITS})(半)?", re.I
+    ),
+)
+_HAN_DECIMAL = re.compile(rf"([{_HAN}])点([{_HAN}])(?:分|星)")
+_HAN_MARKED = re.compile(rf"([{_HAN}])(?:颗|顆|个|個)?(半)?(?:星|分|つ星)(半)?|星([{_HAN}])つ(半)?")
+_LEADING = re.compile(rf"[\s\"'“”「『(\[*]*({_DIGITS})\s*(?:$|[.,;:!)\]\"'”」』。、*]|[-–—]\s)", re.MULTILINE)
+_BARE = re.compile(_DIGITS)
+_NUMBER_REFERENCE = re.compile(rf"\s*({_DIGITS})\s*(?:stars?|points?|星|分|点)?\s*(?:[.:、)].*)?", re.DOTALL)
+_OPTION_REFERENCE = re.compile(r"\s*[(\[]?([A-Za-z])(?:[.:、)\]].*|\s*)", re.DOTALL)
+_OPTION_ALONE = re.compile(r"[\s\"'“”「『*]*[(\[]?([A-Za-z])(?:\s*[.:、)\]*」』\"'”]|\s*$)")
+_OPTION_SAID = re.compile(
+    r"(?:answer|choice|option|choose|select|pick|答案|选项|选择|选|選択肢|選択|選ぶ|回答|答え)"
+    r"\s*(?:is|are|option|是|为|は|:|，|,|了)*\s*[(\[\"'“「]?([A-Z])(?![A-Za-z])",
+    re.IGNORECASE,
+)
+
+
+def choose_scale(item_type: ItemType, references: Iterable[str]) -> Scale | None:
+    """The smallest customary scale that holds every number among the references of a type; None without one.
+
+    Numbers that no customary scale holds make their own, from the least to the greatest.
+    """
+    numbers = [truth.value for truth in map(parse_reference, references) if isinstance(truth.value, float)]
+    if not numbers:
+        return None
+    for scale in SCALES[item_type]:
+        if all(map(scale.holds, numbers)):
+            return scale
+    return Scale(min(numbers), max(numbers))
+
+
+def parse_reference(text: str) -> Truth:
+    """What a reference is: a number, alone or before a mark (`2. No`); an option's letter; else a text."""
+    folded = unicodedata.normalize("NFKC", text)
+    if number := _NUMBER_REFERENCE.fullmatch(folded):
+        return Truth(AnswerKind.NUMBER, float(number[1]))
+    if option := _OPTION_REFERENCE.fullmatch(folded):
+        return Truth(AnswerKind.OPTION, option[1].upper())
+    return Truth(AnswerKind.TEXT, fold(text))
+
+
+def parse_number(text: str, scale: Scale) -> float | None:
+    """The one number on the scale that a sample says; None when it says none, or several.
+
+    Searched in the first line that is not blank, then in the whole beginning of the text.
+    """
+    text = unicodedata.normalize("NFKC", text[:MAX_CHARS].replace("½", ".5"))
+    for part in _parts(text):
+        numbers = _numbers(_TOP.sub(" ", part), scale)
+        if numbers:
+            return numbers[0] if len(numbers) == 1 else None
+    return None
+
+
+def _parts(text: str) -> list[str]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return [first, text]
+
+
+def _numbers(text: str, scale: Scale) -> list[float]:
+    """The different numbers on the scale of the clearest kind that the text has.
+
+    Stars, a/b, marked as a rating, leading, any. None for an a/b whose b is not the top of the scale, such as
+    8/10 where 5 is the most: that is another scale.
+    """
+    pairs = [(float(number), float(top)) for number, top in _OF.findall(text)]
+    if any(top != scale.high for _, top in pairs):
+        return []
+    kinds = (_stars(text), [number for number, _ in pairs], _marked(text), _leading(text), _bare(text))
+    for found in kinds:
+        kept = list(dict.fromkeys(number for number in found if scale.holds(number)))
+        if kept:
+            return kept
+    return []
+
+
+def _stars(text: str) -> list[float]:
+    return [
+        sum(char in "★⭐" for char in match[1]) + (0.5 if match[2] else 0) for match in _STARS.finditer(text)
+    ]
+
+
+def _marked(text: str) -> list[float]:
+    found = [
+        float(match[1]) + (0.5 if "半" in match[0] else 0)
+        for pattern in _MARKED
+        for match in pattern.finditer(text)
+    ]
+    found += [_HAN_VALUE[a] + _HAN_VALUE[b] / 10 for a, b in _HAN_DECIMAL.findall(text)]
+    rest = _HAN_DECIMAL.sub(" ", text)
+    for match in _HAN_MARKED.finditer(rest):
+        found.append(_HAN_VALUE[match[1] or match[4]] + (0.5 if "半" in match[0] else 0))
+    return found
+
+
+def _leading(text: str) -> list[float]:
+    match = _LEADING.match(text)
+    return [float(match[1])] if match else []
+
+
+def _bare(text: str) -> list[float]:
+    return [float(number) for number in _BARE.findall(text)]
+
+
+def parse_option(text: str) -> str | None:
+    """The letter of the one option that a sample names; None when it names none, or several."""
+    text = unicodedata.normalize("NFKC", text[:MAX_CHARS])
+    for part in _parts(text):
+        alone = _OPTION_ALONE.match(part)
+        if alone:
+            return alone[1].upper()
+        said = {letter.upper() for letter in _OPTION_SAID.findall(part)}
+        if said:
+            return said.pop() if len(said) == 1 else None
+    return None
+
+
+def fold(text: str) -> str:
+    """A text as texts are compared: NFKC, lower case, single spaces, no marks at either end."""
+    folded = " ".join(unicodedata.normalize("NFKC", text[:MAX_CHARS]).casefold().split())
+    kept = [place for place, char in enumerate(folded) if char.isalnum()]
+    return folded[kept[0] : kept[-1] + 1] if kept else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One sample against its reference; `error` only where the reference is a number."""
+
+    is_hit: bool
+    is_parsed: bool
+    error: float | None
+
+
+def judge_samples(samples: Sequence[str], truth: Truth, scale: Scale | None) -> list[Judged]:
+    """Every sample of an item against its reference, unparsed ones as wrong."""
+    return [_judge(text, truth, scale) for text in samples]
+
+
+def _judge(text: str, truth: Truth, scale: Scale | None) -> Judged:
+    if isinstance(truth.value, float):
+        assert scale is not None
+        number = parse_number(text, scale)
+        if number is None:
+            return Judged(False, False, scale.largest_error(truth.value))
+        return Judged(number == truth.value, True, abs(number - truth.value))
+    if truth.kind is AnswerKind.OPTION:
+        option = parse_option(text)
+        return Judged(option == truth.value, option is not None, None)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    said = fold(text)
+    return Judged(truth.value in (said, fold(first)) and bool(said), bool(said), None)

@@ -1,0 +1,104 @@
+"""What Slurm's queue says of a run's newest submission: the answer that all share, at most 30 s old.
+
+Looking is one call of squeue in 30 s, however many look and however often (launch.slurm.shared_queue); the
+number of a limit is asked of the accounting database once in ten minutes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from launch.config.schema import ResourcesConfig, Scheduler
+from launch.rundir.attempts import clock_of
+from launch.rundir.journal import read_journal
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.records import list_submissions, load_submission
+from launch.slurm.commands import QueueRow
+from launch.slurm.pending_reasons import in_words
+from launch.slurm.reason_limits import allowed_by
+from launch.slurm.shared_queue import QueueAnswer, has_squeue, share_answer
+from launch.slurm.states import JobPhase, job_phase
+from launch.slurm.submission import JOB_FIELDS, round_of
+
+TIMEOUT_S = 10.0
+_RANK = {JobPhase.ENDED: 0, JobPhase.WAITING: 1, JobPhase.RUNNING: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLook:
+    """Rows of the submission's jobs as of `asked` (the file system's clock); `words` says reasons plainly."""
+
+    rows: tuple[QueueRow, ...]
+    asked: float
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def why(self, row: QueueRow) -> str:
+        """Why a job waits, in plain words; its state where Slurm gives no reason."""
+        return self.words.get(row.reason) or in_words(row.reason) or row.state
+
+
+def look_at_queue(run: RunPaths) -> tuple[QueueLook | None, str | None]:
+    """The look, or None and a note why files have to do; no note either where Slurm has no part."""
+    submissions = list_submissions(run)
+    if not submissions:
+        return None, None
+    record = load_submission(run, submissions[-1])
+    paths = run.submission(submissions[-1])
+    if record.resources.scheduler is not Scheduler.SLURM or not paths.jobs.exists():
+        return None, None
+    if not has_squeue():
+        return None, "squeue: not found; this machine has no Slurm commands."
+    answer = share_answer(paths, timeout_s=TIMEOUT_S)
+    if answer is None:
+        return None, "Slurm's queue is being asked by another, or the run directory cannot be written."
+    if answer.error is not None:
+        return None, answer.error
+    if not _job_ids(paths) <= set(answer.jobs):
+        return None, "jobs were sent after Slurm's queue was asked last."
+    return _look(paths, answer, record.resources), None
+
+
+def _job_ids(paths: SubmissionPaths) -> set[str]:
+    """Ids of the jobs sent; one whose id was never written down leaves an id that no answer has."""
+    named: dict[str, str] = {}
+    for row in read_journal(paths.jobs, **JOB_FIELDS):
+        if row.get("error"):
+            named.pop(row["name"], None)
+        else:
+            named[row["name"]] = str(row.get("job_id") or named.get(row["name"], ""))
+    return set(named.values())
+
+
+def _look(paths: SubmissionPaths, answer: QueueAnswer, resources: ResourcesConfig) -> QueueLook:
+    rows = tuple(
+        QueueRow(row.job, row.index, "", row.state, row.reason, "", row.end_time) for row in answer.rows
+    )
+    reasons = {row.reason for row in rows if job_phase(row.state) is JobPhase.WAITING}
+    allowed = allowed_by(paths, resources, reasons, clock_of(paths.root))
+    words = {reason: in_words(reason, allowed.get(reason)) for reason in reasons}
+    return QueueLook(rows, answer.asked, words)
+
+
+def rows_by_task(
+    run: RunPaths, submission: int, queue_rows: Iterable[QueueRow], last_round: int | None = None
+) -> tuple[dict[int, QueueRow], QueueRow | None]:
+    """The row of each task, and that of the merge job; jobs.jsonl says which job is which.
+
+    With follow-ups queued a task has a row in each: the one that runs counts, else one that waits, else the
+    last that ended. `last_round` leaves out the follow-ups after it.
+    """
+    jobs = {
+        str(line["job_id"]): line
+        for line in read_journal(run.submission(submission).jobs, **JOB_FIELDS)
+        if line.get("job_id") and (last_round is None or round_of(line) <= last_round)
+    }
+    best: dict[int | None, tuple[tuple[int, int], QueueRow]] = {}
+    for row in queue_rows:
+        job = jobs.get(row.job_id)
+        if job is None:
+            continue
+        task = None if row.array_task is None else int(job["offset"]) + row.array_task
+        rank = (_RANK[job_phase(row.state)], round_of(job))
+        if task not in best or rank > best[task][0]:
+            best[task] = (rank, row)
+    merge_row = best.pop(None, (None, None))[1]
+    return {task: row for task, (_, row) in best.items() if task is not None}, merge_row

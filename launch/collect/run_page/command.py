@@ -1,0 +1,46 @@
+"""The command that asks for the same again: every setting of a run's identity, whatever presets say now."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from launch.config.load import parse_value
+from launch.errors import ConfigError
+from launch.rundir.records import RunRecord
+
+SECTIONS = ("model", "data", "prompt", "sampling")
+
+
+def submit_command(record: RunRecord) -> str:
+    """A line for a shell; engine and resources are those of preset and cluster when it is used."""
+    words = ["vllm-launch", "submit", "--preset", record.preset]
+    for section in SECTIONS:
+        for name, value in _leaves(section, getattr(record, section).model_dump(mode="json")):
+            words += ["--set", f"{name}={_as_yaml(value)}"]
+    return shlex.join(words)
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(f"{name}.{key}", inner)
+    else:
+        yield name, value
+
+
+def _as_yaml(value: Any) -> str:
+    """A text as it is where YAML reads it as that text; JSON otherwise, which is YAML too.
+
+    A page shows what is not printable by number, so such characters are escaped here.
+    """
+    if isinstance(value, str):
+        try:
+            if value.isprintable() and value and parse_value(value, "") == value:
+                return value
+        except ConfigError:
+            pass
+    text = orjson.dumps(value).decode()
+    return text if text.isprintable() else json.dumps(value)

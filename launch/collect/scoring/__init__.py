@@ -1,0 +1,1 @@
+"""Scores of a published directory: how near its texts, ratings and answers are to the true ones."""

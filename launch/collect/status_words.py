@@ -1,0 +1,88 @@
+"""A run's state in a sentence: what it asks for, and what changed since one looked last."""
+
+from launch.collect.pace import Pace
+from launch.collect.status_record import RunStatus
+from launch.collect.task_status import TaskState
+from launch.config.wording import printable
+
+WORKING = (TaskState.RUNNING, TaskState.WAITING)
+
+
+def is_published(status: RunStatus) -> bool:
+    """Whether all that is done is published."""
+    return status.published is not None and status.published.num_done == status.num_done
+
+
+def is_working(status: RunStatus) -> bool:
+    """Whether something may still change by itself: tasks or a merge job that run or wait, a driver here."""
+    if not status.submissions:
+        return False
+    newest = status.submissions[-1]
+    return (
+        newest.merge_is_open
+        or bool(newest.driver_lives)
+        or any(task.state in WORKING for task in newest.tasks)
+    )
+
+
+def next_step(status: RunStatus) -> str:
+    """One sentence: what the state asks for."""
+    published, root = status.published, printable(str(status.root))
+    if published is not None and is_published(status):
+        whole = "complete" if published.complete else "incomplete, as allowed"
+        return f"Published, {whole}: {printable(str(published.output_dir))}"
+    if status.trouble is not None:
+        return printable(status.trouble)
+    if any(task.state in WORKING for task in status.tasks) and status.num_missing:
+        return "Not published: tasks are running or waiting."
+    newest = status.submissions[-1] if status.submissions else None
+    if newest is not None and newest.merge_is_open and newest.stopped is None:  # else it has decided
+        return "Not published: the merge job waits or runs."
+    if status.num_missing and status.is_stopped:
+        return (
+            "Not published: stopped by its canary. Look at the texts; if they are as they should be,"
+            f" `vllm-launch resume {root}` goes on and judges no more."
+        )
+    if status.tasks and all(task.state is TaskState.UNSENT for task in status.tasks):
+        return f"Not published: nothing was sent yet; `vllm-launch resume {root}` sends it."
+    if status.num_missing:
+        return f"Not published: `vllm-launch resume {root}` generates what is missing."
+    return f"Not published: `vllm-launch merge {root}` checks and publishes."
+
+
+def state_line(status: RunStatus) -> str:
+    """What a person waits for, in a line: `12 of 20 items done, 1 failed; tasks: 2 running, 1 ended`."""
+    parts = [f"{status.num_done:,} of {status.num_items:,} items done"]
+    if status.num_failed:
+        parts[0] += f", {status.num_failed:,} failed"
+    if status.submissions:
+        newest = status.submissions[-1]
+        states = ", ".join(f"{count} {state}" for state, count in newest.states.items())
+        sent = f" of submission {newest.submission}" if newest.submission > 1 else ""
+        parts.append(f"tasks{sent}: {states}")
+        parts += [f"merge job {newest.merge_job}"] if newest.merge_job else []
+    return "; ".join(map(printable, parts))
+
+
+def eta(pace: Pace) -> str:
+    """`12 to 18 min`, or that there is none yet and why."""
+    if pace.low_s is None or pace.high_s is None:
+        return f"no ETA yet: {pace.why_none}"
+    low, high = duration(pace.low_s), duration(pace.high_s)
+    number, _, unit = low.partition(" ")
+    if low == high:
+        return low
+    return f"{number} to {high}" if high.partition(" ")[2] == unit else f"{low} to {high}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `12 min`, `3 h 20 min`, `2 d 4 h`: two units at most, rounded."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24} h"

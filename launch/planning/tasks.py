@@ -1,0 +1,50 @@
+"""What a submission decides before anything is shared out: how many tasks, and eager or compiled."""
+
+from dataclasses import dataclass
+
+from launch.config.gpus import GpuSpeed
+from launch.planning.eager import EagerChoice, choose_eager
+from launch.planning.limits import TaskLimits, choose_num_tasks
+from launch.planning.rates import TaskRate, TaskShape, assume_rate, measured_for
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be generated: token equivalents over all items, how many there are, samples of each."""
+
+    cost: float
+    num_items: int
+    samples_per_item: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for and is never changed; None: to be decided. `max_num_seqs` of one engine."""
+
+    num_tasks: int | None = None
+    enforce_eager: bool | None = None
+    max_num_seqs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """The number of tasks and the engine's start, each with its reason, and the rate that follows."""
+
+    num_tasks: int
+    why: str
+    eager: EagerChoice
+    rate: TaskRate
+
+
+def plan_tasks(
+    work: Work, shape: TaskShape, limits: TaskLimits, asked: Asked, speeds: dict[str, GpuSpeed]
+) -> TaskPlan:
+    """The number of tasks by the compiled engine's rate, then eager or compiled by the work of each task."""
+    rate = assume_rate(shape, speeds, eager=bool(asked.enforce_eager))
+    num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
+    known = measured_for(shape.gpu_type, speeds)
+    work_s = work.cost / rate.tokens_per_s / num_tasks
+    waiting = work.num_items * work.samples_per_item / (num_tasks * shape.num_engines)
+    sequences = min(waiting, asked.max_num_seqs or known.speed.max_num_seqs)
+    eager = choose_eager(asked.enforce_eager, shape, known, work_s, sequences)
+    return TaskPlan(num_tasks, why, eager, assume_rate(shape, speeds, eager=bool(eager.enforce_eager)))

@@ -1,0 +1,219 @@
+"""Compiled kernels in a shared directory, which nodes start from and write back to once, whole.
+
+<cache_dir>/user-<uid>/<layer>-<key>/ holds generations: `<n>.tar`, and `<n>.json`, which is written last and
+names the key, the files and the tar's digest. The highest whole one counts. Whoever has compiled what it
+lacks makes the next one, once: `<n>.claim` is made with O_EXCL, and of many tasks one writes. Nothing is
+changed in place. A claim of somebody dead is not broken; the next number is taken.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.errors import StorageError
+from launch.rundir.attempts import filesystem_now
+from launch.rundir.journal import fsync_directory, has_fields, read_json, write_json
+from launch.rundir.layout import number_of
+from launch.rundir.process_mark import mark_process, read_mark
+from launch.worker.startup.cache_tree import (
+    CacheRefusedError,
+    FileFacts,
+    TornTreeError,
+    copy_digested,
+    list_files,
+    move_new,
+    pack,
+    refuse_others,
+    unpack,
+)
+
+CLAIM_DEAD_S = 30 * 60
+"""A claim made on another host is nobody's when it is older: packing takes seconds."""
+EMPTY_CLAIM_DEAD_S = 60
+"""Its writer was killed just then."""
+MAX_GENERATIONS = 16
+"""An end to writing, should every start compile something new; who starts from the last one is warm enough.
+"""
+KEPT_GENERATIONS = 2
+"""Older ones are removed; the one before the newest may be read just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A whole generation: its number, its files with sizes and times, the digest of its tar."""
+
+    number: int
+    files: dict[str, FileFacts]
+    digest: str
+
+
+class CacheStore:
+    """The shared directory of one layer; nothing is made before something is written."""
+
+    def __init__(self, root: Path, key: Mapping[str, str]) -> None:
+        self._root = root
+        self._key = dict(key)
+        self._refused: int | None = None
+        """A generation that `seed` found corrupt, which its manifest does not show."""
+
+    def newest(self) -> Generation | None:
+        """The highest generation, None when there is none; CacheRefusedError when it is not ours."""
+        numbers = self._numbers(".json")
+        return None if not numbers else self._read(max(numbers))
+
+    def seed(self, local: Path) -> Generation | None:
+        """Puts what `local` lacks of the newest generation into it; None when there is none.
+
+        All is checked before anything is put there. CacheRefusedError for a corrupt or foreign one,
+        StorageError when the node's disk is full; `local` is as it was then. For one process at a time.
+        """
+        newest = self.newest()
+        if newest is None:
+            return None
+        work = local.with_name(f".incoming-{local.name}")
+        shutil.rmtree(work, ignore_errors=True)  # of one that was killed; `local` has one seeder at a time
+        try:
+            work.mkdir(mode=0o700)
+            self._fetch(newest, work)
+            move_new(work / "files", local)
+        except CacheRefusedError:
+            self._refused = newest.number
+            raise
+        except OSError as error:
+            raise StorageError(f"{self._root}: cannot be copied to {work}: {error.strerror}.") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return newest
+
+    def write_back(self, local: Path) -> str:
+        """Makes a generation of `local` if it has files that the newest lacks; what came of it, in words.
+
+        The first may be empty: it says that there is nothing to compile, so that nobody waits for it.
+        """
+        files = list_files(local)
+        try:
+            newest = self.newest()
+        except CacheRefusedError:
+            newest = None  # a sound one follows it
+        is_sound = newest is not None and newest.number != self._refused
+        if newest is not None and is_sound and files.keys() <= newest.files.keys():
+            return f"generation {newest.number} has it all"
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            number = self._claim()
+            if number is None:
+                return "another task writes it"
+            return self._write(number, local, list(files))
+        except OSError as error:
+            return f"not written: {error.strerror or error}"
+        except StorageError as error:
+            return f"not written: {error}"
+
+    def _fetch(self, generation: Generation, work: Path) -> None:
+        source = self._root / f"{generation.number}.tar"
+        try:
+            digest = copy_digested(source, work / "tar")
+        except FileNotFoundError:
+            raise CacheRefusedError(f"{source}: is not there.") from None
+        if digest != generation.digest:
+            raise CacheRefusedError(f"{source}: is corrupt: its digest is not the manifest's.")
+        try:
+            unpack(work / "tar", work / "files", generation.files)
+        except TornTreeError as error:
+            raise CacheRefusedError(f"{source}: is corrupt: {error}.") from error
+
+    def _read(self, number: int) -> Generation:
+        path = self._root / f"{number}.json"
+        for each in (self._root, path, self._root / f"{number}.tar"):
+            refuse_others(each)
+        value = read_json(path) or {}
+        if not has_fields(value, {"key": dict, "files": dict, "digest": str}):
+            raise CacheRefusedError(f"{path}: is damaged.")
+        if value["key"] != self._key:
+            raise CacheRefusedError(f"{path}: was made for another GPU, software or model.")
+        try:
+            files = {str(name): (int(size), int(time_ns)) for name, (size, time_ns) in value["files"].items()}
+        except (TypeError, ValueError):
+            raise CacheRefusedError(f"{path}: is damaged.") from None
+        return Generation(number, files, value["digest"])
+
+    def _claim(self) -> int | None:
+        """The number of the generation that this process may make; None while somebody else makes one."""
+        number = max([*self._numbers(".json"), *self._numbers(".claim")], default=0)
+        if number and not (self._root / f"{number}.json").exists() and not self._is_dead(number):
+            return None
+        if number >= MAX_GENERATIONS:
+            return None
+        claim = self._root / f"{number + 1}.claim"
+        try:
+            descriptor = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return None
+        os.close(descriptor)
+        try:
+            write_json(claim, mark_process().as_json())
+        except StorageError:
+            claim.unlink(missing_ok=True)
+            raise
+        return number + 1
+
+    def _is_dead(self, number: int) -> bool:
+        claim = self._root / f"{number}.claim"
+        mark = read_mark(read_json(claim))
+        if mark is not None and mark.is_from_here:
+            return mark.is_gone
+        limit_s = CLAIM_DEAD_S if mark is not None else EMPTY_CLAIM_DEAD_S
+        try:
+            return filesystem_now(self._root) - claim.stat().st_mtime > limit_s
+        except FileNotFoundError:  # its writer could not write, and gave it back
+            return True
+
+    def _write(self, number: int, local: Path, names: list[str]) -> str:
+        final, partial = self._root / f"{number}.tar", self._root / f".{number}.tar.{os.getpid()}.tmp"
+        try:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as target:
+                packed = pack(local, names, target)
+                target.flush()
+                os.fsync(target.fileno())
+            digest = copy_digested(partial, Path(os.devnull))
+            os.rename(partial, final)
+            fsync_directory(self._root)
+            about = {"key": self._key, "bytes": final.stat().st_size, "digest": digest, "files": packed}
+            write_json(self._root / f"{number}.json", about)
+        except (OSError, StorageError):
+            for name in (f"{number}.json", partial.name, final.name, f"{number}.claim"):
+                (self._root / name).unlink(missing_ok=True)
+            raise
+        self._remove_old(number)
+        num_bytes = sum(size for size, _ in packed.values())
+        return f"generation {number}: {len(packed)} files, {num_bytes / 2**20:.1f} MiB"
+
+    def _remove_old(self, newest: int) -> None:
+        """Generations before the last two, and what killed writers left."""
+        whole = set(self._numbers(".json"))
+        for number in {*whole, *self._numbers(".tar")}:
+            if number <= newest - KEPT_GENERATIONS or (number < newest and number not in whole):
+                for suffix in (".json", ".tar"):
+                    (self._root / f"{number}{suffix}").unlink(missing_ok=True)
+        for entry in self._root.glob(".*.tar.*.tmp"):
+            if (number_of(entry.name.split(".")[1]) or newest) < newest:
+                entry.unlink(missing_ok=True)
+
+    def _numbers(self, suffix: str) -> list[int]:
+        try:
+            names = os.listdir(self._root)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise CacheRefusedError(f"{self._root}: cannot be read: {error.strerror}.") from error
+        found = (number_of(name.removesuffix(suffix)) for name in names if name.endswith(suffix))
+        return [number for number in found if number is not None]
+
+
+def store_of(cache_dir: Path, folder: str, key: Mapping[str, Any]) -> CacheStore:
+    """The store of a layer in the shared directory; a user's own, since others' code would run as theirs."""
+    return CacheStore(cache_dir / f"user-{os.getuid()}" / folder, key)

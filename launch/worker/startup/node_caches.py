@@ -1,0 +1,172 @@
+"""The caches of one engine start on its node: seeded, compiled by one engine at a time, written back.
+
+A layer's directory on the node is <scratch>/caches/<layer>-<key>/. The first engine that finds the node cold
+takes a lock, seeds what the shared directory has and, if that is not all, holds the lock until it is ready;
+others wait for that long, within a bound, and find its kernels. Whatever goes wrong here costs a compilation
+and never a start: it is told, and the engine goes on.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.errors import StorageError
+from launch.rundir.journal import write_json
+from launch.rundir.process_mark import mark_process
+from launch.worker.startup.cache_layers import CacheLayer
+from launch.worker.startup.cache_store import CacheStore, store_of
+from launch.worker.startup.cache_tree import MARK_PREFIX
+from launch.worker.startup.node_lock import LOOK_AGAIN_S, LockError, NodeLock
+
+WARM_MARK = f"{MARK_PREFIX}-warm"
+"""In a layer's directory on the node: an engine has become ready with it, or it was seeded whole."""
+WRITE_BACK_S = 60.0
+"""How long an engine that has nothing left to do waits for its kernels to be written back."""
+
+Tell = Callable[..., None]
+
+
+class NodeCaches:
+    """The caches of one engine start. `tell(what, **details)` records an event.
+
+    `state` says what became of it: "warm" (the node had them), "seeded", "after_another" (another engine
+    compiled them while this one waited), "compiles", "unlocked" (it waited in vain), or "unusable" (no
+    directory of ours, or no locks: the libraries' variables are left as they were).
+    """
+
+    def __init__(
+        self, scratch: Path, layers: Sequence[CacheLayer], cache_dir: Path | None, tell: Tell
+    ) -> None:
+        self._root = scratch / "caches"
+        self._layers = layers
+        self._stores = [
+            (layer, store_of(cache_dir, layer.folder, layer.key)) for layer in layers if cache_dir is not None
+        ]
+        self._tell = tell
+        self._lock = NodeLock(self._root / f"{MARK_PREFIX}-{layers[-1].folder}.lock")
+        self._writer: threading.Thread | None = None
+        self.state = "cold"
+        self.written: dict[str, str] = {}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that points the libraries to the layers' directories."""
+        return {
+            variable: str(self._directory(layer) / folder)
+            for layer in self._layers
+            for variable, folder in layer.folders.items()
+        }
+
+    def wait(self, wait_s: float) -> None:
+        """Makes the directories, and returns when the node is warm or this engine is the one to compile."""
+        try:
+            for place in self.variables.values():
+                Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._is_warm():
+                self.state = "warm"
+                return
+            is_first = self._lock.acquire()
+            if not is_first and not self._lock.acquire(wait_s):
+                self.state = "unlocked"
+                self._tell("cache_wait_over", waited_s=round(wait_s))
+                return
+        except (LockError, OSError) as error:
+            self.state = "unusable"
+            self._tell("cache_unusable", why=str(error))
+            return
+        if self._is_warm():
+            self.state = "after_another"
+            self._lock.release()
+        else:
+            self.state = "compiles"
+
+    def seed(self) -> None:
+        """Takes what the shared directory has, where this engine would compile; all of it: none waits."""
+        if self.state != "compiles" or not self._stores:
+            return
+        seeded = [self._seed(layer, store) for layer, store in self._stores]
+        if all(seeded):
+            self.state = "seeded"
+            self._set_warm()
+            self._lock.release()
+
+    def ready(self) -> None:
+        """The engine is ready: lets the others go on, and begins to write back what is new."""
+        if self._lock.is_held:
+            self._set_warm()
+            self._lock.release()
+        if self._stores and self.state != "unusable":
+            self._writer = threading.Thread(target=self._write_back, name="cache-writer", daemon=True)
+            self._writer.start()
+
+    def finish(self, hurry: threading.Event) -> None:
+        """Waits for what is being written, within a bound and until `hurry`; what is cut is not there."""
+        deadline = time.monotonic() + WRITE_BACK_S
+        while self._writer is not None and self._writer.is_alive():
+            if hurry.is_set() or time.monotonic() > deadline:
+                return
+            self._writer.join(LOOK_AGAIN_S)
+
+    def close(self) -> None:
+        """Gives the lock back; an engine that never became ready leaves the compiling to the next."""
+        self._lock.release()
+
+    def _directory(self, layer: CacheLayer) -> Path:
+        return self._root / layer.folder
+
+    def _is_warm(self) -> bool:
+        return all((self._directory(layer) / WARM_MARK).exists() for layer in self._layers)
+
+    def _set_warm(self) -> None:
+        for layer in self._layers:
+            try:
+                write_json(self._directory(layer) / WARM_MARK, mark_process().as_json())
+            except (OSError, StorageError) as error:  # the next engine looks again
+                self._tell("cache_unusable", why=str(error))
+
+    def _seed(self, layer: CacheLayer, store: CacheStore) -> bool:
+        try:
+            generation = store.seed(self._directory(layer))
+        except (StorageError, OSError) as error:
+            self._tell("cache_refused", layer=layer.name, why=str(error))
+            return False
+        if generation is not None:
+            self._tell("cache_seeded", layer=layer.name, generation=generation.number)
+        return generation is not None
+
+    def _write_back(self) -> None:
+        for layer, store in self._stores:
+            try:
+                self.written[layer.name] = store.write_back(self._directory(layer))
+            except (StorageError, OSError) as error:
+                self.written[layer.name] = f"not written: {error}"
+            self._tell("cache_written", layer=layer.name, outcome=self.written[layer.name])
+
+
+def own_variables(scratch: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The cache variables that lie in our scratch folder: the user set none of them."""
+    ours = str(scratch / "caches") + os.sep
+    return {name: value for name, value in environment.items() if value.startswith(ours)}
+
+
+def shared_cache_dir(configured: Path | None, run: Path, *, on_slurm: bool) -> Path | None:
+    """resources.cache_dir, variables of the node in it replaced; None for none.
+
+    Unless set: with Slurm outputs/caches for outputs/runs/<run>, and `caches` beside a run that lies
+    elsewhere; on one machine none, for its scratch folder keeps them.
+    """
+    if configured is None:
+        runs = run.parent
+        default = runs.with_name("caches") if runs.name == "runs" else runs / "caches"
+        return default if on_slurm else None
+    if str(configured) == "none":
+        return None
+    return Path(os.path.expandvars(configured)).expanduser()
+
+
+def as_json(caches: NodeCaches | None) -> dict[str, Any] | None:
+    """What engine.json says of an engine's caches."""
+    return None if caches is None else {"state": caches.state, "variables": caches.variables}

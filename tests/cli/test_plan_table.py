@@ -1,0 +1,72 @@
+"""What submit says of a plan: slots, eager or compiled, starts that cost much, and where numbers are from."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_run, load_submission, run_config, task_config
+from tests.cli.commands import Said, vllm_launch
+
+
+@pytest.fixture
+def words(checkpoint: Path, scenario: Path) -> list[str | Path]:
+    """`submit --dry-run` of two items with vLLM, which need not be installed for it."""
+    asked: list[str | Path] = ["submit", "--dry-run", "--preset", "throughput", "--cluster", "slurm"]
+    asked += ["--engine", "vllm", "--name", "run", "--gpu-type", "h200", "--max-model-len", "256"]
+    asked += ["--max-tokens", "64", "--checkpoint-dir", checkpoint, "--scenario-path", scenario]
+    return [*asked, "--dataset", "Chameleons"]
+
+
+def plan(words: list[str | Path], where: Path, *more: str) -> Said:
+    said = vllm_launch(*words, *more, cwd=where)
+    assert said.code == 0, said.err
+    return said
+
+
+def test_a_cluster_that_shares_nodes_gets_a_task_per_engine(words: list[str | Path], tmp_path: Path) -> None:
+    said = plan(words, tmp_path, "--num-tasks", "2")
+    assert "#SBATCH --array=0-1\n" in said.out and "#SBATCH --gres=gpu:h200:1\n" in said.out
+    assert not any(line.startswith("engines ") for line in said.out.splitlines())
+
+
+def test_a_cluster_of_whole_nodes_gets_a_task_of_all_engines(words: list[str | Path], tmp_path: Path) -> None:
+    said = plan(words, tmp_path, "--whole-node-gpus", "4")
+    assert "#SBATCH --gres=gpu:h200:4\n" in said.out
+    assert said.row("engines") == "4 in a task, 1 GPU each: the cluster gives whole nodes"
+    assert "x 4 GPUs" in said.row("tasks")
+
+
+def test_what_was_asked_for_is_never_overridden(words: list[str | Path], tmp_path: Path) -> None:
+    asked = ("--whole-node-gpus", "4", "--engines-per-node", "2", "--enforce-eager", "false")
+    said = plan(words, tmp_path, *asked)
+    assert said.row("engines") == "2 in a task, 1 GPU each: as asked for"
+    assert said.row("start") == "compiled, as asked for"
+    assert any("2 of 4 GPUs will idle" in note for note in said.notes)
+    sent = load_submission(RunPaths(tmp_path / "outputs" / "runs" / "run"), 1)
+    assert sent.planned.enforce_eager is None and sent.engine.enforce_eager is False
+
+
+def test_a_choice_of_eager_is_kept_and_reaches_tasks(words: list[str | Path], tmp_path: Path) -> None:
+    said = plan(words, tmp_path)
+    assert said.row("start").startswith("eager: about 0 s of generation a task; compiling pays from ")
+    run = RunPaths(tmp_path / "outputs" / "runs" / "run")
+    record, sent = load_run(run), load_submission(run, 1)
+    assert sent.planned.enforce_eager is True and sent.planned.why == said.row("start")
+    assert task_config(record, sent).engine.enforce_eager is True
+    assert run_config(record, sent).engine.enforce_eager is None  # what a later submission starts from
+
+
+def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) -> None:
+    said = plan(words, tmp_path, "--num-tasks", "2")
+    (warning,) = [note for note in said.notes if note.startswith("start-up")]
+    assert warning == (
+        "start-up is predicted to take 100% of GPU time with cold caches (2 x 121 s), 100% with warm ones"
+        " (9 s each). Fewer tasks spend less: --num-tasks 1."
+    )
+
+
+def test_a_cpu_is_warned_of_nothing(words: list[str | Path], tmp_path: Path) -> None:
+    said = plan(words, tmp_path, "--gpus-per-task", "0")
+    assert not any(note.startswith("start-up") for note in said.notes)
+    assert said.row("start") == "left to the engine: on a CPU nothing was measured"

@@ -1,0 +1,58 @@
+"""What GPUs do now: the newest samples, as the sampler writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.collect.gpu_now import GpuNow, read_gpus
+from launch.rundir.journal import Journal
+from launch.rundir.layout import AttemptPaths
+
+
+def attempt(root: Path, *rows: dict[str, Any]) -> AttemptPaths:
+    root.mkdir()
+    paths = AttemptPaths(root)
+    journal = Journal(paths.gpu)
+    for row in rows:
+        journal.append(row)
+    journal.close()
+    return paths
+
+
+def sample(time: float, *gpus: tuple[float | None, float, float | None]) -> dict[str, Any]:
+    names = ("utilization_percent", "memory_used_mib", "power_w")
+    return {"time": time, "gpus": [dict(zip(names, gpu, strict=True)) for gpu in gpus]}
+
+
+def test_the_newest_of_each_task_together(tmp_path: Path) -> None:
+    first = attempt(tmp_path / "0", sample(10, (0, 0, 0)), sample(99, (90, 1024, 400), (70, 1024, 300)))
+    second = attempt(tmp_path / "1", sample(1000, (20, 2048, 100)), {"time": 1001, "failed": {"gpu": "0"}})
+    # the second node's clock is 900 s ahead
+    found = read_gpus([(first, 100.0), (second, 1000.0)])
+    assert found == GpuNow(3, 2, (20, 60, 90), 4.0, 800)
+
+
+def test_lines_that_hold_what_changed_are_put_together(tmp_path: Path) -> None:
+    changed = [
+        {"time": 99.0, "gpus": [{"power_w": 350}, {}]},
+        {"time": 99.5, "gpus": [{}, {"power_w": None}]},
+    ]
+    paths = attempt(tmp_path / "0", sample(98, (90, 1024, 400), (70, 1024, 300)), *changed)
+    assert read_gpus([(paths, 100.0)]) == GpuNow(2, 1, (70, 80, 90), 2.0, 350)
+
+
+def test_what_a_gpu_does_not_tell_is_no_zero(tmp_path: Path) -> None:
+    found = read_gpus([(attempt(tmp_path / "0", sample(100, (None, 512, None))), 100.0)])
+    assert found == GpuNow(1, 1, None, 0.5, None)
+
+
+def test_no_gpu_says_why(tmp_path: Path) -> None:
+    paths = attempt(tmp_path / "0", {"time": 1, "no_gpu": "no GPU is visible to this task"})
+    assert read_gpus([(paths, 500.0)]) == GpuNow(0, 1, None, None, None, "no GPU is visible to this task")
+
+
+@pytest.mark.parametrize("row", [sample(1, (50, 1, 1)), {"time": "x", "gpus": []}, {"gpus": 3}])
+def test_old_and_damaged_samples_are_none(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert read_gpus([(attempt(tmp_path / "0", row), 100.0)]) is None
+    assert read_gpus([(AttemptPaths(tmp_path / "none"), 100.0)]) is None

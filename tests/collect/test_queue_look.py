@@ -1,0 +1,113 @@
+"""What the queue says of a run: one question for all, reasons in words, and when files have to do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from launch.collect.queue_look import look_at_queue
+from launch.collect.status import status
+from launch.collect.task_status import TaskState
+from launch.rundir.layout import RunPaths
+from launch.slurm.shared_queue import SHARED_FOR_S
+from tests.collect.builders import make_generations, write_results
+from tests.collect.large_run import JOB, names_called, send_to_slurm, write_fake_slurm
+
+
+@pytest.fixture
+def calls(run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run is sent to a cluster of fake commands, where task 0 runs and task 1 waits; what was called."""
+    send_to_slurm(run, 2)
+    calls = write_fake_slurm(tmp_path / "bin", 2)
+    say(tmp_path, f"{JOB}_0|x|RUNNING|None|n1|N/A", f"{JOB}_[1%8]|x|PENDING|QOSMaxGRESPerUser||N/A")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return calls
+
+
+def say(tmp_path: Path, *rows: str) -> None:
+    (tmp_path / "bin" / "rows").write_text("".join(f"{row}\n" for row in rows))
+
+
+def older(run: RunPaths, seconds: float) -> None:
+    """Sets back when the queue was asked."""
+    path = run.submission(1).queue
+    text = path.read_text()
+    asked = text.partition('"asked": ')[2].partition(",")[0]
+    path.write_text(text.replace(f'"asked": {asked}', f'"asked": {float(asked) - seconds}'))
+
+
+def test_one_call_of_squeue_in_thirty_seconds(run: RunPaths, calls: Path) -> None:
+    looks = [look_at_queue(run) for _ in range(5)]
+    assert names_called(calls).count("squeue") == 1
+    assert all(note is None for _, note in looks) and len({look.asked for look, _ in looks if look}) == 1
+    older(run, SHARED_FOR_S + 1)
+    look_at_queue(run)
+    assert names_called(calls).count("squeue") == 2
+    assert names_called(calls).count("sacctmgr") == 3, "user, association and QOS, once in ten minutes"
+
+
+def test_reasons_in_words_with_the_number_of_the_limit(run: RunPaths, calls: Path) -> None:
+    look, _ = look_at_queue(run)
+    found = status(run, look)
+    assert [task.state for task in found.tasks] == [TaskState.WAITING] * 2
+    assert found.tasks[1].waits_for == "QOSMaxGRESPerUser: your QOS allows 8 GPUs per user"
+    assert found.tasks[1].message == "PENDING (QOSMaxGRESPerUser)"
+    assert found.queue_age_s is not None and found.queue_age_s < 30
+    assert calls.exists()
+
+
+def test_a_sign_of_life_after_the_answer_counts_more(run: RunPaths, calls: Path) -> None:
+    look_at_queue(run)
+    write_results(run, make_generations(run)[:1], task=1)
+    beat = run.attempt(1, 1, 0).heartbeat
+    beat.touch()
+    os.utime(beat, (beat.stat().st_mtime + 5, beat.stat().st_mtime + 5))
+    look, _ = look_at_queue(run)
+    assert status(run, look).tasks[1].state is TaskState.RUNNING, "as of the answer it waited"
+    assert names_called(calls).count("squeue") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ("missing", "squeue: not found; this machine has no Slurm commands."),
+        ("error", "squeue: Socket timed out"),
+        ("newer", "jobs were sent after Slurm's queue was asked last."),
+    ],
+)
+def test_when_files_have_to_do(
+    run: RunPaths, calls: Path, monkeypatch: pytest.MonkeyPatch, change: str, note: str
+) -> None:
+    if change == "missing":
+        monkeypatch.setenv("PATH", "/nowhere")
+    elif change == "error":
+        (calls.parent / "squeue").write_text(
+            "#!/bin/bash\necho 'squeue: error: Socket timed out' >&2; exit 1\n"
+        )
+    else:
+        look_at_queue(run)
+        with run.submission(1).jobs.open("a") as journal:
+            journal.write('{"name":"merge.r1","job_name":"x","offset":0,"size":0,"job_id":"9999"}\n')
+    look, said = look_at_queue(run)
+    assert look is None and said is not None and said.startswith(note)
+    assert [task.state for task in status(run, look).tasks] == [TaskState.WAITING] * 2
+
+
+def test_a_run_of_another_that_may_only_be_read(
+    run: RunPaths, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who may write everywhere: what the system says to others is said here."""
+    look_at_queue(run)
+
+    def refuse(*_: object) -> float:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    look, note = look_at_queue(run)
+    assert look is not None and note is None, "the answer that is there is used"
+    assert status(run, look).num_items == 12
+    assert names_called(calls).count("squeue") == 1
+
+
+def test_without_slurm_nothing_is_asked(run: RunPaths) -> None:
+    assert look_at_queue(run) == (None, None)

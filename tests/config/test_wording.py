@@ -1,0 +1,63 @@
+"""What a terminal is given of texts that others wrote: nothing that it would obey."""
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launch.config.wording import json_text, log_line, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain 影 é", "plain 影 é"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b[2J\x1b[H\x1b[?25lgone", "gone"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bPq#0\x1b\\sixel", "sixel"),
+        ("\x9b31mc1", "c1"),
+        ("\x1bcreset", "reset"),
+        ("a\tb", "a    b"),
+        ("10 %\r50 %\r100 %\n", "100 %"),
+        ("windows\r\n", "windows"),
+        ("bell\x07 nul\x00 del\x7f", "bell\\U00000007 nul\\U00000000 del\\U0000007F"),
+        ("abc\u202edcba\u2066x", "abc\\U0000202Edcba\\U00002066x"),
+        ("line\u2028break\x85", "line\\U00002028break\\U00000085"),
+        ("lone \x1b", "lone \\U0000001B"),
+        ("\x1b]0;never ended", "0;never ended"),
+        ("[red]no markup[/]", "[red]no markup[/]"),
+    ],
+)
+def test_a_line_of_a_log(text: str, shown: str) -> None:
+    assert log_line(text) == shown
+
+
+def test_a_long_line_is_cut_and_says_so() -> None:
+    shown = log_line("x" * 1_000_000 + "\x1b[31m")
+    assert shown == "x" * 1000 + "... (a line of over 1,000 characters)"
+    assert log_line("x" * 1000) == "x" * 1000
+    assert log_line("\x00" * 1001, 10) == "\\U00000000"[:10] + "... (a line of over 10 characters)"
+
+
+@settings(max_examples=40)
+@given(st.text(max_size=40))
+def test_nothing_unprintable_is_left(text: str) -> None:
+    for shown in (log_line(text), printable(text)):
+        assert shown.isprintable()
+        assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in shown)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.text(max_size=20) | st.integers(-(2**53), 2**53) | st.none(), max_size=4))
+def test_json_is_the_same_value_and_printable(value: object) -> None:
+    try:
+        text = json_text(value)
+    except TypeError:  # lone surrogates are no text that a file can hold
+        return
+    assert json.loads(text) == value
+    assert text.replace("\n", "").isprintable()
+    assert text.isascii() or not json.dumps(value, ensure_ascii=False).isascii()

@@ -1,0 +1,98 @@
+"""What a task is expected to do, and how honestly it is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from launch.config.gpus import GpuSpeed, gpu_speeds
+from launch.planning.rates import TaskShape, assume_rate, measured_for
+
+SPEEDS = gpu_speeds()
+EIGHT = 8_030_261_248
+H200 = TaskShape(1, 1, 1, "h200", EIGHT)
+EQUIVALENTS = 1 + 0.8 / 3  # of an output token with its share of the prompt, 1,024 for 1,280
+
+
+def rate(shape: TaskShape, *, eager: bool = False) -> float:
+    return assume_rate(shape, SPEEDS, eager=eager).tokens_per_s
+
+
+def source(shape: TaskShape) -> str:
+    return assume_rate(shape, SPEEDS).source
+
+
+def test_what_was_measured_is_taken_and_called_so() -> None:
+    seen = assume_rate(H200, SPEEDS)
+    assert seen.tokens_per_s == pytest.approx(13_042 * EQUIVALENTS)
+    assert (seen.startup_s, seen.warm_startup_s) == (135, 23.4)
+    assert seen.source == "measured on one h200 with a model of 8.0B"
+    assert rate(replace(H200, gpu_type="h100")) == pytest.approx(11_749 * EQUIVALENTS)
+    assert source(replace(H200, parameters=7_250_000_000)) == seen.source
+
+
+def test_engines_add_up_and_tensor_parallel_costs_what_was_measured() -> None:
+    four = replace(H200, gpus_per_task=4, num_engines=4)
+    parallel = replace(H200, gpus_per_task=4, tensor_parallel_size=4)
+    assert rate(four) == pytest.approx(4 * rate(H200))
+    assert rate(parallel) == pytest.approx(0.83 * rate(four))
+    assert source(four) == "measured on one h200 with a model of 8.0B, x 4 GPUs"
+    assert source(parallel) == (
+        "assumed from one h200 with a model of 8.0B, x 4 GPUs; x 0.83 for tensor parallelism, measured with"
+        " 2 GPUs"
+    )
+
+
+def test_another_model_is_scaled_and_called_assumed() -> None:
+    large = replace(H200, parameters=10 * EIGHT)
+    assert rate(large) == pytest.approx(rate(H200) / 10)
+    assert source(large) == "assumed from one h200 with a model of 8.0B; scaled to 80.3B"
+    tiny = replace(H200, parameters=135_000_000)
+    assert (
+        rate(tiny)
+        == rate(replace(H200, parameters=1_000_000_000))
+        == pytest.approx(8.03 * rate(H200), rel=0.01)
+    )
+    assert source(tiny).endswith("scaled to 135M")
+
+
+def test_what_is_not_known_is_said() -> None:
+    assert source(TaskShape(1, 1, 1)) == (
+        "assumed from one h100 with a model of 8.0B; the GPU is not known; the model's size is not known"
+    )
+    assert rate(TaskShape(1, 1, 1)) == rate(replace(H200, gpu_type="h100"))
+    assert "a40 was not measured" in source(replace(H200, gpu_type="a40"))
+
+
+def test_eager_starts_earlier_by_what_was_measured() -> None:
+    seen = assume_rate(H200, SPEEDS, eager=True)
+    assert seen.warm_startup_s == pytest.approx(9.3)
+    assert seen.startup_s == pytest.approx(135 - (23.4 - 9.3))
+    assert seen.tokens_per_s == pytest.approx(0.99 * rate(H200))
+
+
+def test_what_a_row_lacks_comes_from_another() -> None:
+    known = measured_for("h100", SPEEDS)
+    assert (known.gpu_type, known.is_own, known.eager_on) == ("h100", True, "h200")
+    assert (known.start_cold_s, known.start_warm_s, known.parallel_share) == (180, 23.4, 0.83)
+
+
+def test_a_cpu_is_slow_whatever_the_model() -> None:
+    cpu = assume_rate(TaskShape(0, 1, 1, None, EIGHT), SPEEDS)
+    assert cpu.tokens_per_s < rate(H200) / 100 and cpu.source.startswith("assumed: ")
+
+
+def test_the_other_engine_is_slower_and_starts_at_once() -> None:
+    seen = assume_rate(replace(H200, is_transformers=True), SPEEDS, eager=True)
+    assert seen.tokens_per_s == pytest.approx(rate(H200) * 1887 / 13_042)
+    assert (seen.startup_s, seen.warm_startup_s) == (9.3, None)
+    assert seen.source == "measured with transformers on one h200 with a model of 8.0B"
+
+
+def test_every_speed_has_its_evidence() -> None:
+    assert all(
+        (isinstance(row, GpuSpeed) and "vLLM" in row.evidence) or "same work" in row.evidence
+        for row in SPEEDS.values()
+    )
+    two, parallel = 26_195, 21_779  # facts of 2026-11-22
+    assert SPEEDS["h200"].parallel_share == pytest.approx(parallel / two, abs=0.002)
+    assert SPEEDS["h200"].eager_share == pytest.approx(12_921 / 13_042, abs=0.002)

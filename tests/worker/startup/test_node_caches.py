@@ -1,0 +1,194 @@
+"""The caches of several engine starts on a node and on others: who compiles, who waits, who is seeded."""
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.worker.startup import node_caches
+from launch.worker.startup.cache_layers import GRAPHS, KERNELS, CacheLayer
+from launch.worker.startup.node_caches import NodeCaches, own_variables, shared_cache_dir
+from tests.worker.startup.trees import contents
+
+LAYERS = [
+    CacheLayer(KERNELS, {"gpu": "H200"}, {"TRITON_CACHE_DIR": "triton"}),
+    CacheLayer(GRAPHS, {"gpu": "H200", "model": "8b"}, {"VLLM_CACHE_ROOT": "vllm"}),
+]
+
+
+class Node:
+    """A node's scratch, and what its engines told."""
+
+    def __init__(self, root: Path, cache_dir: Path | None) -> None:
+        self.root, self.cache_dir = root, cache_dir
+        self.told: list[dict[str, Any]] = []
+
+    def open(self) -> NodeCaches:
+        """One engine start."""
+        return NodeCaches(
+            self.root, LAYERS, self.cache_dir, lambda what, **more: self.told.append({"what": what, **more})
+        )
+
+    def whats(self) -> list[str]:
+        """The names of what was told."""
+        return [each["what"] for each in self.told]
+
+
+def compile_into(caches: NodeCaches) -> None:
+    """What libraries would leave."""
+    for variable, place in caches.variables.items():
+        Path(place, "made").write_text(variable)
+
+
+def start(caches: NodeCaches, wait_s: float = 0) -> str:
+    """Begins a start and says what it found."""
+    caches.wait(wait_s)
+    caches.seed()
+    return caches.state
+
+
+def become_ready(caches: NodeCaches) -> None:
+    """The engine is ready, and what is written back is written."""
+    compile_into(caches)
+    caches.ready()
+    caches.finish(threading.Event())
+    caches.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    """A node without a shared directory."""
+    return Node(tmp_path / "node", None)
+
+
+def test_the_first_compiles_the_second_finds_it(node: Node):
+    first = node.open()
+    assert start(first) == "compiles"
+    assert all(Path(place).is_dir() for place in first.variables.values())
+    become_ready(first)
+    assert start(node.open()) == "warm"
+    assert node.told == []
+
+
+def test_who_comes_meanwhile_waits_for_it(node: Node):
+    first, second = node.open(), node.open()
+    assert start(first) == "compiles"
+    threading.Timer(0.5, become_ready, [first]).start()
+    began = time.monotonic()
+    assert start(second, 20) == "after_another"
+    assert 0.4 < time.monotonic() - began < 15
+    assert (Path(second.variables["VLLM_CACHE_ROOT"]) / "made").exists()
+
+
+def test_the_wait_has_a_bound(node: Node):
+    first, second = node.open(), node.open()
+    assert start(first) == "compiles"
+    assert start(second, 0.3) == "unlocked"
+    assert node.told == [{"what": "cache_wait_over", "waited_s": 0}]
+    become_ready(second)
+    become_ready(first)
+    assert start(node.open()) == "warm"
+
+
+def test_one_that_dies_leaves_the_compiling_to_the_next(node: Node):
+    first, second = node.open(), node.open()
+    assert start(first) == "compiles"
+    threading.Timer(0.3, first.close).start()
+    assert start(second, 20) == "compiles"
+
+
+def test_another_node_is_seeded_and_makes_nobody_wait(tmp_path: Path):
+    shared = tmp_path / "shared"
+    one, other = Node(tmp_path / "one", shared), Node(tmp_path / "other", shared)
+    caches = one.open()
+    assert start(caches) == "compiles"
+    become_ready(caches)
+    assert one.whats() == ["cache_written", "cache_written"]
+    assert all(each["what"] == "cache_written" for each in one.told)
+    seeded, beside = other.open(), other.open()
+    assert start(seeded) == "seeded"
+    assert start(beside) == "warm"  # while the seeded one still starts
+    assert other.told == [
+        {"what": "cache_seeded", "layer": KERNELS, "generation": 1},
+        {"what": "cache_seeded", "layer": GRAPHS, "generation": 1},
+    ]
+    for name in ("TRITON_CACHE_DIR", "VLLM_CACHE_ROOT"):
+        assert contents(Path(seeded.variables[name])) == contents(Path(caches.variables[name]))
+    become_ready(seeded)
+    assert [each["what"] for each in other.told[2:]] == ["cache_written"] * 2
+    assert seeded.written == {KERNELS: "generation 1 has it all", GRAPHS: "generation 1 has it all"}
+
+
+def test_kernels_are_shared_by_models_and_the_rest_is_compiled(tmp_path: Path):
+    shared = tmp_path / "shared"
+    one, other = Node(tmp_path / "one", shared), Node(tmp_path / "other", shared)
+    caches = one.open()
+    start(caches)
+    become_ready(caches)
+    shutil.rmtree(next(shared.glob("user-*/graphs-*")))
+    seeded = other.open()
+    assert start(seeded) == "compiles"
+    assert contents(Path(seeded.variables["TRITON_CACHE_DIR"])) == {"made": b"TRITON_CACHE_DIR"}
+
+
+def test_a_corrupt_seed_is_told_and_costs_a_compilation(tmp_path: Path):
+    shared = tmp_path / "shared"
+    one, other = Node(tmp_path / "one", shared), Node(tmp_path / "other", shared)
+    caches = one.open()
+    start(caches)
+    become_ready(caches)
+    for tar in shared.rglob("1.tar"):
+        tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    second = other.open()
+    assert start(second) == "compiles"
+    assert other.whats() == ["cache_refused"] * 2
+    assert "is corrupt" in other.told[0]["why"]
+    become_ready(second)
+    assert second.written == dict.fromkeys((KERNELS, GRAPHS), "generation 2: 1 files, 0.0 MiB")
+
+
+def test_a_scratch_folder_that_cannot_be_used_costs_a_compilation(tmp_path: Path):
+    (tmp_path / "node").write_text("a file")
+    node = Node(tmp_path / "node", tmp_path / "shared")
+    caches = node.open()
+    assert start(caches) == "unusable"
+    caches.ready()
+    caches.finish(threading.Event())
+    assert node.whats() == ["cache_unusable"]
+    assert not (tmp_path / "shared").exists()  # that nothing is there says nothing
+
+
+def test_a_write_back_is_not_waited_for_in_a_hurry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(node_caches.CacheStore, "write_back", lambda *_: time.sleep(5))
+    caches = Node(tmp_path / "node", tmp_path / "shared").open()
+    start(caches)
+    caches.ready()
+    hurry = threading.Event()
+    hurry.set()
+    began = time.monotonic()
+    caches.finish(hurry)
+    assert time.monotonic() - began < 2
+
+
+def test_variables_of_the_user_are_left_alone(tmp_path: Path):
+    environment = {
+        "VLLM_CACHE_ROOT": "/home/u/.cache",
+        "TRITON_CACHE_DIR": f"{tmp_path}/caches/triton",
+        "HOME": "/h",
+    }
+    assert own_variables(tmp_path, environment) == {"TRITON_CACHE_DIR": f"{tmp_path}/caches/triton"}
+
+
+def test_where_the_shared_directory_is(monkeypatch: pytest.MonkeyPatch):
+    run = Path("/p/outputs/runs/r")
+    assert shared_cache_dir(None, run, on_slurm=True) == Path("/p/outputs/caches")
+    assert shared_cache_dir(None, Path("/p/mine/r"), on_slurm=True) == Path("/p/mine/caches")
+    assert shared_cache_dir(None, run, on_slurm=False) is None
+    assert shared_cache_dir(Path("none"), run, on_slurm=True) is None
+    monkeypatch.setenv("PROJECT", "/project")
+    assert shared_cache_dir(Path("$PROJECT/c"), run, on_slurm=False) == Path("/project/c")
+    assert os.environ["PROJECT"] == "/project"

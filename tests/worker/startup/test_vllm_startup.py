@@ -1,0 +1,50 @@
+"""A task with the real vLLM, its weights staged: what it loads, how its start is accounted for, who it is."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.rundir.journal import read_json
+from launch.rundir.progress import survey_settled
+from launch.rundir.records import load_run
+from tests.worker.build_run import build_run
+from tests.worker.tasks import events, finish, start_task
+
+pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
+TASK_S = 300
+
+
+def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(tmp_path: Path):
+    run = build_run(
+        tmp_path,
+        num_users=1,
+        engine={"enforce_eager": True, "max_num_seqs": 8},
+        model={"engine": "vllm", "dtype": "float32"},
+        resources={"stage_weights": True, "cache_dir": tmp_path / "shared"},
+    )
+    code, errors = finish(start_task(run, CUDA_VISIBLE_DEVICES=""), TASK_S)
+    assert (code, errors) == (0, "")
+    settled = survey_settled(run)
+    assert settled.num_done == 3
+    assert settled.num_output_tokens <= 3 * 2 * 16  # the warm-up's tokens are nobody's
+    paths = run.attempt(1, 0, 0).engine(0, 0)
+    log = paths.log.read_text(encoding="utf-8", errors="replace")
+    record = load_run(run)
+    staged = tmp_path / "scratch"
+    assert f"/staged/weights-{record.checkpoint.digest[:16]}" in log
+    assert f"model='{record.checkpoint.path}'" not in log
+    engine = read_json(paths.engine_json)
+    assert engine is not None
+    assert str(staged) not in str(engine["settings"])
+    startup = engine["startup"]
+    assert startup["weights"]["staged"] is True
+    assert startup["caches"]["state"] == "compiles"
+    whats = [event["what"] for event in events(run, "startup")]
+    assert whats == ["weights_staged", "cache_written", "cache_written"]
+    rows = {(row["within"], row["part"]): row["seconds"] for row in startup["parts"]}
+    own = sum(seconds for (within, _), seconds in rows.items() if within == "start")
+    assert own == pytest.approx(startup["total_s"], abs=0.02)
+    assert rows["engine", "init_engine"] > 0
+    assert 0 < rows["warm_up", "first_token"] <= rows["start", "warm_up"]
+    assert rows["start", "unexplained"] < 0.2 * startup["total_s"]
+    assert rows["engine", "start_core"] + rows["engine", "start_workers"] > 0

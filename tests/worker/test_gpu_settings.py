@@ -1,0 +1,67 @@
+"""What was measured on a node's GPU reaches its engines, where nobody set it."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch.config.schema import EngineConfig
+from launch.rundir.journal import read_json
+from launch.worker.gpu_settings import device_name, measured_settings
+from tests.runs import REPOSITORY
+from tests.worker.build_run import build_run
+from tests.worker.tasks import events, run_task
+
+NVML = """
+NVML_ERROR_NOT_SUPPORTED = 3
+class NVMLError(Exception): value = NVML_ERROR_NOT_SUPPORTED
+def nvmlInit(): pass
+def nvmlShutdown(): pass
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetName(handle): return "NVIDIA H200"
+def nvmlDeviceGetCudaComputeCapability(handle): return 9, 0
+def nvmlSystemGetDriverVersion(): return "580"
+def refuse(*arguments): raise NVMLError("not here")
+def __getattr__(name):
+    if name.startswith("NVML_"):
+        return name
+    if name.startswith("nvml"):
+        return refuse
+    raise AttributeError(name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "found"),
+    [
+        ({}, "NVIDIA H200", {"fuse_allreduce_rms": False}),
+        ({"fuse_allreduce_rms": True}, "NVIDIA H200", {}),
+        ({}, "NVIDIA A100-SXM4-80GB", {}),
+        ({}, "unknown", {}),
+        ({}, None, {}),
+    ],
+)
+def test_only_what_nobody_set(engine: dict[str, Any], device: str | None, found: dict[str, Any]) -> None:
+    assert measured_settings(EngineConfig.model_validate(engine), device) == found
+
+
+def test_without_a_gpu_there_is_no_name() -> None:
+    assert device_name([]) is None
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("asked", "changes"), [(None, ['{"fuse_allreduce_rms": false}']), (True, [])])
+def test_a_task_gives_it_to_its_engine(tmp_path: Path, asked: bool | None, changes: list[str]) -> None:
+    run = build_run(tmp_path, num_users=1, engine={"fuse_allreduce_rms": asked})
+    (tmp_path / "nvml").mkdir()
+    (tmp_path / "nvml" / "pynvml.py").write_text(NVML)
+    path = os.pathsep.join((str(tmp_path / "nvml"), str(REPOSITORY)))
+    assert run_task(run, CUDA_VISIBLE_DEVICES="0", PYTHONPATH=path) == (0, "")
+    about = read_json(run.attempt(1, 0, 0).attempt_json)
+    assert about is not None
+    command = about["slots"][0]["command"]
+    assert [after for word, after in pairwise(command) if word == "--changes"] == changes
+    told = [(line["device"], line["settings"]) for line in events(run, "measured_settings")]
+    assert told == ([("NVIDIA H200", {"fuse_allreduce_rms": False})] if changes else [])
