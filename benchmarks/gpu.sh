@@ -22,7 +22,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
 #
 # The model has the shape of Llama-3.1-8B and random weights; 1024 prompt and 256 output tokens, 5 samples each.
-# PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8 and TOKENS=256 may be set. For a try on a CPU with a tiny model too:
+# PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8, TOKENS=256 and TASKS=2 may be set. For a try on a CPU with a tiny model too:
 #   MODEL=DIR USERS=4 DTYPE=float32 SHAPE="--prompt-tokens 64 --output-tokens 8 --num-samples 2" \
 #   ROOM="--max-model-len 512" BARE="--set enforce_eager=true" benchmarks/gpu.sh OUT DIR hf one-bf16 two table
 set -uo pipefail
@@ -96,7 +96,7 @@ for part in "$@"; do
     startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy ;;
     invariance)
         run invariance invariance --engines vllm --batch-invariant --checkpoint "$tokenizer" --items 0 --num-samples 5 \
-            --max-tokens "${TOKENS:-256}" --max-num-seqs 256 "${room[@]}"
+            --max-tokens "${TOKENS:-256}" --max-num-seqs 256 --tasks "${TASKS:-2}" "${room[@]}"
         ;;
     monitor) run monitor gpu_monitor --real --seconds 60 ;;
     table) "$python" -m benchmarks.gpu_table "$out" ;;

@@ -4,8 +4,9 @@
 
 Without --real the sampler runs over an NVML in memory with so many GPUs whose power, energy and clock change
 with every sample: that is our part alone, without what NVML's own calls take. With --real it samples the GPUs
-of this host while a matrix product keeps the first one busy for half of every 2 s (PyTorch), beside
-`nvidia-smi -lms 1000`; the CPU seconds are those of NVML's calls too.
+of this host while a matrix product keeps the first one busy (PyTorch), beside `nvidia-smi -lms 1000`; the CPU
+seconds are those of NVML's calls too. It is busy for 0.22 s and waits for 0.15 s, which is in no step with the
+samples of a second.
 
 CPU is that of the whole process, whose other threads sleep, as a part of one core. Bytes are of gpu.jsonl.
 """
@@ -32,11 +33,11 @@ kept = torch.empty(4 << 30, dtype=torch.uint8, device="cuda")
 until = time.monotonic() + float(sys.argv[1])
 print("ready", flush=True)
 while time.monotonic() < until:
-    pause = time.monotonic() + 1
+    pause = time.monotonic() + 0.22
     while time.monotonic() < pause:
         left @ left
         torch.cuda.synchronize()
-    time.sleep(1)
+    time.sleep(0.15)
 """
 
 
