@@ -281,7 +281,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         work = (args.work or Path(scratch)).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        os.environ |= {"PYTHONPATH": str(ROOT), "VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": STUB_S}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        os.environ |= {"PYTHONPATH": path, "VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": STUB_S}
         if not num_gpus:
             os.environ["OMP_NUM_THREADS"] = "1"  # as many in every layout, and none that only wait for a core
         return 0 if Bench(args, work, num_gpus).run_all() else 1

@@ -1,16 +1,22 @@
-"""Scores chunks of items over processes; rows come back in item order, so the number changes nothing."""
+"""Scores chunks of items over processes; rows come back in item order, so the number changes nothing.
+
+Every process has a pipe of its own and gets its next chunk when it has answered. The standard library's pool
+has one pipe for all answers: when a process is killed while it writes to that, for want of memory, say, the
+reader waits for the rest for ever, because the other processes keep the pipe open (CPython 3.11; seen in one
+of thirty kills).
+"""
 
 import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from launch.collect.manifest import GENERATIONS_FILE
 from launch.collect.published import Entry, ResultReader
@@ -20,29 +26,54 @@ from launch.errors import RunError
 from launch.worker.processes import tie_to_parent
 
 CHUNK_ITEMS = 64
-CHUNKS_AHEAD = 4  # per process: the next chunks are there when a process asks, and little is held
+CHUNKS_AHEAD = 4  # per process: how many may be given out before the first of them is done; little is held
 MIN_ITEMS_FOR_PROCESSES = 1_000  # below, a process takes longer to start than to score its share
 MAX_PROCESSES = 16
 
 Chunk = list[tuple[ItemReference, Entry]]
+Pairs = list[tuple[ItemReference, Row]]
+Pipe = Any
+"""A connection.Connection, which is generic to type checkers only."""
 
 
 @dataclass(slots=True)
-class _Worker:
-    """What a process keeps from one chunk to the next."""
+class _Turn:
+    """A chunk that was given out, and its rows once they are there."""
 
-    directory: Path
-    scorer: ItemScorer
-
-    def score(self, chunk: Chunk) -> list[Row]:
-        path = self.directory / GENERATIONS_FILE
-        entries = {item.key: entry for item, entry in chunk}
-        with path.open("rb") as handle:
-            reader = ResultReader(path, handle, entries)
-            return self.scorer.score_all([(item, reader.read(item.key)) for item, _ in chunk])
+    chunk: Chunk
+    rows: list[Row] | None = None
 
 
-_worker: _Worker | None = None
+class _HelperDied(Exception):
+    """The other end of a pipe is gone."""
+
+
+@dataclass(slots=True)
+class _Helper:
+    """A scoring process, our end of its pipe, and what it is at: nothing while it starts."""
+
+    process: SpawnProcess
+    pipe: Pipe
+    turn: _Turn | None = None
+
+    def give(self, turn: _Turn) -> None:
+        """Sends it a chunk; it reads, for it has answered all before."""
+        self.turn = turn
+        try:
+            self.pipe.send(turn.chunk)
+        except OSError:
+            raise _HelperDied from None
+
+    def take(self) -> None:
+        """Its answer: that it is up, or the rows of its chunk; what went wrong in it is raised here."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError):  # before an answer, or in the middle of one
+            raise _HelperDied from None
+        if isinstance(answer, Exception):
+            raise answer
+        if self.turn is not None:
+            self.turn.rows = answer
 
 
 def num_processes(num_items: int, wanted: int | None = None) -> int:
@@ -61,59 +92,91 @@ def num_processes(num_items: int, wanted: int | None = None) -> int:
 
 def score_chunks(
     directory: Path, scorer: ItemScorer, items: Iterable[tuple[ItemReference, Entry]], processes: int
-) -> Iterator[list[tuple[ItemReference, Row]]]:
+) -> Iterator[Pairs]:
     """The rows of all items in their order, chunk by chunk; one process is this one, with `scorer` itself.
 
-    Several make scorers of their own by the same rules.
+    Several make scorers of their own by the same rules; RunError when one of them is killed.
     """
     chunks = _chunks(items)
     if processes == 1:
-        worker = _Worker(directory, scorer)
         for chunk in chunks:
-            yield _paired(chunk, worker.score(chunk))
+            yield _paired(chunk, _score(directory, scorer, chunk))
         return
-    with _pool(directory, scorer.rules, processes) as pool:
-        waiting: deque[tuple[Chunk, Future[list[Row]]]] = deque()
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(_score, chunk)))
-            if len(waiting) >= CHUNKS_AHEAD * processes:
-                done, future = waiting.popleft()
-                yield _paired(done, future.result())
-        for done, future in waiting:
-            yield _paired(done, future.result())
+    with _helpers(directory, scorer.rules, processes) as helpers:
+        try:
+            yield from _share(helpers, chunks)
+        except _HelperDied:
+            raise RunError(
+                f"{directory}: a scoring process was killed, most likely for want of memory. Score it once"
+                f" more with fewer: `vllm-launch score {directory} --processes {max(1, processes // 2)}`."
+            ) from None
+
+
+def _share(helpers: list[_Helper], chunks: Iterator[Chunk]) -> Iterator[Pairs]:
+    """Who has answered gets the next chunk; rows that are early wait for their place."""
+    busy = {helper.pipe: helper for helper in helpers}
+    idle: list[_Helper] = []
+    turns: deque[_Turn] = deque()
+    while busy:
+        for pipe in connection.wait(list(busy)):
+            helper = busy.pop(pipe)
+            helper.take()
+            idle.append(helper)
+        ready = []
+        while turns and (rows := turns[0].rows) is not None:
+            ready.append(_paired(turns.popleft().chunk, rows))
+        while idle and len(turns) < CHUNKS_AHEAD * len(helpers) and (chunk := next(chunks, None)):
+            helper = idle.pop()
+            turns.append(_Turn(chunk))
+            helper.give(turns[-1])
+            busy[helper.pipe] = helper
+        yield from ready  # while the others are at work
 
 
 @contextmanager
-def _pool(directory: Path, rules: Rules, processes: int) -> Iterator[ProcessPoolExecutor]:
+def _helpers(directory: Path, rules: Rules, processes: int) -> Iterator[list[_Helper]]:
     """Processes made anew (spawn), for a fork would copy the locks of threads that it does not have."""
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=get_context("spawn"),
-        initializer=_begin,
-        initargs=(directory, rules, os.getpid()),
-    )
+    context = get_context("spawn")
+    helpers: list[_Helper] = []
     try:
-        yield pool
-    except BrokenProcessPool:
-        raise RunError(
-            f"{directory}: a scoring process was killed, most likely for want of memory. Score it once more"
-            f" with fewer: `vllm-launch score {directory} --processes {max(1, processes // 2)}`."
-        ) from None
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(theirs, directory, rules, os.getpid()), daemon=True
+            )
+            process.start()
+            theirs.close()  # so that its death closes the pipe
+            helpers.append(_Helper(process, ours))
+        yield helpers
     finally:
-        pool.shutdown(cancel_futures=True)
+        for helper in helpers:
+            helper.process.kill()  # it keeps nothing
+            helper.process.join()
+            helper.pipe.close()
 
 
-def _begin(directory: Path, rules: Rules, parent: int) -> None:
-    global _worker  # noqa: PLW0603  the one thing that a process of a pool can keep
+def _serve(pipe: Pipe, directory: Path, rules: Rules, parent: int) -> None:
+    """A scoring process, until its parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     if not tie_to_parent(parent):
-        raise SystemExit(1)
-    _worker = _Worker(directory, ItemScorer(rules))
+        return
+    try:
+        scorer = ItemScorer(rules)
+        pipe.send(None)
+        while True:
+            pipe.send(_score(directory, scorer, pipe.recv()))
+    except EOFError:
+        return
+    except Exception as error:  # noqa: BLE001  the parent raises it
+        pipe.send(error)
 
 
-def _score(chunk: Chunk) -> list[Row]:
-    assert _worker is not None
-    return _worker.score(chunk)
+def _score(directory: Path, scorer: ItemScorer, chunk: Chunk) -> list[Row]:
+    path = directory / GENERATIONS_FILE
+    entries = {item.key: entry for item, entry in chunk}
+    with path.open("rb") as handle:
+        reader = ResultReader(path, handle, entries)
+        return scorer.score_all([(item, reader.read(item.key)) for item, _ in chunk])
 
 
 def _chunks(items: Iterable[tuple[ItemReference, Entry]]) -> Iterator[Chunk]:
@@ -122,5 +185,5 @@ def _chunks(items: Iterable[tuple[ItemReference, Entry]]) -> Iterator[Chunk]:
         yield chunk
 
 
-def _paired(chunk: Chunk, rows: list[Row]) -> list[tuple[ItemReference, Row]]:
+def _paired(chunk: Chunk, rows: list[Row]) -> Pairs:
     return [(item, row) for (item, _), row in zip(chunk, rows, strict=True)]

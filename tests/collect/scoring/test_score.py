@@ -1,9 +1,10 @@
 """Scores of published directories: by hand, over processes, of failed, missing and limited items."""
 
-import contextlib
 import json
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from launch.collect.metrics.bootstrap import NUM_RESAMPLES, SEED
 from launch.collect.published import open_published
 from launch.collect.reference_texts import known_references
 from launch.collect.schemas import read_schema
+from launch.collect.scoring import pool
 from launch.collect.scoring.pool import MAX_PROCESSES, num_processes
 from launch.collect.scoring.record import ScoresRecord, read_scores, scores_problems
-from launch.collect.scoring.score import Options
+from launch.collect.scoring.score import Options, rules_of
+from launch.collect.scoring.values import ItemScorer
 from launch.collect.scoring.view import headline
 from launch.collect.verify import verify_published
 from launch.errors import InputError, RunError
@@ -166,30 +169,64 @@ def test_files_are_as_their_schemas_say(tmp_path: Path, checkpoint: Path, datase
     )
 
 
-@pytest.mark.process
-def test_the_same_bytes_over_any_number_of_processes(tmp_path: Path, checkpoint: Path) -> None:
+@pytest.mark.parametrize("most_given_out", [1, pool.CHUNKS_AHEAD])
+def test_the_same_bytes_over_any_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path, most_given_out: int
+) -> None:
+    """Also in small chunks of which few are given out, so that fast processes wait for slow ones."""
+    monkeypatch.setattr(pool, "CHUNK_ITEMS", 3)
+    monkeypatch.setattr(pool, "CHUNKS_AHEAD", most_given_out)
     directory = publish_demo(tmp_path, checkpoint, "Chameleons", name="demo")
     found = []
-    for processes in (1, 2, 1):
+    for processes in (1, 2, 3, 1):
         scored(directory, options=Options(processes=processes))
         found.append([(directory / name).read_bytes() for name in (SCORES_FILE, ITEM_SCORES_FILE)])
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
 
 
-@pytest.mark.process
-def test_a_scoring_process_that_is_killed_is_told_in_one_line(tmp_path: Path, checkpoint: Path) -> None:
-    directory = publish(tmp_path, checkpoint, users=make_users(24, 30))
-    others = {child.pid for child in list_children()}  # engines that other tests share, say
+@pytest.mark.parametrize("is_writing", [True, False])
+def test_a_scoring_process_that_is_killed_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path, is_writing: bool
+) -> None:
+    """One of two, in the middle of an answer that is larger than what a pipe holds, too."""
+    monkeypatch.setattr(pool, "CHUNK_ITEMS", 4_000 if is_writing else 64)
+    directory = publish(tmp_path, checkpoint, users=make_users(400, 40))  # four large chunks: both have one
+    others = scoring_processes()  # engines that other tests share, say
+    killed: list[psutil.Process] = []
 
     def kill(done: int, of: int) -> None:
-        for child in list_children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if child.pid not in others and "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
+        if killed:
+            return
+        killed.append((scoring_processes() - others).pop())
+        if is_writing:
+            wait_until_idle(killed[0])
+        killed[0].kill()
 
     with pytest.raises(RunError, match="a scoring process was killed"):
         scored(directory, options=Options(processes=2, tell=kill))
     assert not (directory / SCORES_FILE).exists() and not list(directory.glob(f"{SCORES_SCRATCH}*"))
+    assert scoring_processes() == others
+
+
+def scoring_processes() -> set[psutil.Process]:
+    return {child for child in list_children() if "spawn_main" in " ".join(child.cmdline())}
+
+
+def wait_until_idle(process: psutil.Process) -> None:
+    before = None
+    while before != (before := process.cpu_times()[:2]):
+        time.sleep(0.5)
+
+
+def test_what_goes_wrong_in_a_scoring_process_is_raised_here(tmp_path: Path, checkpoint: Path) -> None:
+    directory = publish_demo(tmp_path, checkpoint, "Chameleons", name="demo")
+    published = open_published(directory)
+    entry = next(iter(published.entries.values()))
+    wrong = [(known_references(published, None).items[0], replace(entry, offset=entry.offset + 1))]
+    rules = rules_of(published, known_references(published, None).items, ALONE)
+    for processes in (1, 2):
+        with pytest.raises(ValueError, match="unexpected content"):
+            list(pool.score_chunks(directory, ItemScorer(rules), wrong, processes))
 
 
 @pytest.mark.parametrize(
