@@ -5,10 +5,11 @@
 Without --real the sampler runs over an NVML in memory with so many GPUs whose power, energy and clock change
 with every sample: that is our part alone, without what NVML's own calls take. With --real it samples the GPUs
 of this host while a matrix product keeps the first one busy (PyTorch), beside `nvidia-smi -lms 1000`; the CPU
-seconds are those of NVML's calls too. It is busy for 0.22 s and waits for 0.15 s, which is in no step with the
-samples of a second.
+seconds are those of NVML's calls too. It is busy for 0.22 s and waits for 0.15, in no step with the samples.
 
-CPU is that of the whole process, whose other threads sleep, as a part of one core. Bytes are of gpu.jsonl.
+CPU is that of the whole process, whose other threads sleep, as a part of one core, from 2 s after the sampler
+began; what was used before, NVML's own start among it, is told apart in CPU seconds. With --real a second
+table says what each reading costs. Bytes are of gpu.jsonl.
 """
 
 import argparse
@@ -23,8 +24,11 @@ from typing import Any
 from benchmarks.record import table, write_record
 from launch.rundir.journal import read_journal
 from launch.worker.gpu import GpuSampler
+from launch.worker.gpu_readings import READINGS
 from launch.worker.gpu_summary import summarise_gpu
 
+START_S = 2.0
+NUM_CALLS = 100
 FIELDS = "utilization.gpu,memory.used,power.draw"
 LOAD = """
 import sys, time, torch
@@ -49,6 +53,7 @@ class MemoryNvml:
     NVML_ERROR_FUNCTION_NOT_FOUND = NVML_ERROR_NOT_SUPPORTED = NVML_TEMPERATURE_GPU = NVML_CLOCK_SM = 0
     NVML_MEMORY_ERROR_TYPE_CORRECTED = NVML_MEMORY_ERROR_TYPE_UNCORRECTED = NVML_VOLATILE_ECC = 0
     nvmlEventTypeXidCriticalError = 8
+    nvmlMemory_v2 = 0
 
     def __init__(self, num_gpus: int) -> None:
         self._num_gpus = num_gpus
@@ -63,7 +68,7 @@ class MemoryNvml:
     def nvmlDeviceGetUtilizationRates(self, _: int) -> Any:
         return SimpleNamespace(gpu=98)
 
-    def nvmlDeviceGetMemoryInfo(self, _: int) -> Any:
+    def nvmlDeviceGetMemoryInfo(self, *_: int) -> Any:
         return SimpleNamespace(used=130 << 30, total=141 << 30)
 
     def nvmlDeviceGetTotalEccErrors(self, *_: Any) -> int:
@@ -101,7 +106,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu-monitor.json"))
     values = parser.parse_args()
-    load = _start_load(values.seconds + 5) if values.real else None
+    load = _start_load(values.seconds + START_S + 5) if values.real else None
     smi = _start_smi(values.seconds) if values.real else None
     nvml = None if values.real else MemoryNvml(values.gpus)
     cost, summary = measure(nvml, values.seconds)
@@ -112,6 +117,8 @@ def main() -> None:
         found["beside_nvidia_smi"] = compare(summary["gpus"], _end_smi(smi))
         print(table(found["beside_nvidia_smi"]))
         found["failed"] = summary["failed"]
+        found["readings"] = price_of_readings()
+        print(table(found["readings"]))
         load.wait()
     write_record(values.out, found)
 
@@ -120,21 +127,46 @@ def measure(nvml: Any, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """What sampling for so long cost, and the summary."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gpu.jsonl"
-        began, cpu = time.monotonic(), time.process_time()
+        cpu_before = time.process_time()
         sampler = GpuSampler(path, None, nvml)
+        time.sleep(START_S)
+        began, cpu = time.monotonic(), time.process_time()
         time.sleep(seconds)
-        summary = sampler.stop()
         used, lasted = time.process_time() - cpu, time.monotonic() - began
+        summary = sampler.stop()
         assert summary["num_samples"] >= seconds - 2, summary
         assert summarise_gpu(read_journal(path)) == summary
         size = path.stat().st_size
     cost = {
         "gpus": len(summary["gpus"]),
         "samples": summary["num_samples"],
+        "start_cpu_s": round(cpu - cpu_before, 3),
         "cpu_percent_of_a_core": round(100 * used / lasted, 4),
         "bytes_per_gpu_second": round(size / summary["num_samples"] / len(summary["gpus"]), 1),
     }
     return cost, summary
+
+
+def price_of_readings() -> list[dict[str, Any]]:
+    """What a reading of the first GPU takes, by the clock and of CPU, over many calls."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    rows = []
+    for name, reading in READINGS.items():
+        began, cpu = time.monotonic(), time.process_time()
+        try:
+            for _ in range(NUM_CALLS):
+                reading.read(pynvml, handle)
+        except pynvml.NVMLError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        cpu, wall = time.process_time() - cpu, time.monotonic() - began
+        scale = 1e6 / NUM_CALLS
+        rows.append({"reading": name, "wall us": round(wall * scale, 1), "CPU us": round(cpu * scale, 1)})
+    pynvml.nvmlShutdown()
+    return rows
 
 
 def compare(gpus: list[dict[str, Any]], told: list[list[tuple[float, ...]]]) -> list[dict[str, Any]]:

@@ -50,6 +50,18 @@ def _throttle(nvml: Any, handle: Any) -> list[str]:
         return throttle_names(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
 
 
+def _memory_mib(nvml: Any, handle: Any) -> float:
+    """What programs hold, as nvidia-smi says; drivers before 510 count what they keep themselves, too."""
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle, nvml.nvmlMemory_v2)
+    except nvml.NVMLError as error:
+        if error.value != nvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    used: int = memory.used
+    return round(used / MIB, 1)
+
+
 def _ecc(nvml: Any, handle: Any, kind: int) -> int:
     """Errors since the driver was loaded."""
     errors: int = nvml.nvmlDeviceGetTotalEccErrors(handle, kind, nvml.NVML_VOLATILE_ECC)
@@ -58,9 +70,7 @@ def _ecc(nvml: Any, handle: Any, kind: int) -> int:
 
 READINGS = {
     "utilization_percent": Reading(lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-    "memory_used_mib": Reading(
-        lambda nvml, handle: round(nvml.nvmlDeviceGetMemoryInfo(handle).used / MIB, 1)
-    ),
+    "memory_used_mib": Reading(_memory_mib),
     # milliwatts; millijoules since the driver was loaded
     "power_w": Reading(lambda nvml, handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
     "energy_j": Reading(lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000),

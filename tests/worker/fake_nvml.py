@@ -64,6 +64,7 @@ class FakeNvml:
     NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
     NVML_VOLATILE_ECC = 0
     nvmlEventTypeXidCriticalError = 8
+    nvmlMemory_v2 = 0x2000028
 
     def __init__(self, *gpus: FakeGpu, init: Exception | None = None, count: FakeError | None = None) -> None:
         self.gpus = gpus
@@ -116,8 +117,12 @@ class FakeNvml:
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> Any:
         return gpu.answer("utilization", SimpleNamespace(gpu=gpu.busy, memory=50))
 
-    def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu) -> Any:
-        return gpu.answer("memory", SimpleNamespace(used=2 * GIB, total=80 * GIB))
+    def nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, version: int | None = None) -> Any:
+        """The second version has what the driver keeps for itself apart."""
+        if version is None:
+            return gpu.answer("old memory", SimpleNamespace(used=3 * GIB, total=80 * GIB))
+        assert version == self.nvmlMemory_v2
+        return gpu.answer("memory", SimpleNamespace(used=2 * GIB, reserved=GIB, total=80 * GIB))
 
     def nvmlDeviceGetPowerUsage(self, gpu: FakeGpu) -> int:
         return gpu.answer("power", gpu.power_mw)

@@ -54,6 +54,12 @@ def test_a_driver_that_knows_the_older_name_only(tmp_path: Path):
     assert summary["gpus"][0]["throttle"] == {"sw_power_cap": 1.0} and summary["failed"] == []
 
 
+def test_a_driver_that_counts_what_it_keeps_itself_as_used(tmp_path: Path):
+    gpu = FakeGpu("GPU-a", errors={"memory": FUNCTION_NOT_FOUND})
+    _, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(gpu), None, 4)
+    assert summary["gpus"][0]["peak_memory_used_mib"] == 3072.0 and summary["failed"] == []
+
+
 def test_an_nvidia_ml_py_that_lacks_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlEventSetCreate"):
         monkeypatch.delattr(FakeNvml, name)
