@@ -3,7 +3,8 @@
 #
 #   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
 #
-#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance monitor
+#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance
+#                      batch-invariance monitor
 #   parts for two GPUs: two tp2 tp2-default
 #   table: what is there so far, as one table and OUT/table.json
 #
@@ -15,6 +16,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR search       # until it says: nothing is left
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR startup startup-model       # 8 tiny engines on one GPU; one of the model
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR invariance   # with and without batch-invariant kernels
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR batch-invariance   # vLLM alone: the small model and the 8B shape
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR monitor      # beside nvidia-smi
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR two          # with two GPUs
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2
@@ -97,6 +99,10 @@ for part in "$@"; do
     invariance)
         run invariance invariance --engines vllm --batch-invariant --checkpoint "$tokenizer" --items 0 --num-samples 5 \
             --max-tokens "${TOKENS:-256}" --max-num-seqs 256 --tasks "${TASKS:-2}" "${room[@]}"
+        ;;
+    batch-invariance)
+        run batch-invariance batch_invariance "$tokenizer"
+        run batch-invariance-8b batch_invariance "$model" --load-format dummy
         ;;
     monitor) run monitor gpu_monitor --real --seconds 60 ;;
     table) "$python" -m benchmarks.gpu_table "$out" ;;
