@@ -65,12 +65,20 @@ def startup_warning(opened: Opened) -> str | None:
         return None
     work_s = expected.total_cost / rate.tokens_per_s
     warm = ""
-    if rate.warm_startup_s is not None:
+    if rate.warm_startup_s is not None and expected.num_cold_starts == expected.num_tasks:
         starts_s = rate.warm_startup_s * expected.num_tasks
         warm = f", {starts_s / (starts_s + work_s):.0%} with warm ones ({rate.warm_startup_s:.0f} s each)"
-    fewer = max(1, int(work_s * MOST_STARTUP / (1 - MOST_STARTUP) / rate.startup_s))
+    start_s = expected.starts_s / expected.num_tasks
+    fewer = max(1, int(work_s * MOST_STARTUP / (1 - MOST_STARTUP) / start_s))
     advice = f" Fewer tasks spend less: --num-tasks {fewer}." if fewer < expected.num_tasks else ""
-    return (
-        f"start-up is predicted to take {share:.0%} of GPU time with cold caches"
-        f" ({expected.num_tasks} x {rate.startup_s:.0f} s){warm}.{advice}"
-    )
+    return f"start-up is predicted to take {share:.0%} of GPU time with {_starts(opened)}{warm}.{advice}"
+
+
+def _starts(opened: Opened) -> str:
+    """`cold caches (2 x 121 s)`, `cold caches at first (1 x 121 s, 7 x 9 s)`."""
+    expected, rate = opened.forecast, opened.plan.rate
+    cold, warm = expected.num_cold_starts, expected.num_tasks - expected.num_cold_starts
+    first = f"{cold} x {rate.startup_s:.0f} s"
+    if warm == 0 or rate.warm_startup_s is None:
+        return f"cold caches ({expected.num_tasks} x {rate.startup_s:.0f} s)"
+    return f"cold caches at first ({first}, {warm} x {rate.warm_startup_s:.0f} s)"

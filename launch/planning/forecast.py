@@ -14,8 +14,8 @@ class Forecast:
     """Times in seconds; costs in token equivalents.
 
     `makespan_s` runs from the start of the first task to the end of the last, start-ups included, waiting in
-    the queue not. `balance` is the costliest shard over the mean one: 1.0 is even. `startup_share` is the
-    part of all tasks' time in which engines start.
+    the queue not. `balance` is the costliest shard over the mean one: 1.0 is even. `starts_s` are the
+    seconds of all engine starts together, `num_cold_starts` of them with cold caches.
     """
 
     num_tasks: int
@@ -26,15 +26,25 @@ class Forecast:
     longest_task_s: float
     makespan_s: float
     gpu_hours: float
-    startup_share: float = 0.0
+    starts_s: float
+    num_cold_starts: int
+    startup_share: float
+    """The part of all tasks' time in which engines start."""
 
 
 def forecast(
     shards: Sequence[Shard], rate: TaskRate, *, gpus_per_task: int, max_concurrent: int | None = None
 ) -> Forecast:
-    """The forecast of `shards` run in order of task, at most `max_concurrent` at a time."""
+    """The forecast of `shards` run in order of task, at most `max_concurrent` at a time.
+
+    Tasks that start first find cold caches; who takes the place of one that has ended finds what that one
+    compiled, on its node or in the shared cache.
+    """
     costs = [shard.cost for shard in shards]
-    task_s = [rate.startup_s + cost / rate.tokens_per_s for cost in costs]
+    num_cold = min(len(costs), max_concurrent or len(costs))
+    warm_s = rate.startup_s if rate.warm_startup_s is None else rate.warm_startup_s
+    starts = [rate.startup_s if number < num_cold else warm_s for number in range(len(costs))]
+    task_s = [start + cost / rate.tokens_per_s for start, cost in zip(starts, costs, strict=True)]
     total, largest = fsum(costs), max(costs, default=0.0)
     return Forecast(
         num_tasks=len(shards),
@@ -45,7 +55,9 @@ def forecast(
         longest_task_s=max(task_s, default=0.0),
         makespan_s=_makespan(task_s, max_concurrent),
         gpu_hours=fsum(task_s) * gpus_per_task / 3600,
-        startup_share=rate.startup_s * len(costs) / fsum(task_s) if costs else 0.0,
+        starts_s=fsum(starts),
+        num_cold_starts=num_cold,
+        startup_share=fsum(starts) / fsum(task_s) if costs else 0.0,
     )
 
 

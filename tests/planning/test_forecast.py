@@ -38,3 +38,11 @@ def test_nothing_to_do_takes_no_time() -> None:
 def test_the_share_of_starts() -> None:
     seen = forecast(make_shards([100.0, 300.0, 200.0]), RATE, gpus_per_task=4)
     assert seen.startup_share == pytest.approx(60 / 120)
+
+
+def test_only_those_that_start_first_find_cold_caches() -> None:
+    rate = TaskRate(tokens_per_s=10.0, startup_s=20.0, source="a test", warm_startup_s=5.0)
+    seen = forecast(make_shards([100.0] * 4), rate, gpus_per_task=1, max_concurrent=2)
+    assert (seen.num_cold_starts, seen.starts_s, seen.makespan_s) == (2, 50.0, 45.0)
+    assert seen.gpu_hours == pytest.approx((2 * 30 + 2 * 15) / 3600)
+    assert forecast(make_shards([100.0] * 4), rate, gpus_per_task=1).starts_s == 80.0, "all at once"
