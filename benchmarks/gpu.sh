@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
 #
 #   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance
-#                      batch-invariance monitor
+#                      batch-invariance monitor task-cost-1 task-cost-2
 #   parts for two GPUs: two tp2 tp2-default
 #   table: what is there so far, as one table and OUT/table.json
 #
@@ -18,13 +18,15 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR invariance   # with and without batch-invariant kernels
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR batch-invariance   # vLLM alone: the small model and the 8B shape
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR monitor      # beside nvidia-smi
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR task-cost-1  # 8,000 samples as one task and as 8
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR task-cost-2  # as 64, of which 6 are run, and without us
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR two          # with two GPUs
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2-default
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
 #
 # The model has the shape of Llama-3.1-8B and random weights; 1024 prompt and 256 output tokens, 5 samples each.
-# PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8, TOKENS=256 and TASKS=2 may be set. For a try on a CPU with a tiny model too:
+# PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8, TOKENS=256, TASKS=2 and GPU_TYPE=h200 may be set. For a try on a CPU with a tiny model too:
 #   MODEL=DIR USERS=4 DTYPE=float32 SHAPE="--prompt-tokens 64 --output-tokens 8 --num-samples 2" \
 #   ROOM="--max-model-len 512" BARE="--set enforce_eager=true" benchmarks/gpu.sh OUT DIR hf one-bf16 two table
 set -uo pipefail
@@ -70,6 +72,11 @@ overhead() { # overhead NAME ARGUMENTS...
         "${room[@]}" --dtype "$dtype" "$@"
 }
 
+task_cost() { # task_cost PART...
+    run task-cost task_cost --checkpoint "$model" --load-format dummy --gpu-type "${GPU_TYPE:-h200}" \
+        --users $((4 * users)) "${shape[@]}" --dtype "$dtype" "$@"
+}
+
 one_of_two() { # one_of_two GPU: one of two engines at one time
     CUDA_VISIBLE_DEVICES=$1 bare "two-gpu$1" "$users" --beside 2 --meet "$meet"
 }
@@ -104,6 +111,8 @@ for part in "$@"; do
         run batch-invariance batch_invariance "$tokenizer"
         run batch-invariance-8b batch_invariance "$model" --load-format dummy
         ;;
+    task-cost-1) task_cost warm one 8 ;;
+    task-cost-2) task_cost --measured 6 64 bare ;;
     monitor) run monitor gpu_monitor --real --seconds 60 ;;
     table) "$python" -m benchmarks.gpu_table "$out" ;;
     *) echo "$part: no such part. $usage" >&2; exit 2 ;;

@@ -14,7 +14,7 @@ from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import PlanReader
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.submissions import Opened, Place, open_submission
 from launch.scenarios.records import Request
 from launch.worker.reader import planned_item
 from launch.worker.requests import open_request_maker
@@ -54,14 +54,29 @@ def make_run(
     Two short runs tell how many words that takes with this tokenizer and template. `sections` go over the
     benchmark's own settings: every sample is `output_tokens` long (ignore_eos).
     """
+    return open_run(root, name, shape, sections, seed=seed)[0]
+
+
+def open_run(
+    root: Path,
+    name: str,
+    shape: Shape,
+    sections: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int = 0,
+    gpu_type: str | None = None,
+) -> tuple[RunPaths, Opened]:
+    """The same, for the tasks that `sections` ask for, and what the planner said of it on such GPUs."""
     few, many = max(1, shape.prompt_tokens // 8), max(2, shape.prompt_tokens // 4)
     trial = replace(shape, num_users=min(8, shape.num_users), items_per_user=1)
-    low, high = (
-        mean_prompt_tokens(_make(root, f"{name}.{words}", trial, words, sections, seed))
-        for words in (few, many)
-    )
-    words = few + round((shape.prompt_tokens - low) * (many - few) / (high - low))
-    return _make(root, name, shape, max(1, words), sections, seed)
+    lengths = []
+    for words in (few, many):
+        made, config = _make(root, f"{name}.{words}", trial, words, sections, seed)
+        open_submission(made, config, Place(1001, None, config.gpus_per_task))
+        lengths.append(mean_prompt_tokens(made))
+    words = few + round((shape.prompt_tokens - lengths[0]) * (many - few) / (lengths[1] - lengths[0]))
+    run, config = _make(root, name, shape, max(1, words), sections, seed)
+    return run, open_submission(run, config, Place(1001, None, config.gpus_per_task, gpu_type))
 
 
 def requests_of(run: RunPaths) -> Iterator[Request]:
@@ -87,7 +102,7 @@ def mean_prompt_tokens(run: RunPaths) -> float:
 
 def _make(
     root: Path, name: str, shape: Shape, words: int, sections: Mapping[str, Mapping[str, Any]], seed: int
-) -> RunPaths:
+) -> tuple[RunPaths, RunConfig]:
     scenario = root / f"scenario-{name}"
     scenario.mkdir(parents=True, exist_ok=True)
     users = [_user(number, shape.items_per_user, words, seed) for number in range(shape.num_users)]
@@ -107,8 +122,7 @@ def _make(
     merged = {name: {**own.get(name, {}), **sections.get(name, {})} for name in {*own, *sections}}
     config = RunConfig.model_validate(merged)
     run = create_run(RunRequest(config, preset="benchmark", runs_dir=root / "runs", name=name))
-    open_submission(run, config, Place(1001, None, config.gpus_per_task))
-    return run
+    return run, config
 
 
 def _user(number: int, num_items: int, words: int, seed: int) -> dict[str, Any]:

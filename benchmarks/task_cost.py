@@ -1,0 +1,203 @@
+"""What it costs to cut work into tasks that each start an engine: 8 and 64 against one, and the forecast.
+
+    python -m benchmarks.task_cost --checkpoint SHAPE --load-format dummy --gpu-type h200 --out F [PART ...]
+
+Parts, each with warm caches, one engine at a time, and everything that a task is (`python -m launch.worker`):
+
+    warm   a task of a few items, which is not counted: it fills the caches
+    one    all items in one task
+    N      a number of tasks: N shares of the items, each a run of its own, so that none helps another;
+           --measured of them are run and stand for all (8 of 8, 6 of 64)
+    bare   one bare LLM(...) with eager execution and one LLM.generate of as many prompts, without us; before
+           it a short one that fills the caches, which are others than ours
+
+A task costs the seconds of its process times its GPUs. What the planner said beforehand is that of
+`open_submission` for so many tasks, caches being warm: what it says of a task that is not the first. The
+record grows with every part; the table shows what is there:
+
+- over one: the cost of N tasks over that of one (at most 1.6 is asked for with 8).
+- over bare: the cost of N tasks over N bare starts and the bare generation (at most 1.1 with 64).
+- predicted: the forecast over what was measured (within 15 %).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import list_gpus, table, write_record
+from benchmarks.synthetic import Shape, make_run, open_run
+from launch.rundir.layout import RunPaths
+from launch.rundir.progress import survey_settled
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM, ONE, BARE = "warm", "one", "bare"
+NUM_WARM_USERS = 8
+CPU_SEQS = 16
+
+
+class Bench:
+    """The measurements of one record."""
+
+    def __init__(self, args: argparse.Namespace, scratch: Path) -> None:
+        self._args = args
+        self._scratch = scratch
+        self._shape = Shape(args.users, 1, args.prompt_tokens, args.num_samples, args.output_tokens)
+        self._parts: dict[str, Any] = {}
+        if args.out.is_file():
+            self._parts = json.loads(args.out.read_text(encoding="utf-8"))["parts"]
+
+    def measure(self, part: str) -> None:
+        """One part, into the record."""
+        if part == BARE:
+            self._parts[part] = self._bare()
+        elif part == WARM:
+            self._task("warm", NUM_WARM_USERS)
+        else:
+            num_tasks = 1 if part == ONE else int(part)
+            num_measured = min(num_tasks, self._args.measured)
+            users = self._shape.num_users // num_tasks
+            predicted = self._predict(num_tasks)
+            seconds = [self._task(f"{part}-{number}", users) for number in range(num_measured)]
+            self._parts[part] = {
+                "tasks": num_tasks,
+                "seconds": seconds,
+                "cost_s": sum(seconds) * num_tasks / num_measured,
+                **predicted,
+            }
+        asked = {name: str(value) for name, value in vars(self._args).items() if name not in ("out", "parts")}
+        write_record(self._args.out, {"asked": asked, "parts": self._parts})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of what is there."""
+        one, bare = self._parts.get(ONE), self._parts.get(BARE)
+        rows = []
+        for found in (each for name, each in self._parts.items() if name != BARE):
+            tasks, cost = found["tasks"], found["cost_s"]
+            least = None if bare is None else tasks * bare["start_s"] + bare["generation_s"]
+            rows.append(
+                {
+                    "tasks": tasks,
+                    "measured": len(found["seconds"]),
+                    "GPU s": round(cost, 1),
+                    "over one": None if one is None else round(cost / one["cost_s"], 3),
+                    "over bare": None if least is None else round(cost / least, 3),
+                    "predicted s": round(found["predicted_s"], 1),
+                    "predicted": round(found["predicted_s"] / cost, 3),
+                    "eager": str(found["eager"]),
+                }
+            )
+        return rows
+
+    def _sections(self, num_tasks: int) -> dict[str, dict[str, Any]]:
+        args = self._args
+        engine = {"load_format": args.load_format, "max_num_seqs": args.max_num_seqs}
+        engine |= {} if list_gpus() else {"enforce_eager": True}
+        return {
+            "model": {"checkpoint": args.checkpoint, "engine": "vllm", "dtype": args.dtype},
+            "engine": {name: value for name, value in engine.items() if value is not None},
+            "resources": {
+                "num_tasks": num_tasks,
+                "gpus_per_task": 1 if list_gpus() else 0,
+                "scratch_dir": args.caches,
+            },
+        }
+
+    def _predict(self, num_tasks: int) -> dict[str, Any]:
+        """The forecast of the whole work in so many tasks: a warm start each, and the work."""
+        name = f"plan-{num_tasks}"
+        sections, gpu_type = self._sections(num_tasks), self._args.gpu_type
+        _, opened = open_run(self._scratch, name, self._shape, sections, gpu_type=gpu_type)
+        rate = opened.plan.rate
+        start_s = rate.startup_s if rate.warm_startup_s is None else rate.warm_startup_s
+        work_s = opened.forecast.total_cost / rate.tokens_per_s
+        return {
+            "predicted_s": num_tasks * start_s + work_s,
+            "predicted_start_s": start_s,
+            "rate": rate.source,
+            "eager": opened.plan.eager.enforce_eager,
+        }
+
+    def _task(self, name: str, num_users: int) -> float:
+        shape = replace(self._shape, num_users=num_users)
+        run = make_run(self._scratch, name, shape, self._sections(1), seed=zlib.crc32(name.encode()))
+        words = [sys.executable, "-m", "launch.worker", str(run.root), "--submission", "1", "--task", "0"]
+        began = time.monotonic()
+        log = self._scratch / f"{name}.log"
+        with log.open("wb") as out:
+            code = subprocess.run(words, cwd=ROOT, stdout=out, stderr=out, check=False).returncode
+        seconds = time.monotonic() - began
+        self._check(run, code, num_users, log)
+        print(f"{name}: {num_users} items in {seconds:.1f} s", file=sys.stderr, flush=True)
+        return round(seconds, 2)
+
+    def _check(self, run: RunPaths, code: int, num_items: int, log: Path) -> None:
+        done = survey_settled(run).num_done
+        if code != 0 or done != num_items:
+            sys.exit(f"exit {code}, {done} of {num_items} items: {log.read_text(errors='replace')[-3000:]}")
+
+    def _bare(self) -> dict[str, Any]:
+        for users in (NUM_WARM_USERS, self._args.users):
+            found = self._bare_engine(users)
+        return {"start_s": found["start_s"], "generation_s": found["seconds"]}
+
+    def _bare_engine(self, users: int) -> dict[str, Any]:
+        args, out = self._args, self._scratch / "bare.json"
+        words = [sys.executable, "-m", "benchmarks.bare_engine", "--checkpoint", str(args.checkpoint)]
+        words += ["--users", str(users), "--prompt-tokens", str(args.prompt_tokens)]
+        words += ["--output-tokens", str(args.output_tokens), "--num-samples", str(args.num_samples)]
+        words += ["--load-format", args.load_format, "--set", "enforce_eager=true", "--out", str(out)]
+        words += ["--max-model-len", str(2 * args.prompt_tokens + 256 + args.output_tokens)]
+        if args.max_num_seqs is not None:
+            words += ["--set", f"max_num_seqs={args.max_num_seqs}"]
+        subprocess.run(words, cwd=ROOT, check=True, stdout=sys.stderr)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", default=[WARM, ONE, "8", "64", BARE])
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--load-format", default="auto")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--gpu-type", help="of configs/gpus.yaml, as resources.gpu_type names it")
+    parser.add_argument("--users", type=int, default=1600, help="items; a multiple of each number of tasks")
+    parser.add_argument("--prompt-tokens", type=int, default=1024)
+    parser.add_argument("--output-tokens", type=int, default=256)
+    parser.add_argument("--num-samples", type=int, default=5)
+    parser.add_argument("--max-num-seqs", type=int, default=None if list_gpus() else CPU_SEQS)
+    parser.add_argument("--measured", type=int, default=8, help="tasks of each part that are run")
+    parser.add_argument("--caches", type=Path, help="the node's scratch folder, kept from call to call")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/task-cost.json")
+    args = parser.parse_args()
+    wrong = [part for part in args.parts if part not in (WARM, ONE, BARE) and not part.isdecimal()]
+    if wrong:
+        parser.error(f"{wrong[0]}: no such part; choose of {WARM}, {ONE}, {BARE} and numbers of tasks")
+    args.caches = args.caches or Path(tempfile.gettempdir()) / f"vllm-launch-task-cost-{os.getuid()}"
+    return args
+
+
+def main() -> None:
+    """Measures the parts that were asked for and prints all."""
+    args = parse()
+    args.caches.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(args, Path(scratch))
+        for part in args.parts:
+            bench.measure(part)
+        print(table(bench.rows()))
+
+
+if __name__ == "__main__":
+    main()
