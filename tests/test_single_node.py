@@ -223,10 +223,10 @@ def test_a_killed_torchrun_leaves_no_process(node: Node):
 def test_ctrl_c_in_real_vllm_leaves_a_resumable_state_and_no_process(node: Node, smollm2: Path):
     here = Node(node.home, smollm2)
     words = here.words(
-        "real", "--dtype", "float32", "--num_samples", "1", "--max_tokens", "64", engine="vllm"
+        "real", "--dtype", "float32", "--num_samples", "1", "--max_tokens", "32", engine="vllm"
     )
     words += ["--max_model_len", "2048", "--max_num_seqs", "4", "--enforce_eager", "true"]
-    words += ["--limit_items", "24"]
+    words += ["--limit_items", "16"]
     command = Command(here.start([sys.executable, "inference_vllm.py"], words))
     wait_until(lambda: num_settled(here.run("real")) > 0, "a commit", timeout_s=200)
     command.look()
@@ -237,10 +237,10 @@ def test_ctrl_c_in_real_vllm_leaves_a_resumable_state_and_no_process(node: Node,
     psutil.wait_procs(command.left(), timeout=max(0.0, 15 - (time.monotonic() - pressed)))
     assert command.left() == []
     kept = num_settled(here.run("real"))
-    assert f"{24 - kept} of 24 items are missing" in errors
+    assert f"{16 - kept} of 16 items are missing" in errors
     said = finish(here.start([sys.executable, "inference_vllm.py"], words), 200)
     assert said.code == 0, said.err
-    assert f"{kept} of 24 items are done" in said.out and "24 of 24 items done" in said.row("published")
+    assert f"{kept} of 16 items are done" in said.out and "16 of 16 items done" in said.row("published")
 
 
 BAD = [

@@ -333,7 +333,7 @@ def test_usr2_and_then_scancel_in_the_middle_of_real_generation(site: Site) -> N
             "--num-tasks",
             "1",
         ),
-        *("--max-model-len", "2048", "--max-num-seqs", "4", "--max-tokens", "192", "--signal-lead-s", "40"),
+        *("--max-model-len", "2048", "--max-num-seqs", "4", "--max-tokens", "96", "--signal-lead-s", "40"),
         *("--allow-missing", "true"),
     )
     job = next(row["job_id"] for row in read_journal(run.submission(1).jobs) if "job_id" in row)
