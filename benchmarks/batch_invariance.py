@@ -10,6 +10,7 @@ and the second are not, it is luck. What our own part (order, claims, resumes) a
 """
 
 import argparse
+import json
 import os
 import random
 from pathlib import Path
@@ -42,6 +43,7 @@ class Bench:
             max_model_len=args.max_model_len,
             max_num_seqs=256,
             **({"enable_chunked_prefill": False} if args.on_cpu else {}),
+            **{name: json.loads(value) for name, _, value in (each.partition("=") for each in args.set)},
         )
         highest = min(HIGHEST_TOKEN, self._llm.llm_engine.vllm_config.model_config.get_vocab_size())
         chance = random.Random(3)
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--no-flag", action="store_true", help="without batch-invariant kernels, to compare")
     parser.add_argument("--compiled", action="store_true", help="torch.compile and CUDA graphs; else eager")
     parser.add_argument("--no-prefix-cache", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="of vllm.LLM")
     parser.add_argument("--load-format", default="auto")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--max-model-len", type=int, default=2048)
