@@ -49,19 +49,19 @@ def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
 
 
 def test_an_engine_core_that_is_killed_is_started_again(tmp_path: Path):
-    run = build_run(tmp_path, num_users=15, items_per_user=40, engine=LONG, model=VLLM)
+    run = build_run(tmp_path, num_users=15, items_per_user=20, engine=LONG, model=VLLM)
     process = start_task(run, **CPU)
     wait_for_busy_core(run, 100).kill()
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
     assert [action for _, action in steps(run)] == ["restart"]
-    assert survey_settled(run).num_done == 600
+    assert survey_settled(run).num_done == 300
     assert processes_with(str(run.root)) == []
 
 
 def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
     engine = {**LONG, "progress_timeout_s": 8}
-    run = build_run(tmp_path, num_users=15, items_per_user=40, engine=engine, model=VLLM)
+    run = build_run(tmp_path, num_users=15, items_per_user=20, engine=engine, model=VLLM)
     process = start_task(run, **CPU)
     core = wait_for_busy_core(run, 100)
     core.send_signal(signal.SIGSTOP)
@@ -70,5 +70,5 @@ def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
     assert steps(run) == [("progress_timeout", "restart")]
-    assert survey_settled(run).num_done == 600
+    assert survey_settled(run).num_done == 300
     assert processes_with(str(run.root)) == []
