@@ -119,7 +119,7 @@ class Bench:
             "tok/s": round(found["output tok/s"], 1),
             "samples/min": round(found["samples/min"], 1),
             "samples": samples,
-            **_figures(sampled["total"] | _over(sampled["gpus"]), samples),
+            **_figures((sampled["total"] or {}) | _over(sampled["gpus"]), samples),
         }
 
     def _texts(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def main() -> None:
     )
     parser.add_argument("--limit-s", type=float, default=500.0, help="seconds that one command may take")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/multi-gpu.json")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # PART after flags, too
     unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
         parser.error(f"{unknown[0]}: no such part; choose of {', '.join(PARTS)}")
