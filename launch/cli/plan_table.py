@@ -78,7 +78,6 @@ def _starts(opened: Opened) -> str:
     """`cold caches (2 x 121 s)`, `cold caches at first (1 x 121 s, 7 x 9 s)`."""
     expected, rate = opened.forecast, opened.plan.rate
     cold, warm = expected.num_cold_starts, expected.num_tasks - expected.num_cold_starts
-    first = f"{cold} x {rate.startup_s:.0f} s"
     if warm == 0 or rate.warm_startup_s is None:
         return f"cold caches ({expected.num_tasks} x {rate.startup_s:.0f} s)"
-    return f"cold caches at first ({first}, {warm} x {rate.warm_startup_s:.0f} s)"
+    return f"cold caches at first ({cold} x {rate.startup_s:.0f} s, {warm} x {rate.warm_startup_s:.0f} s)"

@@ -131,9 +131,8 @@ class NodeCaches:
         shared = by_name[KERNELS] / MODEL_FACTS
         link = Path(self.variables[VLLM_CACHE]) / MODEL_FACTS
         shared.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(
-            FileExistsError
-        ):  # another engine made it, or vLLM a folder before there was this
+        # Another engine may have made it, or vLLM a folder before there was this.
+        with contextlib.suppress(FileExistsError):
             link.symlink_to(os.path.relpath(shared, link.parent), target_is_directory=True)
 
     def _is_warm(self) -> bool:
