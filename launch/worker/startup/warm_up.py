@@ -3,7 +3,8 @@ start.
 
 vLLM compiles the kernels of seeded sampling when the first seeded request comes (11.5 s on an H200 with vLLM
 0.26.0, measured): after "ready", and so inside the measured generation. This request has the run's sampling,
-a seed and as many samples as the run's; it belongs to no item, and nothing of it is kept but its times.
+a seed and at least 8 samples, because vLLM takes another kernel for top-k and top-p from 8 sequences on
+(v1/sample/ops/topk_topp_sampler.py); it belongs to no item, and nothing of it is kept but its times.
 """
 
 import time
@@ -16,6 +17,7 @@ NAME = "warm-up"
 NUM_PROMPT_TOKENS = 16
 NUM_TOKENS = 8
 """Of each sample: a prompt's step and a few steps after it."""
+NUM_SAMPLES = 8
 SEED = 1
 
 
@@ -40,9 +42,11 @@ class Stepper(Protocol):
 
 
 def warm_up_sampling(asked: SamplingConfig, max_model_len: int) -> SamplingConfig:
-    """The run's sampling with few tokens, which are generated whatever they are."""
+    """The run's sampling with few tokens, which are generated whatever they are; one sample where greedy."""
     num_tokens = min(NUM_TOKENS, asked.max_tokens, max_model_len - 1)
-    return asked.model_copy(update={"max_tokens": num_tokens, "ignore_eos": True, "stop": ()})
+    num_samples = max(asked.num_samples or 1, NUM_SAMPLES if asked.temperature > 0 else 1)
+    changed = {"num_samples": num_samples, "max_tokens": num_tokens, "ignore_eos": True, "stop": ()}
+    return asked.model_copy(update=changed)
 
 
 def warm_up_prompt(max_model_len: int) -> tuple[int, ...]:

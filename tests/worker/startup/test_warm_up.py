@@ -19,8 +19,13 @@ from launch.worker.startup.warm_up import (
 def test_it_samples_as_the_run_does():
     asked = SamplingConfig(num_samples=5, temperature=0.7, top_k=20, stop=("x",), max_tokens=512, min_p=0.1)
     warm = warm_up_sampling(asked, 8192)
-    changed = {"max_tokens": NUM_TOKENS, "ignore_eos": True, "stop": ()}
+    changed = {"num_samples": 8, "max_tokens": NUM_TOKENS, "ignore_eos": True, "stop": ()}
     assert warm == asked.model_copy(update=changed)
+
+
+def test_greedy_has_one_sample_and_many_stay_many():
+    assert warm_up_sampling(SamplingConfig(temperature=0.0, num_samples=1), 64).num_samples == 1
+    assert warm_up_sampling(SamplingConfig(num_samples=20), 64).num_samples == 20
 
 
 @pytest.mark.parametrize("max_model_len", [2, 5, 9, 24, 8192])
