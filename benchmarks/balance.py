@@ -1,6 +1,6 @@
 """How evenly tasks end: the planner and the claims as shipped, against the fluid bound, in simulated time.
 
-    python benchmarks/balance.py [--seeds 20] [--items 100000] [--tasks 8 16] [--per-user 10 25 500]
+    python -m benchmarks.balance [--seeds 20] [--items 100000] [--tasks 8 16] [--per-user 10 25 500]
                                  [--per-task 25 500] [--out FILE.json]
 
 Lengths are lognormal (sigma 1.0, cut at 4 x the mean), the planner sees lengths correlated 0.5 with them, and
@@ -18,24 +18,23 @@ array scripts do.
 
 import argparse
 import heapq
-import json
-import platform
 import random
 import statistics
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, exp, sqrt
+from math import exp, sqrt
 from pathlib import Path
 
+from benchmarks.record import write_record
 from launch.planning.chunks import Chunk, plan_chunks
 from launch.planning.cost import UserCost
 from launch.planning.shards import plan_shards
 from launch.rundir.chunks import ChunkLine, ChunkUser
 from launch.rundir.claims import ClaimBook, Owner
 from launch.rundir.layout import SubmissionPaths
-from launch.worker.reader import CLAIM_BELOW, FIRST_READ_AHEAD
+from launch.worker.reader import CLAIMED_AT_START, claim_below
 
 ROOT = Path(__file__).resolve().parent.parent
 SEQUENCES = 64
@@ -109,9 +108,7 @@ def main() -> None:
         "start_up_s": args.start_up,
         "rows": rows,
     }
-    found["versions"] = {"python": platform.python_version()}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    write_record(args.out, found)
 
 
 def describe(case: Case, outcomes: Sequence[Outcome]) -> str:
@@ -182,7 +179,8 @@ def fluid_bound(work: Work) -> float:
 class Rule:
     """How tasks get their items."""
 
-    take: Callable[[int], int | None]
+    take: Callable[[int, int], int | None]
+    """The next item of a task that holds so many."""
     ahead: int = SEQUENCES
     first_ahead: int = 0
     claims_early_s: float = 0.0
@@ -224,8 +222,8 @@ def simulate(work: Work, rule: Rule) -> float:
 
 def fill(task: Task, rule: Rule, number: int, ahead: int) -> None:
     """Takes items until the task holds `ahead` of them, running ones included."""
-    while task.running + len(task.held) < ahead:
-        item = rule.take(number)
+    while (held := task.running + len(task.held)) < ahead:
+        item = rule.take(number, held)
         if item is None:
             return
         task.held.append(item)
@@ -244,16 +242,39 @@ def ours(work: Work, per_user: int, start_up_s: float, scratch: Path) -> Rule:
         ClaimBook(paths, chunks, Owner(task, 0, 0, 0, None, "here", 1), lambda owner: True)
         for task in range(len(work.starts))
     ]
-    streams = [claimed(book) for book in books]
+    claims = [Claims(book) for book in books]
     return Rule(
-        lambda task: next(streams[task], None), ceil(WINDOW * CLAIM_BELOW), FIRST_READ_AHEAD, start_up_s
+        lambda task, held: claims[task].take(held),
+        WINDOW,
+        CLAIMED_AT_START,
+        start_up_s,
     )
 
 
-def claimed(book: ClaimBook) -> Iterator[int]:
-    """The items of one chunk after another."""
-    while (held := book.claim_next()) is not None:
-        yield from held.chunk.items
+class Claims:
+    """What launch/worker/reader.py claims for one task: its own shard, then of others."""
+
+    def __init__(self, book: ClaimBook) -> None:
+        self._book = book
+        self._items: Iterator[int] = iter(())
+        self._is_helping = False
+
+    def take(self, num_held: int) -> int | None:
+        """The next item of a claimed chunk, claiming one if need be."""
+        while (item := next(self._items, None)) is None:
+            if num_held >= self._claim_below():
+                return None
+            held = self._book.claim_next(helping=self._is_helping)
+            if held is not None:
+                self._items = iter(held.chunk.items)
+            elif self._is_helping:
+                return None
+            else:
+                self._is_helping = True
+        return item
+
+    def _claim_below(self) -> int:
+        return claim_below(WINDOW, self._book.num_left, is_helping=self._is_helping)
 
 
 def as_line(chunk: Chunk) -> ChunkLine:
@@ -272,13 +293,13 @@ def equal_counts(work: Work) -> Rule:
     """What array scripts do: the same number of items for every task, in input order, and no help."""
     items, tasks = len(work.real), len(work.starts)
     shares = [iter(range(items * task // tasks, items * (task + 1) // tasks)) for task in range(tasks)]
-    return Rule(lambda task: next(shares[task], None))
+    return Rule(lambda task, held: next(shares[task], None))
 
 
 def one_queue(work: Work) -> Rule:
     """One item at a time from a queue that all tasks share, the longest prediction first."""
     queue = iter(sorted(range(len(work.real)), key=lambda item: -work.predicted[item]))
-    return Rule(lambda task: next(queue, None))
+    return Rule(lambda task, held: next(queue, None))
 
 
 if __name__ == "__main__":

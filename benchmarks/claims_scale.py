@@ -1,6 +1,6 @@
 """What a task does with a large submission: planning, reading and claiming 20,000 chunks of 1,000,000 items.
 
-    python benchmarks/claims_scale.py [--users 100000] [--tasks 1250] [--out FILE.json]
+    python -m benchmarks.claims_scale [--users 100000] [--tasks 1250] [--out FILE.json]
 
 Users of 10 items with random lengths and no text are shared over tasks and cut into chunks by the planner as
 shipped, and written as a submission writes them. A process of its own then reads chunks.jsonl as an engine
@@ -9,15 +9,13 @@ seconds, of a claim the mean. Prints a table and writes JSON.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
-import platform
 import random
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.record import write_record
 from launch.planning.chunks import plan_chunks
 from launch.planning.cost import UserCost, cost_user
 from launch.planning.shards import plan_shards
@@ -47,9 +45,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:<34}{value:>12,.4g}")
     asked = {"users": args.users, "items": args.users * ITEMS, "tasks": args.tasks}
-    where = {"machine": platform.machine(), "num_cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-    record = {**asked, "found": found, "hardware": where, "versions": {"python": platform.python_version()}}
-    args.out.write_text(json.dumps(record, indent=2) + "\n")
+    write_record(args.out, {**asked, "found": found})
 
 
 def plan(paths: SubmissionPaths, num_users: int, num_tasks: int) -> Found:

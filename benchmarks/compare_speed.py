@@ -1,6 +1,6 @@
 """Seconds and memory of `vllm-launch compare` on two made-up runs whose texts all differ half way.
 
-`PYTHONPATH=. python benchmarks/compare_speed.py --items 10000 --checkpoint DIR` from the repository root. Ten
+`python -m benchmarks.compare_speed --items 10000 --checkpoint DIR` from the repository root. Ten
 items a user, five samples an item, 40 to 120 words a sample, a reference for each item. Prints one table.
 """
 

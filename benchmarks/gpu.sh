@@ -6,6 +6,7 @@
 #   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance
 #                      batch-invariance monitor task-cost-1 task-cost-2
 #   parts for two GPUs: two tp2 tp2-default
+#   multi: on all GPUs that are visible, one engine over all beside one for each, through submit.py
 #   table: what is there so far, as one table and OUT/table.json
 #
 # An afternoon, one command after another (each may be cut; what is in OUT stays, and `search` goes on where it was):
@@ -23,6 +24,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR two          # with two GPUs
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2-default
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR multi        # tensor parallelism beside engines, 1,600 items a GPU
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
 #
 # The model has the shape of Llama-3.1-8B and random weights; 1024 prompt and 256 output tokens, 5 samples each.
@@ -113,6 +115,13 @@ for part in "$@"; do
         ;;
     task-cost-1) task_cost warm one 8 ;;
     task-cost-2) task_cost --measured 6 64 bare ;;
+    multi)
+        gpus=$("$python" -c 'from benchmarks.record import list_gpus; print(max(1, len(list_gpus())))')
+        for each in one throughput production fused bare texts; do
+            run multi-gpu multi_gpu "$out/multi" --checkpoint "$model" --load-format dummy --dtype "$dtype" \
+                --users $((gpus * 4 * users)) "${shape[@]}" "${room[@]}" --limit-s "$limit" --set "${no_fusion[1]}" "$each"
+        done
+        ;;
     monitor) run monitor gpu_monitor --real --seconds 60 ;;
     table) "$python" -m benchmarks.gpu_table "$out" ;;
     *) echo "$part: no such part. $usage" >&2; exit 2 ;;

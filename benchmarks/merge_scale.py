@@ -1,6 +1,6 @@
 """What a merge costs at 10,000, 100,000 and 1,000,000 items of five samples, against plainly writing as much.
 
-    python benchmarks/merge_scale.py [--items 10000 100000 1000000] [--rounds 3] [--scratch DIR] [--out FILE]
+    python -m benchmarks.merge_scale [--items 10000 100000 1000000] [--rounds 3] [--scratch DIR] [--out FILE]
 
 A finished run is made through the code of the package (large_run.py): a result file for every 1,000 items.
 Then, each in a process of its own, in turn: the merge to the published directory; and plainly what has to be
@@ -9,14 +9,12 @@ serialised and written to one file. The merge's fsync is in its time; that of th
 and is not in the ratio. Beside them what `status`, `verify RUN` and `verify DIR` take.
 
 Shown are wall seconds, CPU seconds and the largest resident memory; of several rounds the one with the best
-ratio, and the JSON has all. Before each, the disk is left to come to rest. A million items need 20 GB of it,
-and are measured once.
+ratio, and the JSON has all. Before each, the disk is left to come to rest. A million items need 20 GB of it.
 """
 
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,13 +22,13 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from benchmarks.large_run import NUM_SAMPLES, make_large_run
+from benchmarks.record import hardware, versions, write_record
 from launch.collect.merge import merge
 from launch.collect.status import status
 from launch.collect.verify import verify_published
@@ -39,7 +37,6 @@ from launch.rundir.layout import RunPaths
 
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS_PER_FILE = 1_000
-ONCE_FROM = 1_000_000
 HEADER = (
     "items",
     "files",
@@ -73,12 +70,11 @@ def main() -> None:
     print(" ".join(f"{name:>12}" for name in (*HEADER, *(f"{name} s" for name in LOOKS))), flush=True)
     for num_items in args.items:
         with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-            row = measure(Path(scratch) / "at", num_items, 1 if num_items >= ONCE_FROM else args.rounds)
+            row = measure(Path(scratch) / "at", num_items, args.rounds)
         rows[num_items] = row | {"hardware": hardware(), "versions": versions()}
         print(describe(row), flush=True)
         found = {"samples_per_item": NUM_SAMPLES, "rows": [rows[each] for each in sorted(rows)]}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_record(args.out, found)
 
 
 def earlier_rows(path: Path) -> dict[int, dict[str, Any]]:
@@ -225,20 +221,6 @@ DOING: dict[str, Callable[[Path, int], Any]] = {
     "verify_run": do_verify_run,
     "verify_dir": do_verify_dir,
 }
-
-
-def hardware() -> dict[str, Any]:
-    """What it ran on, and how busy that was."""
-    return {
-        "machine": platform.machine(),
-        "num_cpus": os.cpu_count(),
-        "load_average": [round(each, 2) for each in os.getloadavg()],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what parses and serialises."""
-    return {"python": platform.python_version(), "orjson": version("orjson")}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A checkpoint directory with the shape of Llama-3.1-8B and no weights, for `engine.load_format: dummy`.
 
-`python benchmarks/model_shape.py OUT --tokenizer CHECKPOINT` takes tokenizer and chat template of another
+`python -m benchmarks.model_shape OUT --tokenizer CHECKPOINT` takes tokenizer and chat template of another
 checkpoint. Shape from the published config.json of Llama-3.1-8B: 32 layers, hidden 4096, 32 heads, 8 KV
 heads, intermediate 14336, vocabulary 128256.
 """

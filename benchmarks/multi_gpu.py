@@ -6,7 +6,9 @@ On a host with N GPUs (CUDA_VISIBLE_DEVICES counts), 1,024 prompt and 256 output
 
     production  `launch/submit.py --preset production --cluster none`, its tensor parallel size cut to N
     throughput  the same with `--preset throughput`: N tasks of one engine each, at one time
+    one         an N-th of the items with `--preset throughput` on the first of the GPUs, to compare with
     bare        `LLM(tensor_parallel_size=N)` and one generate of as many prompts (benchmarks/bare_engine.py)
+    fused       production with vLLM's own default, all-reduce and RMSNorm fused, and what comes of it
     texts       few items with real weights and the same seeds at tensor parallel 1, 2, ... N: equal or not
 
 Seconds of generation, start-up and the GPUs' figures of the first two are those of inference_summary.json, so
@@ -32,13 +34,17 @@ from benchmarks.invariance import against
 from benchmarks.record import list_gpus, table, write_record
 from benchmarks.synthetic import Shape, make_run
 from launch.rundir.journal import read_json
+from launch.worker.devices import visible_gpus
 from launch.worker.gpu import GpuSampler
 from tests.models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent
-PRESETS, BARE, TEXTS = ("production", "throughput"), "bare", "texts"
-PARTS = (*PRESETS, BARE, TEXTS)
-TEXT_USERS, TEXT_SAMPLES, TEXT_TOKENS = 32, 2, 64
+PRODUCTION, THROUGHPUT, ONE = "production", "throughput", "one"
+BARE, FUSED, TEXTS = "bare", "fused", "texts"
+TIMED = (PRODUCTION, THROUGHPUT, ONE, BARE, FUSED)
+PARTS = (*TIMED, TEXTS)
+FUSION = "--fuse-allreduce-rms"
+TEXT_USERS, TEXT_SAMPLES, TEXT_TOKENS, TEXT_MAX_MODEL_LEN = 32, 2, 64, 2048
 
 
 class PartFailed(Exception):
@@ -71,21 +77,31 @@ class Bench:
         """The tables of what is there."""
         columns = ("start s", "tok/s", "samples/min", "peak MiB", "mean %", "mean W", "J per 1,000 samples")
         rows = []
-        for part in (*PRESETS, BARE):
+        for part in TIMED:
             if (found := self._found.get(part)) is not None:
                 rows.append({"part": part} | {name: found.get(name) for name in columns})
         print(table(rows))
+        speeds = [self._found.get(part, {}).get("tok/s") for part in (THROUGHPUT, ONE)]
+        if all(speeds) and self._num_gpus > 1:
+            print(f"{self._num_gpus} engines over one: {speeds[0] / speeds[1]:.3f}")
+        for step in self._found.get(FUSED, {}).get("ladder", []):
+            print(f"{FUSED}: {step.get('class')}, {step.get('action')}")
         for row in self._found.get(TEXTS, {}).get("rows", []):
             print(f"texts at tensor parallel {row['tensor_parallel_size']}: {row['said']}")
 
-    def _submit(self, preset: str) -> dict[str, Any]:
+    def _submit(self, part: str) -> dict[str, Any]:
         args = self._args
-        shape = Shape(args.users, 1, args.prompt_tokens, args.num_samples, args.output_tokens)
-        parallel = self._num_gpus if preset == "production" else 1
-        words = [*self._words(preset, shape, args.checkpoint, parallel), "--load-format", args.load_format]
-        if parallel == 1:
-            words += ["--num-tasks", str(self._num_gpus), "--max-concurrent", str(self._num_gpus)]
-        summary = self._run(preset, preset, words)
+        num_tasks = {THROUGHPUT: self._num_gpus, ONE: 1}.get(part)
+        users = args.users // self._num_gpus if part == ONE else args.users
+        shape = Shape(users, 1, args.prompt_tokens, args.num_samples, args.output_tokens)
+        preset, parallel = (THROUGHPUT, 1) if num_tasks else (PRODUCTION, self._num_gpus)
+        words = self._words(preset, shape, args.checkpoint, parallel, args.load_format)
+        words += ["--max-model-len", str(args.max_model_len)]
+        if num_tasks:
+            words += ["--num-tasks", str(num_tasks), "--max-concurrent", str(num_tasks)]
+        if part == FUSED:
+            words += [FUSION, "true"]
+        summary = self._run(part, part, words)
         samples, gpu = summary["total_samples"], summary["gpu"]
         return {
             "start s": max(each["mean_start_s"] for each in summary["engines"]),
@@ -93,6 +109,7 @@ class Bench:
             "tok/s": summary["throughput_output_tokens_per_sec"],
             "samples/min": round(60 * summary["throughput_samples_per_sec"], 1),
             "samples": samples,
+            "ladder": summary["ladder"],
             **_figures(gpu, samples),
         }
 
@@ -106,7 +123,7 @@ class Bench:
         for setting in args.set:
             words += ["--set", setting]
         journal = work / f"bare-gpu-{time.time_ns()}.jsonl"
-        sampler = GpuSampler(journal, None)
+        sampler = GpuSampler(journal, visible_gpus())
         try:
             self._command(BARE, words)
         finally:
@@ -123,26 +140,39 @@ class Bench:
         }
 
     def _texts(self) -> dict[str, Any]:
-        model = self._args.text_checkpoint or make_tiny_llama(self._args.work / "text-model")
+        """Generates at the sizes that were asked for, unless it is done, and compares all that are there."""
+        work = self._args.work
+        model = self._args.text_checkpoint or make_tiny_llama(work / "text-model")
         shape = Shape(TEXT_USERS, 1, 64, TEXT_SAMPLES, TEXT_TOKENS)
-        sizes = [size for size in (1, 2, 4, 8) if size <= self._num_gpus]
-        rows = []
+        sizes = self._args.text_sizes or [size for size in (1, 2, 4, 8) if size <= self._num_gpus]
         for size in sizes:
-            self._run(TEXTS, f"texts-{size}", self._words("production", shape, model, size))
-            base, other = (self._args.work / f"texts-{each}" for each in (1, size))
+            if not (work / f"texts-{size}" / "inference_summary.json").exists():
+                words = self._words(PRODUCTION, shape, model, size)
+                words += [
+                    "--max-model-len",
+                    str(TEXT_MAX_MODEL_LEN),
+                    "--enforce-eager",
+                    "false",
+                ]  # one or many
+                self._run(TEXTS, f"texts-{size}", words)
+        rows = []
+        for size in sizes if (work / "texts-1" / "inference_summary.json").exists() else []:
             row: dict[str, Any] = {"tensor_parallel_size": size, "said": "the base"}
             if size > 1:
-                row |= against(base, other)
+                row |= against(work / "texts-1", work / f"texts-{size}")
                 row["said"] = f"{row['num_equal']} of {row['num_pairs']} equal to those of one GPU"
             rows.append(row)
         return {"checkpoint": model.name, "rows": rows}
 
-    def _words(self, preset: str, shape: Shape, checkpoint: Path, parallel: int) -> list[str]:
+    def _words(
+        self, preset: str, shape: Shape, checkpoint: Path, parallel: int, load_format: str = "auto"
+    ) -> list[str]:
         """A submit command for a made-up scenario, whose tokens are counted with the checkpoint."""
         scratch = self._args.work / f"made-{shape.num_users}-{shape.prompt_tokens}-{checkpoint.name}"
         scenario = scratch / "scenario-work"
         if not scenario.exists():
-            make_run(scratch, "work", shape, {"model": {"checkpoint": checkpoint, "engine": "vllm"}})
+            model = {"checkpoint": checkpoint, "engine": "vllm"}
+            make_run(scratch, "work", shape, {"model": model, "engine": {"load_format": load_format}})
         words = ["--preset", preset, "--cluster", "none", "--engine", "vllm", "--checkpoint", str(checkpoint)]
         words += ["--dataset", "Chameleons", "--scenario-path", str(scenario), "--language", "en"]
         words += [
@@ -153,7 +183,8 @@ class Bench:
         ]
         words += ["--num-samples", str(shape.num_samples), "--max-tokens", str(shape.output_tokens)]
         words += ["--ignore-eos", "true", "--canary", "none", "--dtype", self._args.dtype]
-        words += ["--max-model-len", str(self._args.max_model_len), "--tensor-parallel-size", str(parallel)]
+        words += ["--tensor-parallel-size", str(parallel)]
+        words += ["--load-format", load_format]
         return words if self._has_gpus else [*words, "--gpus-per-task", "0"]
 
     def _run(self, part: str, name: str, words: Sequence[str]) -> dict[str, Any]:
@@ -166,6 +197,7 @@ class Bench:
 
     def _command(self, part: str, words: Sequence[str]) -> None:
         """Runs a Python command with a limit; PartFailed with the end of its log."""
+        visible = {"CUDA_VISIBLE_DEVICES": visible_gpus()[0]} if part == ONE and self._has_gpus else {}
         log = self._args.work / f"{part}.log"
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with log.open("ab") as out:
@@ -175,7 +207,7 @@ class Bench:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **visible, "PYTHONPATH": path},
             )
             try:
                 code = process.wait(self._args.limit_s)
@@ -229,6 +261,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--gpus", type=int, help="as many as are visible unless given")
     parser.add_argument("--text-checkpoint", type=Path, help="with weights; a tiny random Llama unless given")
+    parser.add_argument(
+        "--text-sizes", type=int, nargs="+", help="tensor parallel sizes of that; 1 is the base"
+    )
     parser.add_argument("--users", type=int, default=800, help="items")
     parser.add_argument("--prompt-tokens", type=int, default=1024)
     parser.add_argument("--output-tokens", type=int, default=256)

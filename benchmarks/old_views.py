@@ -1,6 +1,6 @@
 """Two tasks and a merge, each on a mount of its own whose kernel keeps names and attributes for a minute.
 
-    python benchmarks/old_views.py [--cache 60] [--out FILE.json]
+    python -m benchmarks.old_views [--cache 60] [--out FILE.json]
 
 bindfs shows one directory in three places; the kernel caches of each are as old as an NFS client's may be
 (acdirmax, acregmax). Every mount looks at the run first, so its caches are filled. Then a task works on each
@@ -9,7 +9,6 @@ what the two did. Needs root, bindfs and FUSE. The last line says whether the sa
 """
 
 import argparse
-import json
 import os
 import platform
 import signal
@@ -21,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import write_record
 from launch.collect.merge import merge
 from launch.rundir.layout import RunPaths
 from tests.local_submit import digests
@@ -49,8 +49,8 @@ def main() -> None:
             try_case(Path(scratch) / name, args.cache, expected, is_killed=name == "killed")
             for name in ("undisturbed", "killed")
         ]
-    host = {"kernel": platform.release(), "cpus": os.cpu_count(), "bindfs": version_of_bindfs()}
-    args.out.write_text(json.dumps({"cache_s": args.cache, "host": host, "cases": cases}, indent=2) + "\n")
+    host = {"kernel": platform.release(), "bindfs": version_of_bindfs()}
+    write_record(args.out, {"cache_s": args.cache, "host": host, "cases": cases})
     print(f"wrote {args.out}")
     print("same bytes:", all(case["same_bytes"] for case in cases))
 

@@ -12,7 +12,8 @@ from benchmarks.worker_loop import fresh_copy, results_of, work_through
 from launch.rundir.layout import RunPaths
 from launch.scenarios.records import Request
 from launch.worker.engines.protocol import EngineSetup
-from launch.worker.engines.vllm_engine import VllmEngine, make_sampling_params, open_vllm
+from launch.worker.engines.vllm_calls import make_sampling_params
+from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
 
 Texts = list[list[str]]
 

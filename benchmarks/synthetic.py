@@ -16,8 +16,9 @@ from launch.rundir.plan import PlanReader
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.rundir.submissions import Opened, Place, open_submission
 from launch.scenarios.records import Request
-from launch.worker.reader import planned_item
+from launch.worker.chunk_requests import planned_item
 from launch.worker.requests import open_request_maker
+from launch.worker.startup.expected_caches import expect_here
 
 WORDS = (
     "harbour quiet morning letter window garden never always perhaps because river answer music winter "
@@ -76,7 +77,8 @@ def open_run(
         lengths.append(mean_prompt_tokens(made))
     words = few + round((shape.prompt_tokens - lengths[0]) * (many - few) / (lengths[1] - lengths[0]))
     run, config = _make(root, name, shape, max(1, words), sections, seed)
-    return run, open_submission(run, config, Place(1001, None, config.gpus_per_task, gpu_type))
+    warmth = expect_here(load_run(run), config, None)
+    return run, open_submission(run, config, Place(1001, None, config.gpus_per_task, gpu_type, warmth=warmth))
 
 
 def requests_of(run: RunPaths) -> Iterator[Request]:

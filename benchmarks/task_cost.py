@@ -12,8 +12,8 @@ Parts, each with warm caches, one engine at a time, and everything that a task i
            it a short one that fills the caches, which are others than ours
 
 A task costs the seconds of its process times its GPUs. What the planner said beforehand is that of
-`open_submission` for so many tasks, caches being warm: what it says of a task that is not the first. The
-record grows with every part; the table shows what is there:
+`open_submission` for so many tasks, which finds the caches warm as submit does. The record grows with every
+part; the table shows what is there:
 
 - over one: the cost of N tasks over that of one (at most 1.6 is asked for with 8).
 - over bare: the cost of N tasks over N bare starts and the bare generation (at most 1.1 with 64).
@@ -111,16 +111,15 @@ class Bench:
         }
 
     def _predict(self, num_tasks: int) -> dict[str, Any]:
-        """The forecast of the whole work in so many tasks: a warm start each, and the work."""
+        """The forecast of the whole work in so many tasks: their starts, and the work."""
         name = f"plan-{num_tasks}"
         sections, gpu_type = self._sections(num_tasks), self._args.gpu_type
         _, opened = open_run(self._scratch, name, self._shape, sections, gpu_type=gpu_type)
-        rate = opened.plan.rate
-        start_s = rate.startup_s if rate.warm_startup_s is None else rate.warm_startup_s
-        work_s = opened.forecast.total_cost / rate.tokens_per_s
+        expected, rate = opened.forecast, opened.plan.rate
         return {
-            "predicted_s": num_tasks * start_s + work_s,
-            "predicted_start_s": start_s,
+            "predicted_s": expected.starts_s + expected.total_cost / rate.tokens_per_s,
+            "predicted_start_s": expected.starts_s / num_tasks,
+            "caches_warm": expected.is_warm,
             "rate": rate.source,
             "eager": opened.plan.eager.enforce_eager,
         }

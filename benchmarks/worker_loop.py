@@ -16,10 +16,10 @@ from launch.rundir.layout import RunPaths
 from launch.worker import engine_process
 from launch.worker.caution import Caution
 from launch.worker.channel import Channel
+from launch.worker.chunk_requests import MakeRequest
 from launch.worker.engines.protocol import Engine, EngineSetup
 from launch.worker.environment import engine_environment
 from launch.worker.generator import Counts
-from launch.worker.reader import MakeRequest
 
 
 def take_environment() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.smollm2 import get_default_directory
+from launch.config.wording import printable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,15 +108,20 @@ def show(directories: list[Path]) -> None:
     print("\nThree of the generated samples (the model has 135 M parameters and speaks English only):")
     dialogues, comments = (list(filled_items(published)) for published in directories)
     for name, item in (dialogues[0], dialogues[-1], comments[0]):
-        print()
-        for turn in item.get("context", [])[-1:]:
-            print(f"  {turn['source']}: {shorten(turn['content'])}")
-        print(f"  -> {name}: {item.get('continuation_prefix', '')}{shorten(item['continuations'][0])}")
+        print("\n".join(("", *sample_lines(name, item))))
+
+
+def sample_lines(name: str, item: dict[str, Any]) -> Iterator[str]:
+    """What an item continues and its first sample, as a terminal may have what a model or a user wrote."""
+    for turn in item.get("context", [])[-1:]:
+        yield f"  {shorten(turn['source'])}: {shorten(turn['content'])}"
+    prefix = printable(item.get("continuation_prefix") or "")
+    yield f"  -> {shorten(name)}: {prefix}{shorten(item['continuations'][0])}"
 
 
 def shorten(text: str) -> str:
-    """One line of at most CHARACTERS_SHOWN characters."""
-    line = " ".join(text.split())
+    """One line of at most CHARACTERS_SHOWN characters, what is not printable spelled out."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= CHARACTERS_SHOWN else line[: CHARACTERS_SHOWN - 1] + "…"
 
 

@@ -9,8 +9,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator
-from itertools import chain, zip_longest
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,17 @@ HOSTILE_NAME = "a b'c\"d\ne"
 if num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(num_workers))))
 
+# What vLLM finds out about a class of models, in a process that imports all of it, is the same for all tests;
+# with scratch folders of their own each would ask again. tests/worker/startup is about just that.
+os.environ.setdefault("VLLM_CACHE_ROOT", str(get_default_directory().with_name("vllm-of-tests")))
+
 # In the background of a script SIGINT is ignored, and so it would be by all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("launch", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)  # `make test-fast`: a fifth
 hypothesis.settings.load_profile("launch")
 
 
@@ -54,20 +58,36 @@ def smollm2() -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def vllm_in_one_process() -> Iterator[None]:
+    """vLLM with its core and worker in the engine process, by vLLM's own setting.
+
+    It is imported once, not three times, which is most of a start on a CPU. For tests of what is computed;
+    how its processes live and die is for those of the engine, of failures, of single machines and of Slurm.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        yield
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes come first, so that no process ends long after the others.
 
-    Those with a private Slurm, which mostly waits, alternate with those that keep a core busy.
+    Those with a real engine keep a core busy, those with a private Slurm or with process trees of the stub
+    mostly wait. Each kind is spread evenly over the order, so that at all times some work and some wait.
     """
     marks: dict[Path, set[str]] = {}
     for item in items:
         marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
-    waiting = [path for path in marks if "slurm" in marks[path]]
-    busy = [path for path in marks if "engine" in marks[path] and path not in waiting]
-    first = [path for path in chain(*zip_longest(busy, waiting)) if path is not None]
-    place = {path: number for number, path in enumerate(first)}
-    items.sort(key=lambda item: place.get(item.path, len(place)))
+    kinds: dict[str, list[Path]] = {kind: [] for kind in ("slurm", "engine", "process")}
+    for path, names in marks.items():
+        if kind := next((each for each in kinds if each in names), None):
+            kinds[kind].append(path)
+    place = {
+        path: (number + 0.5) / len(paths) for paths in kinds.values() for number, path in enumerate(paths)
+    }
+    items.sort(key=lambda item: place.get(item.path, 1.0))
 
 
 class Floors:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo import ITEMS_PER_DATASET, DemoError, check, filled_items, shorten, submit_command
+from scripts.demo import (
+    ITEMS_PER_DATASET,
+    DemoError,
+    check,
+    filled_items,
+    sample_lines,
+    shorten,
+    submit_command,
+)
 from tests.cli.commands import submit_words, succeed
 from tests.collect.test_schemas import check_directory
 from tests.models import make_tiny_llama
@@ -59,3 +67,25 @@ def test_what_it_types_is_a_submit_of_the_preset_with_vllm(tmp_path: Path):
 def test_a_sample_is_shown_in_one_line():
     assert shorten("a\n b") == "a b"
     assert len(shorten("x" * 1000)) == 200 and shorten("x" * 1000).endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("a\x1b[2Jb", "a\\U0000001B[2Jb"),
+        ("\x1b]0;title\x07", "\\U0000001B]0;title\\U00000007"),
+        ("a\u202eb", "a\\U0000202Eb"),
+        ("\x9b2J\u200b", "\\U0000009B2J\\U0000200B"),
+    ],
+    ids=["ESC", "OSC", "U+202E", "C1"],
+)
+def test_no_sample_and_no_name_steers_the_terminal(hostile: str, shown: str):
+    item = {
+        "context": [{"source": hostile, "content": hostile}],
+        "continuation_prefix": hostile,
+        "continuations": [hostile],
+    }
+    lines = list(sample_lines(hostile, item))
+    assert lines == [f"  {shown}: {shown}", f"  -> {shown}: {shown}{shown}"]
+    assert all(line.isprintable() for line in lines)
+    assert len(shorten(hostile * 100)) == 200

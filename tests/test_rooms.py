@@ -158,7 +158,7 @@ def test_vllm_is_imported_by_its_adapter_alone():
         for module, imports in MODULES.items()
         if any(room.name.split(".")[0] == "vllm" for room in imports)
     }
-    assert importers == {"launch.worker.engines.vllm_engine", "launch.worker.engines.adapted"}
+    assert importers == {"launch.worker.engines.vllm_calls", "launch.worker.engines.adapted"}
 
 
 def test_what_is_imported_is_declared():

@@ -98,7 +98,7 @@ def test_max_concurrent_is_kept_although_there_are_more_gpus(desk: Desk):
 def generate_some(desk: Desk, name: str, seconds_per_item: str, **settings: Any) -> Command:
     """Submit in the middle of generating."""
     command = desk.submit(name, *ALL_ITEMS, **{SLOW: seconds_per_item}, **settings)
-    wait_until(lambda: num_settled(desk.run(name)) > 0, "a commit", timeout_s=40)
+    wait_until(lambda: num_settled(desk.run(name)) > 0, "a commit", timeout_s=90)
     command.look()
     return command
 
@@ -132,7 +132,7 @@ def test_kill_9_of_submit_leaves_no_process_and_resume_completes(desk: Desk, uni
     assert len(command.below) >= 3, "submit, supervisor and engine process were expected"
     command.process.kill()
     command.process.communicate()
-    wait_until(lambda: command.left() == [], "no process left", timeout_s=10)
+    wait_until(lambda: command.left() == [], "no process left", timeout_s=30)
     kept = num_settled(desk.run("killed"))
     assert 0 < kept < NUM_ITEMS
     assert f"{NUM_ITEMS - kept} items in" in resume(desk, "killed")
@@ -141,7 +141,7 @@ def test_kill_9_of_submit_leaves_no_process_and_resume_completes(desk: Desk, uni
 
 def test_under_nohup_a_closed_terminal_ends_nothing(desk: Desk, uninterrupted: dict[str, str]):
     command = desk.submit("nohup", *ALL_ITEMS, wrapper=("nohup",), **{SLOW: "0.05"})
-    wait_until(lambda: num_settled(desk.run("nohup")) > 0, "a commit", timeout_s=40)
+    wait_until(lambda: num_settled(desk.run("nohup")) > 0, "a commit", timeout_s=90)
     os.killpg(command.process.pid, signal.SIGHUP)
     code, _, errors = command.finish()
     assert code == 0, errors

@@ -1,4 +1,4 @@
-"""A start that fails, as its user sees it: what went wrong in a line, what to do numbered, and it helps."""
+"""A start that fails, as its user sees it: what went wrong in a line, what to do numbered."""
 
 import re
 from pathlib import Path
@@ -12,16 +12,18 @@ from tests.models import make_tiny_llama
 START_S = 200  # a start of real vLLM took 17 to 60 s on two shared cores
 # 16 layers of 8 KV heads in float32: 32 KiB a token, so the 1 GiB of a CPU holds half of 65,536 tokens.
 LENGTH = "65536"
+MAX_TOKENS = "32500"
+"""With the item's prompt, some hundred tokens, more than fits: else the task mends it by itself."""
 
 
 @pytest.mark.engine
 @pytest.mark.process
-@pytest.mark.timeout(2 * START_S + 20)
+@pytest.mark.timeout(START_S + 60)
 def test_a_kv_cache_too_small_names_the_flag_that_mends_it(tmp_path: Path):
     model = make_tiny_llama(tmp_path / "m", num_layers=16, num_kv_heads=8, max_position_embeddings=131072)
     desk = Desk(tmp_path, model)
     words = ("--preset", "quick_test", "--engine", "vllm", "--dtype", "float32", "--limit-items", "1")
-    command = desk.submit("small", *words, "--max-tokens", "4", "--max-model-len", LENGTH)
+    command = desk.submit("small", *words, "--max-tokens", MAX_TOKENS, "--max-model-len", LENGTH)
     code, _, errors = command.finish(START_S)
     assert code == 3, errors
     assert command.left() == []
@@ -43,8 +45,4 @@ def test_a_kv_cache_too_small_names_the_flag_that_mends_it(tmp_path: Path):
 
     flag = re.search(r"--max-model-len (\d+)", advice)
     assert flag is not None
-    code, output, errors = desk.submit("mended", *words, "--max-tokens", "4", *flag[0].split()).finish(
-        START_S
-    )
-    assert code == 0, errors
-    assert "1 of 1 items done" in output
+    assert 32_000 < int(flag[1]) <= 32_768, "with so much it starts: tests/worker/test_recovery_vllm.py"

@@ -10,7 +10,7 @@ from launch.config.schema import RunConfig
 from launch.errors import InputError
 from launch.rundir.freeze import scenario_dir, scenario_file
 from launch.scenarios.fit import PromptMaker, fit
-from launch.scenarios.history import HistoryEntry, find_history, stream_history
+from launch.scenarios.history import HistoryEntry, find_history, leave_out_test_items, stream_history
 from launch.scenarios.records import Request
 from launch.scenarios.stream import stream_users
 
@@ -75,9 +75,10 @@ def _make(maker: PromptMaker, config: RunConfig, chosen: set[str]) -> Iterator[t
     users = {key.rpartition("#")[0] for key in chosen}
     history = _history(config, users)
     for user in stream_users(scenario_file(config)):
+        entries, _ = leave_out_test_items(history.get(user.user_hash, ()), user.record)
         for item in user.items:
             if item.key in chosen:
-                fitted = fit(maker, user.record, item, history.get(user.user_hash, ()))
+                fitted = fit(maker, user.record, item, entries)
                 if isinstance(fitted, Request):
                     yield item.key, fitted.token_ids
 

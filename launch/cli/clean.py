@@ -1,18 +1,20 @@
 """`vllm-launch clean`: removes a run's directory once what is published of it is proven to be all of it."""
 
+import secrets
 import shutil
+from glob import escape
 from pathlib import Path
 
 import click
 
-from launch.cli.closing import close_submission
+from launch.cli.closing import Closing, close_submission
 from launch.cli.runs import find_run
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
 from launch.config.wording import printable
-from launch.errors import ExitCode, IncompleteError, RunError
+from launch.errors import ExitCode, IncompleteError, RunError, StorageError
 from launch.model.weights import format_bytes
 from launch.rundir.journal import fsync_directory, storage_errors
 from launch.rundir.layout import RunPaths
@@ -23,14 +25,17 @@ from launch.rundir.submissions import never_submitted
 @click.command("clean", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run_name", metavar="RUN")
 @click.option("--dry-run", is_flag=True, help="Check, and say what would be removed.")
-def command(run_name: str, dry_run: bool) -> int:
+@click.option(
+    "--assume-dead", is_flag=True, help="Take for dead what nobody here can tell (another cluster's jobs)."
+)
+def command(run_name: str, dry_run: bool, assume_dead: bool) -> int:
     """Remove a run's directory, its results included; the published directory and the logs stay.
 
     Only when every item is published: the published files are checked against their manifest, and every
     result line of the run against them. Exit code 3 when something is missing or differs: nothing is removed.
     """
     run = find_run(run_name)
-    published = prove(run)
+    published = prove(run, assume_dead=assume_dead)
     size = format_bytes(sum(path.lstat().st_size for path in run.root.rglob("*") if path.is_file()))
     if dry_run:
         click.echo(f"would remove {run.root} ({size}); published and checked: {published}")
@@ -40,12 +45,12 @@ def command(run_name: str, dry_run: bool) -> int:
     return ExitCode.OK
 
 
-def prove(run: RunPaths) -> Path:
+def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
     """The published directory, when it is whole and holds all of the run; else an error says why not."""
     submissions = list_submissions(run)
     if not submissions:
         raise never_submitted(run)
-    close_submission(run, submissions[-1], replace=False)
+    close_submission(run, submissions[-1], Closing(assume_dead=assume_dead, to_replace=""))
     output_dir = output_dir_of(run, load_submission(run, submissions[-1]).publish)
     if output_dir.is_relative_to(run.root):
         raise RunError(
@@ -69,9 +74,21 @@ def prove(run: RunPaths) -> Path:
 
 
 def remove(run: RunPaths) -> None:
-    """Takes the run's name away first, so that a kill leaves no half of a run under it."""
-    going = run.root.with_name(f".{run.root.name}.removed")
+    """Takes the run's name away first, so that a kill leaves no half of a run under it.
+
+    What an earlier one of that name left goes as well, where it can. StorageError names what this one leaves.
+    """
+    stem = f".{run.root.name}.removed"
+    for leftover in run.root.parent.glob(f"{escape(stem)}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    going = run.root.with_name(f"{stem}-{secrets.token_hex(4)}")
     with storage_errors(run.root):
         run.root.rename(going)
         fsync_directory(going.parent)
+    try:
         shutil.rmtree(going)
+    except OSError as error:
+        raise StorageError(
+            f"{going}: what is left of {run.root.name}, which is removed, cannot be:"
+            f" {str(error.strerror).lower()}. Remove it when no process has a file of it open."
+        ) from error

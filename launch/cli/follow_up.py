@@ -19,7 +19,15 @@ from launch.rundir.records import SubmissionRecord, list_submissions, load_run, 
 from launch.rundir.rounds import add_round
 from launch.slurm.accounting import list_jobs
 from launch.slurm.commands import QueueRow
-from launch.slurm.submission import SentJob, cancel_submission, ids, open_rows, send_submission, sent_jobs
+from launch.slurm.submission import (
+    SentJob,
+    cancel_submission,
+    ids,
+    open_rows,
+    rows_of,
+    send_submission,
+    sent_jobs,
+)
 
 
 def follow_up(run: RunPaths, submission: int, round_: int) -> bool:
@@ -45,7 +53,7 @@ def follow_up(run: RunPaths, submission: int, round_: int) -> bool:
 
 def _jobs_so_far(run: RunPaths, submission: int, round_: int) -> tuple[list[SentJob], list[QueueRow]]:
     jobs = [job for job in sent_jobs(run.submission(submission)) if job.round <= round_]
-    return jobs, list_jobs(ids(jobs))
+    return jobs, rows_of(jobs, list_jobs(ids(jobs)))
 
 
 def _decide(run: RunPaths, sent: SubmissionRecord, round_: int, rows: list[QueueRow]) -> bool:
@@ -77,7 +85,7 @@ def _send_round(run: RunPaths, sent: SubmissionRecord) -> bool:
         )
         return False
     config = run_config(load_run(run), sent)
-    sending = Sending(round=sent.round + 1)
+    sending = Sending(round=sent.round + 1, after=sent.submission)
     try:
         send(run, open_and_show(run, config, sending), sending)
     except (RunError, SchedulerError) as error:

@@ -53,10 +53,12 @@ def command(run_name: str, task_name: str | None, follow: bool, lines: int, atte
     TASK is a number, `S/T` for a task of an earlier submission, or `merge`; without one it is the task that
     most wants to be looked at. Escape sequences are left out, other control characters are spelled.
     """
+    if follow and attempt is not None:
+        raise RunError(f"--attempt {attempt}: -f follows a task over its attempts. Leave one of the two out.")
     run = find_run(run_name)
     wanted = _wanted(run, task_name)
     logs = logs_dir(run)
-    if follow and attempt is None:
+    if follow:
         return _follow(run, wanted, logs, lines)
     looked = _logs_of(run, wanted, logs, attempt)
     found = [log for log in looked if log.path.exists()]

@@ -15,9 +15,10 @@ from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, Resolved, resolve
 from launch.config.present import present
 from launch.config.schema import RunConfig
-from launch.errors import ExitCode
+from launch.errors import ExitCode, SchedulerError
 from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
+from launch.slurm.commands import knows_cluster
 
 CLUSTER_VARIABLE = "VLLM_LAUNCH_CLUSTER"
 SLURM_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
@@ -63,6 +64,15 @@ def _resolve(flags: dict[str, Any]) -> Resolved:
 
 
 def _find_cluster() -> str:
-    """slurm where sbatch and a configuration are, else none."""
-    configured = os.environ.get("SLURM_CONF") or any(Path(path).exists() for path in SLURM_CONFIGURATIONS)
-    return "slurm" if configured and shutil.which("sbatch") else "none"
+    """slurm where sbatch and a configuration are, else none.
+
+    SchedulerError where that cannot be told: a run that is meant for a cluster must not start here instead.
+    """
+    if shutil.which("sbatch") is None:
+        return "none"
+    if os.environ.get("SLURM_CONF") or any(Path(path).exists() for path in SLURM_CONFIGURATIONS):
+        return "slurm"
+    try:
+        return "slurm" if knows_cluster() else "none"
+    except SchedulerError as error:
+        raise SchedulerError(f"{error} There is an sbatch: choose --cluster slurm or none.") from None

@@ -18,7 +18,11 @@ from launch.config.schema import RunConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_ALIASES = {"model.checkpoint": ["--checkpoint-dir"]}
+_NAMES = {
+    "model.checkpoint": ["--checkpoint-dir", "--checkpoint"],
+    "resources.num_tasks": ["--num-tasks", "--tasks"],
+}
+"""Of the settings whose flag has several names, in the order of --help."""
 _FLAGS = {"canary.action": "canary", "canary.num_items": "canary-items"}
 _TEXT_FIELDS = frozenset(
     {
@@ -96,7 +100,7 @@ def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callab
 
 def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
     for key, meaning, short in reversed(rows):
-        names = [*_ALIASES.get(key, []), *short, flag_of(key), _parameter(key)]
+        names = [*short, *_NAMES.get(key, [flag_of(key)]), _parameter(key)]
         if _is_switch(key):
             option = click.option(
                 *names, help=meaning, metavar="[true|false]", is_flag=False, flag_value="true"

@@ -54,6 +54,8 @@ def _engine_rows(config: RunConfig, opened: Opened) -> list[tuple[str, str]]:
         )
     if config.model.engine is EngineKind.VLLM:
         rows.append(("start", opened.plan.eager.why))
+        if opened.forecast.is_warm:
+            rows.append(("caches", "warm: an earlier run compiled what these engines need"))
     return rows
 
 
@@ -75,8 +77,10 @@ def startup_warning(opened: Opened) -> str | None:
 
 
 def _starts(opened: Opened) -> str:
-    """`cold caches (2 x 121 s)`, `cold caches at first (1 x 121 s, 7 x 9 s)`."""
+    """`cold caches (2 x 121 s)`, `cold caches at first (1 x 121 s, 7 x 9 s)`, `warm caches (8 x 9 s)`."""
     expected, rate = opened.forecast, opened.plan.rate
+    if expected.is_warm:
+        return f"warm caches ({expected.num_tasks} x {expected.starts_s / expected.num_tasks:.0f} s)"
     cold, warm = expected.num_cold_starts, expected.num_tasks - expected.num_cold_starts
     if warm == 0 or rate.warm_startup_s is None:
         return f"cold caches ({expected.num_tasks} x {rate.startup_s:.0f} s)"

@@ -1,13 +1,14 @@
 """`vllm-launch resume`: sends exactly what a run still misses; identity cannot change, the rest can."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from launch.cli.closing import close_submission
+from launch.cli.closing import Closing, close_newest
 from launch.cli.options import collect_flags, setting_options
 from launch.cli.runs import find_run
-from launch.cli.sending import Sending, open_and_show, send
+from launch.cli.sending import Sending, check_publishing, open_and_show, send
 from launch.collect.unseen import wait_until_seen
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
@@ -16,6 +17,7 @@ from launch.config.wording import found
 from launch.errors import ConfigError, RunError
 from launch.rundir.identity import code_version
 from launch.rundir.layout import RunPaths
+from launch.rundir.plan import read_index
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config
 from launch.rundir.submissions import never_submitted
 
@@ -50,10 +52,21 @@ def command(**flags: Any) -> int:
     for warning in changed.warnings:
         click.echo(f"note: {warning}", err=True)
     refuse_changed_code(run, last, accept=flags["accept_code_change"])
-    dead = close_submission(run, last, replace=flags["replace"], assume_dead=flags["assume_dead"])
+    check_publishing(run, changed.config.publish)
+    next(read_index(run), None)  # what would be refused is, before anything is stopped
+    last, dead = close_newest(run, closing_of(flags))
     wait_until_seen(run, lambda text: click.echo(f"note: {text}", err=True))
-    sending = Sending(flags["dry_run"], flags["foreground"], flags["retry_failed"], assumed_dead=dead)
+    sending = Sending(
+        flags["dry_run"], flags["foreground"], flags["retry_failed"], assumed_dead=dead, after=last
+    )
     return send(run, open_and_show(run, changed.config, sending), sending)
+
+
+def closing_of(flags: Mapping[str, Any]) -> Closing:
+    """A dry run stops nothing, and refuses as without --replace."""
+    if flags["dry_run"] and flags["replace"]:
+        return Closing(assume_dead=flags["assume_dead"], to_replace="say --replace without --dry-run")
+    return Closing(flags["replace"], flags["assume_dead"])
 
 
 def change(config: RunConfig, flags: dict[str, Any]) -> Resolved:

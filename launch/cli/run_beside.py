@@ -11,14 +11,14 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from launch.cli.closing import close_submission
+from launch.cli.closing import Closing, close_submission
 from launch.cli.resume import refuse_changed_code
 from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
@@ -46,6 +46,7 @@ class Work:
     opened: Opened | None
 
 
+ANOTHER_PLACE = "choose another --output_dir"
 BEGIN_ANEW = "Choose another --output_dir, or say --no-resume to begin anew."
 
 
@@ -109,9 +110,10 @@ def _begin(
     )
     try:
         run.logs.mkdir()
-        return Work(run, open_and_show(run, config, sending))
+        return Work(run, open_and_show(run, config, replace(sending, after=0)))
     except BaseException:
-        shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
+        if not list_submissions(run):  # the same command typed again may have been quicker
+            shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
         raise
 
 
@@ -134,12 +136,16 @@ def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sen
     submissions = list_submissions(run)
     if submissions:
         refuse_changed_code(run, submissions[-1], accept=False)
-        close_submission(run, submissions[-1], replace=False)
+        resume = f"`vllm-launch resume {run.root}"
+        to_assume = f"run {resume} --assume-dead` if you know that it is dead"
+        closing = Closing(to_replace=f"run {resume} --replace`", to_assume=to_assume)
+        close_submission(run, submissions[-1], closing)
     settled = survey_settled(run)
     click.echo(f"{'continues':<12}{run.root}: {settled.num_done:,} of {settled.num_items:,} items are done")
     if submissions and not settled.num_missing:
         return Work(run, None)
-    return Work(run, open_and_show(run, frozen, sending))
+    after = submissions[-1] if submissions else 0
+    return Work(run, open_and_show(run, frozen, replace(sending, after=after)))
 
 
 def _refuse_other_identity(run: RunPaths, frozen: RunConfig, instead: str) -> None:
@@ -154,7 +160,8 @@ def _refuse_other_identity(run: RunPaths, frozen: RunConfig, instead: str) -> No
 def _set_aside(run: RunPaths) -> Iterator[Path]:
     """Renames what an earlier call left, and back when no new run took its place; nothing is deleted."""
     if list_submissions(run):
-        close_submission(run, list_submissions(run)[-1], replace=False)
+        closing = Closing(to_replace=ANOTHER_PLACE, to_assume=ANOTHER_PLACE)
+        close_submission(run, list_submissions(run)[-1], closing)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     aside = run.root.with_name(f"{run.root.name}.old-{stamp}")
     run.root.rename(aside)

@@ -12,21 +12,32 @@ from launch.cli.runs import logs_dir
 from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.collect.reference_texts import check_references
-from launch.config.gpus import find_gpu_type
-from launch.config.schema import ResourcesConfig, RunConfig, Scheduler
+from launch.config.gpus import find_gpu_type, measured_type
+from launch.config.schema import EngineKind, PublishConfig, ResourcesConfig, RunConfig, Scheduler
 from launch.errors import ExitCode
-from launch.rundir.journal import write_json
+from launch.planning.forecast import COLD, Warmth
+from launch.rundir.journal import storage_errors, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.process_mark import mark_process
-from launch.rundir.records import list_submissions, load_run, load_submission, run_config, save_record
-from launch.rundir.submissions import Opened, Place, open_submission
+from launch.rundir.records import (
+    RunRecord,
+    list_submissions,
+    load_run,
+    load_submission,
+    run_config,
+    save_record,
+)
+from launch.rundir.submissions import Opened, Opening, Place, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import command_arguments, send_submission, write_jobs
 from launch.slurm.submit_limits import ask_submit_limit
 from launch.worker.driver import LocalTasks, drive, visible_gpus
+from launch.worker.gpu_settings import device_name
 from launch.worker.outcome import ended_how
+from launch.worker.startup.expected_caches import expect_here, expect_on_nodes
+from launch.worker.startup.node_caches import shared_cache_dir
 
 UNLIMITED_ARRAY = 1_000_000
 FOLLOW_PERIOD_S = 10
@@ -36,7 +47,8 @@ FOLLOW_PERIOD_S = 10
 class Sending:
     """How to send: `dry_run` starts nothing, `foreground` waits for Slurm; merge jobs send rounds from 1.
 
-    `assumed_dead` is what of the submission before was only assumed to be dead.
+    `after` is the submission before, which was closed, and `assumed_dead` what of it was only assumed to be
+    dead.
     """
 
     dry_run: bool = False
@@ -44,17 +56,18 @@ class Sending:
     retry_failed: bool = False
     round: int = 0
     assumed_dead: tuple[str, ...] = ()
+    after: int | None = None
+
+    @property
+    def opening(self) -> Opening:
+        """Who opens the submission: this process, which sends it next."""
+        return Opening(self.after, None if self.dry_run else mark_process())
 
 
 def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
     """Opens a submission of what is missing and prints its plan."""
     record = load_run(run)
-    published = output_dir_of(run, config.publish)
-    refuse_within(run.root, published)
-    check_output_dir(published, record.run_id)
-    references = check_references(config.publish.references)
-    try_writing(published)
-    publish = config.publish.model_copy(update={"output_dir": published, "references": references})
+    publish = check_publishing(run, config.publish)
     resources = config.resources
     on_slurm = resources.scheduler is Scheduler.SLURM
     gpus = [] if on_slurm else visible_gpus()
@@ -63,8 +76,9 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         max_array_size=(resources.max_array_size or max_array_size()) if on_slurm else UNLIMITED_ARRAY,
         max_concurrent=concurrent,
         gpus_per_task=config.gpus_per_task if on_slurm or gpus else 0,
-        gpu_type=find_gpu_type(resources.gpu_type) if on_slurm and resources.gpu_type else None,
+        gpu_type=_asked_type(resources) if on_slurm else _type_here(gpus),
         max_submit=_max_submit(resources) if on_slurm else (None, ""),
+        warmth=_warmth(run, record, config),
     )
     opened = open_submission(
         run,
@@ -72,6 +86,7 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         place,
         retry_failed=sending.retry_failed,
         number_of_round=sending.round,
+        opening=sending.opening,
     )
     if sending.assumed_dead:
         sent = load_submission(run, opened.submission)
@@ -79,6 +94,37 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         save_record(run.submission(opened.submission).submission_yaml, kept)
     show_plan(run, opened)
     return opened
+
+
+def check_publishing(run: RunPaths, publish: PublishConfig) -> PublishConfig:
+    """Where a run will be published, with whole paths; errors say why it cannot be."""
+    published = output_dir_of(run, publish)
+    refuse_within(run.root, published)
+    check_output_dir(published, load_run(run).run_id)
+    references = check_references(publish.references)
+    try_writing(published)
+    return publish.model_copy(update={"output_dir": published, "references": references})
+
+
+def _warmth(run: RunPaths, record: RunRecord, config: RunConfig) -> Warmth:
+    """What is compiled already for the engines to come; nothing where it would save nothing."""
+    if config.model.engine is not EngineKind.VLLM:
+        return COLD
+    on_slurm = config.resources.scheduler is Scheduler.SLURM
+    shared = shared_cache_dir(config.resources.cache_dir, run.root, on_slurm=on_slurm)
+    if on_slurm:
+        return expect_on_nodes(record, config, shared)
+    return expect_here(record, config, shared)
+
+
+def _asked_type(resources: ResourcesConfig) -> str | None:
+    return None if resources.gpu_type is None else find_gpu_type(resources.gpu_type)
+
+
+def _type_here(gpus: list[str]) -> str | None:
+    """Of this machine's GPUs, where it was measured; they are taken to be of one type."""
+    device = device_name(gpus)
+    return None if device is None else measured_type(device)
 
 
 def _max_submit(resources: ResourcesConfig) -> tuple[int | None, str]:
@@ -119,7 +165,11 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
             click.echo(f"\n--- {job.name}.sbatch, sent by: {words}\n{job.text}")
         click.echo("dry run: nothing was sent")
         return ExitCode.OK
-    for sent in send_submission(run, submission, logs):
+    try:
+        jobs = send_submission(run, submission, logs)
+    finally:
+        _end_sending(run, submission)
+    for sent in jobs:
         what = (
             f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
         )
@@ -128,6 +178,13 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
     click.echo(f"{'logs':<12}{logs}")
     click.echo(f"next: vllm-launch status {run.root}")
     return _follow(run, submission) if sending.foreground else ExitCode.OK
+
+
+def _end_sending(run: RunPaths, submission: int) -> None:
+    """From here on the queue, or the mark of the driver, says whether a submission is at work."""
+    sender = run.submission(submission).sender
+    with storage_errors(sender):
+        sender.unlink(missing_ok=True)
 
 
 def _follow(run: RunPaths, submission: int) -> int:
@@ -193,6 +250,7 @@ def run_tasks_here(tasks: LocalTasks, driver: int | None = None) -> list[int]:
     """
     run, submission = tasks.run, tasks.submission
     write_json(run.submission(submission).driver, mark_process(driver).as_json())
+    _end_sending(run, submission)
     with TaskProgress(run, submission, load_submission(run, submission).num_items) as progress:
         codes = drive(tasks, progress.update)
     for task, code in zip(tasks.tasks, codes, strict=True):

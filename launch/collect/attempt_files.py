@@ -1,5 +1,6 @@
 """What the attempts of a run left beside their results: hosts, engines, phases, GPU figures. Read-only."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,8 @@ from launch.rundir.results import COMMIT_FIELDS
 from launch.worker.gpu_summary import summarise_gpu
 
 Interval = tuple[float, float]
+IdlePlace = tuple[int, int, str]
+"""Submission, task, and the id of a GPU."""
 LADDER_FIELDS = ("slot", "start", "class", "action", "setting", "from", "to")
 
 
@@ -123,11 +126,12 @@ def ladder_steps(run: RunPaths) -> list[dict[str, Any]]:
     return rows
 
 
-def count_events(run: RunPaths, name: str) -> int:
-    """How often the attempts of a run told an event of this name."""
-    return sum(
-        len(list(read_events(run.attempt(each.submission, each.task, each.attempt), name)))
-        for each in read_attempts(run)
+def idle_spells(run: RunPaths, attempts: Sequence[AttemptFiles]) -> Counter[IdlePlace]:
+    """How often a GPU of a task idled for 60 s and more while its engine had requests, over its attempts."""
+    return Counter(
+        (each.submission, each.task, str(event.get("gpu")))
+        for each in attempts
+        for event in read_events(run.attempt(each.submission, each.task, each.attempt), "gpu_idle")
     )
 
 

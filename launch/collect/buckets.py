@@ -4,6 +4,7 @@ A bucket is a scratch file that fits in memory: about 64 MiB of lines of a range
 any size is merged in bounded memory and two readings.
 """
 
+import contextlib
 import io
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from launch.rundir.results import Committed, recover
 
 BUCKET_BYTES = 64 << 20
 MAX_BUCKETS = 512
-_HEAD = struct.Struct("<IIQIIBd")
+_HEAD = struct.Struct("<IIQII?d")
 """Item number, index of the engine start, offset, length, crc32, failed, time (0: from a tail)."""
 
 
@@ -59,8 +60,13 @@ class Buckets:
             try:
                 for index, start in enumerate(starts):
                     with _open(start.paths(run).results) as results:
+                        place = 0
                         for item in recover(run, start, keys, settings):
-                            self._write(files, index, item, _read(results, item))
+                            if item.offset != place:
+                                results.seek(item.offset)
+                            data = results.read(item.length)
+                            place = item.offset + len(data)
+                            self._write(files, index, item, data)
                             yield item
             finally:
                 for file in files:
@@ -75,9 +81,12 @@ class Buckets:
         file.write(data)
 
     def read(self) -> Iterator[Line]:
-        """Every line in order of item number and rank; one bucket in memory at a time."""
+        """Every line in order of item number and rank; one bucket in memory at a time.
+
+        Once: a bucket is removed when it was read, so that what is written next can have its memory and room.
+        """
         for path in self._paths:
-            yield from sorted(_unpack(path.read_bytes()), key=_rank)
+            yield from _take(path)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -87,10 +96,11 @@ def _open(path: Path) -> BinaryIO:
         return io.BytesIO()
 
 
-def _read(results: BinaryIO, item: Committed) -> bytes:
-    if results.tell() != item.offset:
-        results.seek(item.offset)
-    return results.read(item.length)
+def _take(path: Path) -> list[Line]:
+    lines = sorted(_unpack(path.read_bytes()), key=_rank)
+    with contextlib.suppress(OSError):  # the whole directory is removed at the end
+        path.unlink()
+    return lines
 
 
 def _unpack(content: bytes) -> Iterator[Line]:
@@ -99,5 +109,5 @@ def _unpack(content: bytes) -> Iterator[Line]:
         number, source, offset, length, crc32, failed, time = _HEAD.unpack_from(content, position)
         position += _HEAD.size
         data = content[position : position + length]
-        yield Line(number, bool(failed), source, offset, crc32, time or None, data)
+        yield Line(number, failed, source, offset, crc32, time or None, data)
         position += length

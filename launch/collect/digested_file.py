@@ -10,6 +10,8 @@ from launch.collect.manifest import FileDigest
 from launch.rundir.journal import storage_errors, write_all
 
 BLOCK_BYTES = 1 << 20
+LOOK_BYTES = 4 << 10
+LONG_LINE = 1 << 10
 
 
 class DigestedFile:
@@ -41,7 +43,7 @@ class DigestedFile:
         self._in_block = 0
         self._sha256.update(block)
         self._written += len(block)
-        self._lines += block.count(b"\n")
+        self._lines += _count_lines(block)
         with storage_errors(self._path):
             write_all(self._file.fileno(), block)
 
@@ -73,6 +75,16 @@ class DigestedFile:
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()
+
+
+def _count_lines(block: bytes) -> int:
+    """The newlines. `count` looks at each byte by itself: where lines are long `find` takes a fifth of it."""
+    if block.count(b"\n", 0, LOOK_BYTES) * LONG_LINE > LOOK_BYTES:
+        return block.count(b"\n")
+    count, place = 0, block.find(b"\n")
+    while place >= 0:
+        count, place = count + 1, block.find(b"\n", place + 1)
+    return count
 
 
 def write_digested(path: Path, data: bytes) -> FileDigest:

@@ -40,10 +40,10 @@ def _published_items(
 
 
 def _mark(outcome: Outcome) -> Record:
-    if outcome.row is None:
+    row = outcome.row
+    if row is None:
         return {"missing": True}
-    failure = outcome.row.get("failure")
-    return {} if failure is None else {"failure": failure}
+    return {"failure": row["failure"]} if "failure" in row else {}
 
 
 def user_record(filled: Record, outcomes: Sequence[Outcome]) -> Record:

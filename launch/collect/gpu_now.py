@@ -1,9 +1,13 @@
-"""What the GPUs of running tasks do now: the newest sample of each task's gpu.jsonl, read from its end."""
+"""What the GPUs of running tasks do now: the newest sample of each task's gpu.jsonl, read from its end.
+
+Of tasks that are over nothing is told but that they had no GPU.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launch.collect.task_status import TaskStatus
 from launch.rundir.journal import NUMBER
 from launch.rundir.layout import AttemptPaths
 from launch.rundir.tails import tail_records
@@ -52,6 +56,15 @@ def read_gpus(attempts: Sequence[tuple[AttemptPaths, float]]) -> GpuNow | None:
         memory_gib=sum(memory) / 1024 if memory else None,
         power_w=sum(power) if power else None,
     )
+
+
+def no_gpus(tasks: Sequence[TaskStatus]) -> GpuNow | None:
+    """Of tasks that are over: why they had no GPU; None where one had any, or none of them tells."""
+    told = [task for task in tasks if task.num_gpus is not None]
+    reasons = [task.no_gpu for task in told if task.no_gpu is not None]
+    if not reasons or any(task.num_gpus for task in told):
+        return None
+    return GpuNow(0, len(reasons), None, None, None, reasons[0])
 
 
 def _newest(paths: AttemptPaths, now: float) -> tuple[list[dict[str, Any]] | None, str | None]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from launch.collect.buckets import Buckets, Line
@@ -101,17 +102,18 @@ def read_outcomes(
     findings: Findings,
 ) -> Iterator[tuple[IndexEntry, list[Outcome]]]:
     """Every user of a run in input order with the outcomes of its items; `findings` grows on the way."""
-    by_number = groupby(buckets.read(), key=lambda line: line.number)
-    number, lines = next(by_number, (None, iter(())))
+    by_number = groupby(buckets.read(), key=itemgetter(0))
+    none_left: tuple[None, Iterator[Line]] = (None, iter(()))
+    number, lines = next(by_number, none_left)
     for entry in index:
         outcomes = []
         items = zip(entry.keys, entry.digests, entry.places, strict=True)
         for item, (key, digest, place) in enumerate(items, entry.first_item):
-            kept: tuple[Line, dict[str, Any]] | tuple[None, None] = (None, None)
+            line = row = None
             if number == item:
-                kept = _choose(key, digest, lines, starts, check, findings)
-                number, lines = next(by_number, (None, iter(())))
-            outcomes.append(Outcome(item, key, place, *kept))
+                line, row = _choose(key, digest, lines, starts, check, findings)
+                number, lines = next(by_number, none_left)
+            outcomes.append(Outcome(item, key, place, line, row))
         yield entry, outcomes
 
 

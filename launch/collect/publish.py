@@ -2,7 +2,8 @@
 
 A directory is written beside its place as `<name>.partial-<run id>`. First publication is one rename.
 Replacing is two: the old one becomes `<name>.old-<run id>`, the new one takes its place, the old one is
-removed; a kill between them is completed by the next merge.
+removed; a kill between them is completed by the next merge. On NFS a file that a process of the same node has
+open stays in the old one (.nfsXXXX) until that closes it: the next merge removes it then.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from launch.collect.manifest import MANIFEST, read_published, unlisted
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
-from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.journal import fsync_directory, make_directory, storage_errors
 
 ANOTHER = "Choose another --output_dir."
 
@@ -106,28 +107,37 @@ def complete_cut_publication(output_dir: Path, run_id: str) -> None:
     """Ends what a kill left: one whole directory is in place afterwards, if any was, with no leftovers."""
     partial, old = partial_dir(output_dir, run_id), old_dir(output_dir, run_id)
     with storage_errors(output_dir):
-        if old.exists() and not output_dir.exists():
+        if (old / MANIFEST).exists() and not output_dir.exists():
             new = partial if (partial / MANIFEST).exists() else old
             new.rename(output_dir)
             fsync_directory(output_dir.parent)
-        for leftover in (old, partial):
-            if leftover.exists():
-                shutil.rmtree(leftover)
+        shutil.rmtree(old, ignore_errors=True)
+        if partial.exists():
+            shutil.rmtree(partial)
 
 
 def open_partial(output_dir: Path, run_id: str) -> Path:
     """An empty directory to write in, made; after `complete_cut_publication` there is none."""
     partial = partial_dir(output_dir, run_id)
     with storage_errors(partial), _no_such_place(partial.parent, ANOTHER):
-        partial.mkdir(parents=True)
+        make_directory(partial)
     return partial
 
 
 def put_in_place(output_dir: Path, run_id: str) -> None:
-    """Publishes the partial directory, whose files are durable and whose manifest is written."""
+    """Publishes the partial directory, whose files are durable and whose manifest is written.
+
+    StorageError where the old one of an earlier replacement is in the way. The old one of this replacement
+    may stay in part: the new one is in place, which counts.
+    """
     check_output_dir(output_dir, run_id)
     partial, old = partial_dir(output_dir, run_id), old_dir(output_dir, run_id)
     with storage_errors(output_dir):
+        if os.path.lexists(old):
+            raise StorageError(
+                f"{old}: cannot be removed: a file of it is still open somewhere (lsof says by whom); nothing"
+                " was replaced. Close it and merge again."
+            )
         for directory in sorted({path.parent for path in partial.rglob("*")} | {partial}):
             fsync_directory(directory)
         if output_dir.exists() and any(output_dir.iterdir()):
@@ -139,5 +149,4 @@ def put_in_place(output_dir: Path, run_id: str) -> None:
                 old.rename(output_dir)
             raise
         fsync_directory(output_dir.parent)
-        if old.exists():
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)

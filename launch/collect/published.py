@@ -8,9 +8,11 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from launch.collect.manifest import GENERATIONS_FILE, SUMMARY_FILE, Manifest
+from launch.collect.manifest import GENERATIONS_FILE, SUMMARY_FILE, Manifest, read_published
+from launch.collect.replaced import changed_meanwhile, replacement_errors
 from launch.collect.verify import verify_published
 from launch.errors import RunError
+from launch.rundir.journal import parse_object
 from launch.rundir.layout import RunPaths
 
 _NEEDED = ("model", "prompt", "sampling_params", "num_samples_per_item", "submissions", "engines", "versions")
@@ -50,9 +52,21 @@ class Published:
     @contextmanager
     def reader(self) -> Iterator["ResultReader"]:
         """Reads items by key while the context is open."""
-        path = self.path / GENERATIONS_FILE
-        with path.open("rb") as handle:
-            yield ResultReader(path, handle, self.entries)
+        with open_results(self.path, self.entries) as results:
+            yield results
+
+
+@contextmanager
+def open_results(directory: Path, entries: dict[str, Entry]) -> Iterator["ResultReader"]:
+    """A published directory's items of these entries, read by key while the context is open.
+
+    RunError when the file is gone, as after it was published anew.
+    """
+    path = directory / GENERATIONS_FILE
+    with replacement_errors(path):
+        handle = path.open("rb")
+    with handle:
+        yield ResultReader(path, handle, entries)
 
 
 class ResultReader:
@@ -64,10 +78,14 @@ class ResultReader:
         self._entries = entries
 
     def read(self, key: str) -> Result:
-        """The item of a key that has samples."""
+        """The item of a key that has samples; RunError when another is there since its entry was made."""
         entry = self._entries[key]
-        self._handle.seek(entry.offset)
-        row = orjson.loads(self._handle.read(entry.length))
+        with replacement_errors(self._path):
+            self._handle.seek(entry.offset)
+            row = parse_object(self._handle.read(entry.length)) or {}
+        found = (row.get("key"), row.get("digest"), "samples" in row)
+        if found != (key, entry.digest, entry.has_samples):
+            raise changed_meanwhile(self._path)
         samples = row["samples"]
         return Result(
             key,
@@ -87,7 +105,7 @@ def user_of(key: str) -> str:
 def open_published(path: Path) -> Published:
     """The directory with every file proved; RunError when it was never published or was changed since.
 
-    Memory: about 250 bytes an item.
+    All is of one publication: RunError when it is replaced meanwhile. Memory: about 250 bytes an item.
     """
     if RunPaths(path).run_yaml.is_file():
         raise RunError(
@@ -101,8 +119,12 @@ def open_published(path: Path) -> Published:
             f"{path}: {report.problems[0]}{more}; it was changed after publishing. Publish it again with"
             " `vllm-launch merge RUN`."
         )
-    summary = _read_summary(path / SUMMARY_FILE)
-    return Published(path, report.manifest, summary, _read_entries(path / GENERATIONS_FILE))
+    with replacement_errors(path):
+        summary = _read_summary(path / SUMMARY_FILE)
+        entries = _read_entries(path / GENERATIONS_FILE)
+        if read_published(path) != report.manifest:
+            raise changed_meanwhile(path)
+    return Published(path, report.manifest, summary, entries)
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -33,10 +33,9 @@ class PublishedFiles:
         self._directory = directory
         self._sources = sources
         self._marks = record_marks(sources)
-        self._starts = [asdict(start) for start in sources.starts]
-        self._places = [
-            {"host": about["host"], "engine": _short(facts)}
-            for about, facts in zip(sources.abouts, sources.facts, strict=True)
+        self._provenance = [
+            {"key": "", **asdict(start), "time": None, "host": about["host"], "engine": _short(facts)}
+            for start, about, facts in zip(sources.starts, sources.abouts, sources.facts, strict=True)
         ]
         self._user_files = user_files
         self._users: UserWriter | None = None
@@ -72,21 +71,18 @@ class PublishedFiles:
         self._separator = b",\n"
         for outcome in outcomes:
             self._open[GENERATIONS_FILE].write(generations_line(outcome))
-            where = _absent(outcome) if outcome.line is None else self._provenance(outcome)
-            self._open[PROVENANCE_FILE].write(json_line(where | self._marks))
+            self._open[PROVENANCE_FILE].write(json_line(self._where(outcome) | self._marks))
         if self._users is not None:
             self._users.add(user.user_hash, user.dump(user_record(filled, outcomes)) + b"\n")
 
-    def _provenance(self, outcome: Outcome) -> dict[str, Any]:
-        assert outcome.line is not None
-        source, failure = outcome.line.source, outcome.failure
-        return {
-            "key": outcome.key,
-            **self._starts[source],
-            "time": _by_shared_clock(outcome.line.time, self._sources.abouts[source]),
-            **self._places[source],
-            **({} if failure is None else {"failed": failure["class"]}),
-        }
+    def _where(self, outcome: Outcome) -> dict[str, Any]:
+        """Where the line of an item came from."""
+        line, failure = outcome.line, outcome.failure
+        if line is None:
+            return _absent(outcome)
+        time = _by_shared_clock(line.time, self._sources.abouts[line.source])
+        where = self._provenance[line.source] | {"key": outcome.key, "time": time}
+        return where if failure is None else where | {"failed": failure["class"]}
 
 
 def generations_line(outcome: Outcome) -> bytes:

@@ -73,7 +73,7 @@ def _look(paths: SubmissionPaths, answer: QueueAnswer, resources: ResourcesConfi
         QueueRow(row.job, row.index, "", row.state, row.reason, "", row.end_time) for row in answer.rows
     )
     reasons = {row.reason for row in rows if job_phase(row.state) is JobPhase.WAITING}
-    allowed = allowed_by(paths, resources, reasons, clock_of(paths.root))
+    allowed = allowed_by(paths, resources, reasons, clock_of(paths.root), answer.cluster)
     words = {reason: in_words(reason, allowed.get(reason)) for reason in reasons}
     return QueueLook(rows, answer.asked, words)
 

@@ -15,9 +15,10 @@ import orjson
 
 from launch.collect.manifest import LEADERBOARD_FILE
 from launch.collect.published import Published, user_of
+from launch.collect.replaced import replacement_errors
 from launch.errors import InputError, RunError
 from launch.scenarios.formats.leaderboard import strip_prefix
-from launch.scenarios.json_stream import stream_objects
+from launch.scenarios.json_stream import Element, stream_objects
 from launch.scenarios.records import ItemType, JsonObject
 from launch.scenarios.stream import LEADERBOARD
 
@@ -107,6 +108,18 @@ def item_references(published: Published, path: Path | None = None) -> ItemRefer
     if path is None:
         items = (item for _, each in _published_users(published) for item in each if item is not None)
         return ItemReferences(tuple(_referenced(item, _own_text(item)) for item in items))
+    found, num_users = _from_file(published, path)
+    if not num_users:
+        raise _of_others(path, published)
+    return found
+
+
+def _of_others(path: Path, published: Published) -> InputError:
+    return InputError(f"{path}: none of its users is in {published.path}. Give this dataset's references.")
+
+
+def _from_file(published: Published, path: Path) -> tuple[ItemReferences, int]:
+    """As `item_references` of a file, and how many users of the directory it has."""
     data = read_references(path)
     lists = parse_references(path, data)
     found: list[ItemReference] = []
@@ -119,15 +132,14 @@ def item_references(published: Published, path: Path | None = None) -> ItemRefer
         if placed is None:
             placed = [(item, None) for item in each if item is not None]
         found += [_referenced(item, text) for item, text in placed]
-    if not known:
-        raise InputError(f"{path}: none of its users is in {published.path}. Give this dataset's references.")
-    return ItemReferences(tuple(found), path, hashlib.sha256(data).hexdigest(), unplaced)
+    return ItemReferences(tuple(found), path, hashlib.sha256(data).hexdigest(), unplaced), known
 
 
 def known_references(published: Published, path: Path | None = None) -> ItemReferences:
     """Of the file when one is given; else the items' own, then those of its scenario's references.json.
 
-    The scenario is that of the run, if it is still where it was.
+    The scenario is that of the run, if it is still where it was. InputError for a references.json that has
+    none of the users, unless items have their own.
     """
     if path is not None:
         return item_references(published, path)
@@ -135,7 +147,11 @@ def known_references(published: Published, path: Path | None = None) -> ItemRefe
     beside = Path(str(published.summary.get("scenario"))) / REFERENCES_FILE
     if own.num_known == len(own.items) or not beside.is_file():
         return own
-    file = item_references(published, beside)
+    file, num_users = _from_file(published, beside)
+    if not num_users and own.num_known:
+        return own
+    if not num_users:
+        raise _of_others(beside, published)
     pairs = zip(own.items, file.items, strict=True)
     return replace(file, items=tuple(first if first.is_known else second for first, second in pairs))
 
@@ -145,7 +161,7 @@ def _texts(references: ItemReferences) -> References:
     by_key = {
         item.key: Reference(item.text, item.prefix)
         for item in references.items
-        if item.item_type in SCORED_TYPES and item.text
+        if item.item_type in SCORED_TYPES and item.is_known and item.text is not None
     }
     source = SCENARIO if references.path is None else str(references.path)
     return References(source, by_key, references.num_unplaced_users)
@@ -204,7 +220,7 @@ def _published_users(published: Published) -> Iterator[tuple[str, list[_Item | N
     keys = iter(published.entries)
     any_missing = published.manifest.num_missing > 0
     path = published.path / LEADERBOARD_FILE
-    for element in stream_objects(path):
+    for element in _elements(path):
         user_hash = element.value["user_hash"]
         items: list[_Item | None] = []
         for _, item_type, data in LEADERBOARD.items(element.value):
@@ -219,6 +235,11 @@ def _published_users(published: Published) -> Iterator[tuple[str, list[_Item | N
                 )
             items.append(_Item(key, item_type, data))
         yield user_hash, items
+
+
+def _elements(path: Path) -> Iterator[Element]:
+    with replacement_errors(path):
+        yield from stream_objects(path)
 
 
 _SHAPE = 'expected {"user_hash": ["true continuation", ...], ...}'

@@ -55,9 +55,7 @@ class Results:
         check = line_check(self.sources.record)
         for entry, outcomes in read_outcomes(index, self._buckets, starts, check, self.findings):
             self._claim.beat()
-            self.tally.num_users += 1
-            for outcome in outcomes:
-                self.tally.add(outcome)
+            self.tally.add_user(outcomes)
             yield entry, outcomes
 
 

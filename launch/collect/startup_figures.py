@@ -10,7 +10,8 @@ from launch.rundir.journal import NUMBER, has_fields
 MEANS = (
     "Seconds of each part of an engine start, from the moment its process was made to ready, over the starts"
     " that became ready. `within` says in which part one lies, `by` who measured it; `unexplained` is what"
-    " the parts within leave. Of vLLM's own processes that work side by side the slowest counts."
+    " the parts within leave, `overlap` by how much they are longer than it. Of vLLM's own processes that"
+    " work side by side the slowest counts."
 )
 ROW_FIELDS: dict[str, type | tuple[type, ...]] = {"part": str, "seconds": NUMBER, "within": str, "by": str}
 _COMPILED, _NOT_LOADABLE = "compiled", "not_loadable"

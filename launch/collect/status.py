@@ -1,11 +1,11 @@
 """Where a run stands, from files: names, commits, the small files of attempts. The scheduler only advises."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from launch.collect.gpu_now import read_gpus
+from launch.collect.gpu_now import GpuNow, no_gpus, read_gpus
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.pace import WINDOW_S, TaskWork, measure_pace
@@ -59,7 +59,6 @@ def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
         for each in submissions
     )
     tasks = seen[-1].tasks if seen else ()
-    running = [task for task in tasks if task.state is TaskState.RUNNING and task.attempt is not None]
     return RunStatus(
         run_id=record.run_id,
         root=run.root,
@@ -80,12 +79,7 @@ def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
         trouble=trouble,
         canary=read_canary(run),
         pace=measure_pace([_work(task, survey, now) for task in tasks], settled.num_missing),
-        gpus=read_gpus(
-            [
-                (run.attempt(newest, task.task, task.attempt or 0), now + task.clock_ahead_s)
-                for task in running
-            ]
-        ),
+        gpus=_gpus(run, newest, tasks, now),
         queue_age_s=None if queue is None else max(0.0, round(now - queue.asked, 1)),
     )
 
@@ -115,6 +109,15 @@ def _work(task: TaskStatus, survey: _Survey, now: float) -> TaskWork:
     ahead = task.clock_ahead_s
     recent = ((now - time + ahead, tokens) for time, tokens in survey.recent[task.task])
     return TaskWork(task.task, task.generating_s, tuple(each for each in recent if each[0] <= WINDOW_S))
+
+
+def _gpus(run: RunPaths, submission: int, tasks: Sequence[TaskStatus], now: float) -> GpuNow | None:
+    """What the GPUs of running tasks do; that there was none where nothing runs or waits any more."""
+    running = [task for task in tasks if task.state is TaskState.RUNNING and task.attempt is not None]
+    if running or any(task.state is TaskState.WAITING for task in tasks):
+        attempts = ((run.attempt(submission, task.task, task.attempt or 0), task) for task in running)
+        return read_gpus([(paths, now + task.clock_ahead_s) for paths, task in attempts])
+    return no_gpus(tasks)
 
 
 def _published(output_dir: Path | None, run_id: str) -> tuple[PublishedStatus | None, str | None]:

@@ -13,13 +13,14 @@ from launch.collect.failure_notes import FailureNote
 from launch.collect.gpu_now import GpuNow
 from launch.collect.startup_figures import sentence
 from launch.collect.status_record import RunStatus, SubmissionStatus
-from launch.collect.status_words import duration, eta, next_step
+from launch.collect.status_words import duration, eta, idle_lines, next_step
 from launch.collect.tasks_view import tasks_table
 from launch.config.wording import log_line, printable
 
 WIDTH = 80
 MAX_BAR = 60
 MAX_ROWS = 20
+MAX_IDLE_CHARS = 300
 
 
 def render(status: RunStatus, *, width: int = WIDTH, max_rows: int | None = MAX_ROWS) -> RenderableType:
@@ -98,6 +99,8 @@ def _rows(status: RunStatus) -> list[tuple[str, str]]:
         rows.append(("eta", eta(pace) + (f" (by how {pace.by} differ)" if pace.by else "")))
     if status.gpus is not None:
         rows.append(("gpus", _gpus(status.gpus)))
+    for place, line in enumerate(idle_lines(status.tasks)):
+        rows.append(("" if place else "gpu idle", log_line(line, MAX_IDLE_CHARS)))
     if status.queue_age_s is not None:
         rows.append(("queue", f"as of {duration(status.queue_age_s)} ago"))
     if status.canary is not None and status.canary.found:

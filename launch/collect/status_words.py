@@ -1,35 +1,49 @@
 """A run's state in a sentence: what it asks for, and what changed since one looked last."""
 
+from collections.abc import Sequence
+
+from launch.collect.idle_gpus import IdleGpu
 from launch.collect.pace import Pace
 from launch.collect.status_record import RunStatus
-from launch.collect.task_status import TaskState
+from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.wording import printable
 
 WORKING = (TaskState.RUNNING, TaskState.WAITING)
+MAX_IDLE_LINES = 3
 
 
 def is_published(status: RunStatus) -> bool:
-    """Whether all that is done is published."""
+    """Whether all that is done is published, and nothing works on items that are missing in it."""
+    published = status.published
+    return published is not None and _holds_all(status) and (published.complete or not is_working(status))
+
+
+def _holds_all(status: RunStatus) -> bool:
     return status.published is not None and status.published.num_done == status.num_done
 
 
 def is_working(status: RunStatus) -> bool:
-    """Whether something may still change by itself: tasks or a merge job that run or wait, a driver here."""
+    """Whether something may still change by itself: tasks or a merge job that run or wait, a driver here.
+
+    A task that waits for a driver that is gone waits for nothing.
+    """
     if not status.submissions:
         return False
     newest = status.submissions[-1]
+    working = (TaskState.RUNNING,) if newest.driver_lives is False else WORKING
     return (
         newest.merge_is_open
         or bool(newest.driver_lives)
-        or any(task.state in WORKING for task in newest.tasks)
+        or any(task.state in working for task in newest.tasks)
     )
 
 
 def next_step(status: RunStatus) -> str:
     """One sentence: what the state asks for."""
     published, root = status.published, printable(str(status.root))
-    if published is not None and is_published(status):
+    if published is not None and _holds_all(status):
         whole = "complete" if published.complete else "incomplete, as allowed"
+        whole += "" if is_published(status) else ", and being worked on"
         return f"Published, {whole}: {printable(str(published.output_dir))}"
     if status.trouble is not None:
         return printable(status.trouble)
@@ -62,6 +76,25 @@ def state_line(status: RunStatus) -> str:
         parts.append(f"tasks{sent}: {states}")
         parts += [f"merge job {newest.merge_job}"] if newest.merge_job else []
     return "; ".join(map(printable, parts))
+
+
+def idle_lines(tasks: Sequence[TaskStatus]) -> list[str]:
+    """A line for each task whose GPUs idled while their engines had requests, those that do now first.
+
+    At most MAX_IDLE_LINES, and how many more there are. Ids of GPUs are as a node wrote them.
+    """
+    idle = [task for task in tasks if task.idle_gpus]
+    idle.sort(key=lambda task: -max(gpu.for_s or 0.0 for gpu in task.idle_gpus))
+    lines = [f"task {task.task}: {'; '.join(map(_idle, task.idle_gpus))}" for task in idle[:MAX_IDLE_LINES]]
+    return lines + ([f"and {len(idle) - len(lines):,} more"] if len(idle) > len(lines) else [])
+
+
+def _idle(gpu: IdleGpu) -> str:
+    times = "once" if gpu.num_spells == 1 else f"{gpu.num_spells:,} times"
+    if gpu.for_s is None:
+        return f"GPU {gpu.gpu} idled {times} while it had requests"
+    so_far = "" if gpu.num_spells == 1 else f" ({times} so far)"
+    return f"GPU {gpu.gpu} has idled for {duration(gpu.for_s)} while it has requests{so_far}"
 
 
 def eta(pace: Pace) -> str:

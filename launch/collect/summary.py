@@ -1,5 +1,6 @@
 """inference_summary.json: what was generated, with what, how fast, and what is not as it should be."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import orjson
 
 from launch.collect.attempt_files import (
+    IdlePlace,
     abouts,
-    count_events,
     covered_s,
     engine_facts,
     generating_intervals,
+    idle_spells,
     ladder_steps,
     read_attempts,
 )
@@ -22,6 +24,7 @@ from launch.collect.ledger.run_ledger import run_ledger
 from launch.collect.outcomes import Findings
 from launch.collect.startup_figures import startup_figures
 from launch.collect.tally import Tally
+from launch.config.wording import log_line
 from launch.rundir.attempts import EngineStart, list_engine_starts
 from launch.rundir.canary import CanaryRecord
 from launch.rundir.layout import RunPaths
@@ -34,6 +37,7 @@ TIME_MEANS = (
 )
 
 
+MAX_IDLE_PLACES = 3
 _OF_ONE_START = ("start_s", "phases_s", "startup")
 
 
@@ -70,7 +74,8 @@ def summarise(
     seconds = covered_s(generating_intervals(sources.run, sources.starts))
     engine = submissions[-1].engine
     attempts = list(read_attempts(sources.run))
-    gpu = gpu_figures(attempts, count_events(sources.run, "gpu_idle"))
+    idle = idle_spells(sources.run, attempts)
+    gpu = gpu_figures(attempts, idle.total())
     output = Output(
         num_samples=tally.num_samples,
         num_output_tokens=tally.num_output_tokens,
@@ -125,7 +130,7 @@ def summarise(
         "ledger": run_ledger(sources.run, sources.starts, findings.not_counted, output, submissions),
         "submissions": [_submission(each) for each in submissions],
         "results": findings.as_json(),
-        "notes": _notes(record, submissions, facts),
+        "notes": [*_notes(record, submissions, facts), *_idle_notes(idle)],
     }
 
 
@@ -174,6 +179,18 @@ def _submission(record: SubmissionRecord) -> dict[str, Any]:
         "engine": record.engine.model_dump(mode="json"),
         "code": record.code.model_dump(),
     }
+
+
+def _idle_notes(idle: Counter[IdlePlace]) -> list[str]:
+    """One, where a GPU idled beside requests: how often, and where most."""
+    if not idle:
+        return []
+    most = [
+        f"task {task} of submission {submission}, GPU {log_line(gpu, 60)} ({count})"
+        for (submission, task, gpu), count in idle.most_common(MAX_IDLE_PLACES)
+    ]
+    others = [f"and {len(idle) - len(most)} more"] if len(idle) > len(most) else []
+    return [f"idle beside requests for a minute and more, by spells: {', '.join([*most, *others])}"]
 
 
 def _notes(

@@ -1,7 +1,9 @@
 """Counts over the items of a run while they pass by, and names of those without samples."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from launch.collect.manifest import FailedItem
 from launch.collect.outcomes import Outcome
@@ -28,25 +30,29 @@ class Tally:
         """Items with samples."""
         return self.num_items - len(self.failed) - len(self.missing)
 
-    def add(self, outcome: Outcome) -> None:
-        """Takes one item."""
-        self.num_items += 1
-        if outcome.row is None:
-            self.missing.append(outcome.number)
-            self.missing_keys.append(outcome.key)
-            return
-        failure = outcome.failure
-        if failure is not None:
-            self.failed.append(
-                FailedItem(key=outcome.key, failure_class=failure["class"], message=failure["message"])
-            )
-            return
-        self.num_prompt_tokens += outcome.row["prompt_tokens"]
-        for name, count in outcome.row["cuts"].items():
-            if count:
-                self.cuts[name] += 1
-        for sample in outcome.samples:
-            self.num_samples += 1
-            self.num_empty_samples += not sample["text"]
-            self.num_output_tokens += sample["tokens"]
-            self.finish_reasons[sample["finish_reason"]] += 1
+    def add_user(self, outcomes: Sequence[Outcome]) -> None:
+        """Takes the items of one user."""
+        self.num_users += 1
+        self.num_items += len(outcomes)
+        samples: list[dict[str, Any]] = []
+        for outcome in outcomes:
+            row, failure = outcome.row, outcome.failure
+            if row is None:
+                self.missing.append(outcome.number)
+                self.missing_keys.append(outcome.key)
+            elif failure is not None:
+                self.failed.append(
+                    FailedItem(key=outcome.key, failure_class=failure["class"], message=failure["message"])
+                )
+            else:
+                self.num_prompt_tokens += row["prompt_tokens"]
+                if any(row["cuts"].values()):
+                    self.cuts.update(name for name, count in row["cuts"].items() if count)
+                samples += row["samples"]
+        self._add_samples(samples)
+
+    def _add_samples(self, samples: Sequence[Mapping[str, Any]]) -> None:
+        self.num_samples += len(samples)
+        self.num_empty_samples += [sample["text"] for sample in samples].count("")
+        self.num_output_tokens += sum([sample["tokens"] for sample in samples])
+        self.finish_reasons.update([sample["finish_reason"] for sample in samples])

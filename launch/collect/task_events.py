@@ -18,12 +18,14 @@ GENERATING = "generating"
 class TaskEvents:
     """`phase` is the newest that a slot told; `generating_since` when the first that still does began.
 
-    Times are seconds since the epoch by the node's clock. `step` is the ladder's newest step in words.
+    Times are seconds since the epoch by the node's clock. `step` is the ladder's newest step in words, `rows`
+    are the events themselves.
     """
 
     phase: str | None = None
     generating_since: float | None = None
     step: str | None = None
+    rows: Sequence[Mapping[str, Any]] = ()
 
 
 def read_task_events(paths: AttemptPaths) -> TaskEvents:
@@ -35,9 +37,9 @@ def read_task_events(paths: AttemptPaths) -> TaskEvents:
     ]
     phases = [row for row in rows if row["event"] == "phase"]
     if not phases and any(row["event"] == "counts" for row in rows):
-        return TaskEvents(GENERATING, float(rows[0]["time"]), last_step(rows))
+        return TaskEvents(GENERATING, float(rows[0]["time"]), last_step(rows), rows)
     phase = str(phases[-1].get("phase")) if phases else None
-    return TaskEvents(phase, _generating_since(rows), last_step(rows))
+    return TaskEvents(phase, _generating_since(rows), last_step(rows), rows)
 
 
 def _generating_since(rows: Sequence[dict[str, Any]]) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from launch.collect.idle_gpus import IdleGpu, idle_gpus
 from launch.collect.queue_look import QueueLook
 from launch.collect.startup_figures import startup_of
 from launch.collect.task_events import GENERATING, read_task_events
@@ -61,6 +62,12 @@ class TaskStatus:
     """What to do about the failure, a step each."""
     earlier: str | None = None
     """How the attempt before this one ended."""
+    idle_gpus: tuple[IdleGpu, ...] = ()
+    """GPUs of its last attempt that idled while their engine had requests."""
+    num_gpus: int | None = None
+    """GPUs that its last attempt read, by its own word at its end; None where it has none."""
+    no_gpu: str | None = None
+    """Why it read none."""
     shard_items: int | None = None
     shard_settled: int = 0
     """Items of its shard, and those of them that are settled, by whichever task."""
@@ -98,7 +105,7 @@ def read_task(run: RunPaths, submission: int, task: int, num_settled: int, asked
     ended = read_ended(paths) if signs.has_ended else None
     events, about = read_task_events(paths), read_about(paths)
     state, message = _state(ended, alive, row, events.phase)
-    failure = (ended or {}).get("failure") or {}
+    failure, gpu = (ended or {}).get("failure") or {}, (ended or {}).get("gpu")
     wait, ahead = about.get("queue_wait_s"), float(about["clock_ahead_s"])
     generates = (
         state is TaskState.RUNNING and events.phase == GENERATING and events.generating_since is not None
@@ -119,6 +126,9 @@ def read_task(run: RunPaths, submission: int, task: int, num_settled: int, asked
         failure_class=_short(failure.get("class")),
         advice=tuple(step[:MAX_TEXT] for step in failure.get("advice") or () if isinstance(step, str)),
         earlier=_earlier(run, submission, task, attempts),
+        idle_gpus=idle_gpus(events.rows, asked.now + ahead if state is TaskState.RUNNING else None),
+        num_gpus=None if not gpu else len(gpu["gpus"]) if gpu["total"] else 0,
+        no_gpu=_short(str(gpu["no_gpu"])) if gpu and gpu["no_gpu"] and not gpu["total"] else None,
     )
 
 

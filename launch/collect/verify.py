@@ -1,6 +1,7 @@
 """The checks of result lines and of published directories; each says in words what is wrong, or nothing."""
 
 import hashlib
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from launch.collect.manifest import (
     read_published,
     unlisted,
 )
+from launch.collect.replaced import changed_meanwhile, replacement_errors
 from launch.config.wording import printable
 from launch.errors import RunError
 from launch.rundir.identity import settings_digest
@@ -47,8 +49,34 @@ class LineCheck:
             row = orjson.loads(line.data)
         except orjson.JSONDecodeError:
             return "it is no JSON"
-        wrong = self._wrong(row, key, digest)
+        wrong = None if self._is_usual(row, key, digest) else self._wrong(row, key, digest)
         return wrong or row
+
+    def _is_usual(self, row: Any, key: str, digest: str) -> bool:
+        """Whether it is a done item's line that stands every check of `_wrong`, looked at in one go.
+
+        False says nothing: `_wrong` decides. Five samples take it a third of the time.
+        """
+        try:
+            for sample in row["samples"]:
+                if sample["finish_reason"] not in FINISHED:
+                    return False
+                if type(sample["text"]) is not str or type(sample["tokens"]) is not int:
+                    return False
+            return (
+                row["key"] == key
+                and row["digest"] == digest
+                and row["settings"] == self.settings
+                and type(row["seed"]) is int
+                and row["seed"] == item_seed(self.run_seed, key)
+                and type(row["prompt_tokens"]) is int
+                and type(row["cuts"]) is dict
+                and type(row["samples"]) is list
+                and len(row["samples"]) == self.num_samples
+                and "failure" not in row
+            )
+        except (KeyError, TypeError):
+            return False
 
     def _wrong(self, row: Any, key: str, digest: str) -> str | None:
         if not isinstance(row, dict) or ("samples" in row) == ("failure" in row):
@@ -94,8 +122,16 @@ class PublishedReport:
 def verify_published(output_dir: Path) -> PublishedReport:
     """Reads every file of a published directory and compares it with manifest.json.
 
-    RunError when the directory holds no manifest of ours.
+    RunError when the directory holds no manifest of ours, or is replaced meanwhile.
     """
+    with replacement_errors(output_dir):
+        report = _report(output_dir)
+        if not report.is_whole and read_published(output_dir) != report.manifest:
+            raise changed_meanwhile(output_dir)
+    return report
+
+
+def _report(output_dir: Path) -> PublishedReport:
     manifest = read_published(output_dir)
     if manifest is None:
         raise RunError(
@@ -117,11 +153,11 @@ def _compare(path: Path, expected: FileDigest) -> str | None:
     try:
         with path.open("rb") as handle:
             found = hashlib.file_digest(handle, "sha256").hexdigest()
+            size = os.fstat(handle.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
     except IsADirectoryError:
         return "is a directory"
-    size = path.stat().st_size
     if size != expected.bytes:
         return f"has {size} bytes, published were {expected.bytes}"
     return None if found == expected.sha256 else "has other bytes than were published (sha256)"

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from launch.config.slurm_values import split_command, word_list
 from launch.config.wording import found, listed, nearest, printable
 
 EXPECTED = {
@@ -138,8 +139,18 @@ def _advice(key: str, details: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "string_type" and isinstance(value, int | float):
         return f"Write '{str(value).lower()}' in quotes"
     if kind == "tuple_type" and not isinstance(value, Mapping):
-        return f"Write [{value}]"
+        return _list_advice(key, value)
     return _number_advice(kind, value) or f"Mend it or leave it out{_default(key, model)}"
+
+
+def _list_advice(key: str, value: Any) -> str:
+    """How to write as a list what is none."""
+    if not isinstance(value, str):
+        return f"Write [{value}]"
+    if len(value.splitlines()) > 1:
+        return "Write one entry a line, each after `- `"
+    words = split_command(value) if key == "resources.container" else [value.strip()]
+    return f"Write {word_list(words)}"
 
 
 def _number_advice(kind: str, value: Any) -> str | None:

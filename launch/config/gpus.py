@@ -1,6 +1,7 @@
 """configs/gpus.yaml: engine settings and speed that were measured per GPU, and memory as vendors state it."""
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -33,6 +34,7 @@ class GpuRow(Section):
 class GpuSpeed(Section):
     """One GPU type of the table `speeds`: what one engine on one GPU was measured to do; None: not there."""
 
+    device: str = Field(min_length=1, description="Words with which the GPU's name begins, as NVML gives it.")
     output_tokens_per_s: Number = Field(gt=0, description="Of generation alone.")
     prompt_tokens: int = Field(gt=0, description="Of an item of that work.")
     output_tokens: int = Field(gt=0, description="Of an item, over all its samples.")
@@ -42,11 +44,19 @@ class GpuSpeed(Section):
     start_warm_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled.")
     start_eager_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled, eager.")
     eager_share: Number | None = Field(default=None, gt=0, le=1, description="Speed of eager over compiled.")
-    parallel_share: Number | None = Field(
-        default=None, gt=0, description="Speed of tensor parallel 2 over that of two engines."
+    parallel_shares: dict[int, Number] = Field(
+        default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."
     )
     transformers_tokens_per_s: Number | None = Field(default=None, gt=0, description="Of that engine.")
     evidence: str = Field(min_length=1, description="What was measured, with what.")
+
+    @field_validator("parallel_shares", mode="before")
+    @classmethod
+    def _sizes_as_numbers(cls, shares: Any) -> Any:
+        """Keys of a YAML file are texts here."""
+        if not isinstance(shares, dict):
+            return shares
+        return {int(size) if str(size).isdecimal() else size: share for size, share in shares.items()}
 
 
 class GpuMemoryRow(Section):
@@ -63,11 +73,21 @@ def gpu_row(name: str) -> dict[str, Any] | None:
     HBM3`. The longest such row counts. Only settings that the row writes are in the answer.
     """
     known = rows(_document(), "gpus", GpuRow)
-    words = name.casefold().split()
-    matching = [row for row in known if words[: len(row.split())] == row.casefold().split()]
-    if not matching:
-        return None
-    return known[max(matching, key=len)].engine.model_dump(exclude_unset=True)
+    row = _longest(known, name)
+    return None if row is None else known[row].engine.model_dump(exclude_unset=True)
+
+
+def measured_type(name: str) -> str | None:
+    """The type in the table `speeds` of a device, by its name as NVML gives it; None: not measured."""
+    types = {speed.device: kind for kind, speed in gpu_speeds().items()}
+    device = _longest(types, name)
+    return None if device is None else types[device]
+
+
+def parallel_share(shares: Mapping[int, float], size: int) -> tuple[float, int]:
+    """The share at the largest measured size up to `size`, and that size; 1 and 1 where there is none."""
+    measured = max((each for each in shares if each <= size), default=1)
+    return shares.get(measured, 1.0), measured
 
 
 def gpu_speeds() -> dict[str, GpuSpeed]:
@@ -88,6 +108,13 @@ def find_gpu_type(name: str) -> str | None:
     """
     wanted = _plain(name)
     return next((known for known in gpu_memory() if _plain(known) == wanted), None)
+
+
+def _longest(beginnings: Iterable[str], name: str) -> str | None:
+    """The longest of the beginnings of a device's name, whole words alone; None when none is one."""
+    words = name.casefold().split()
+    matching = [each for each in beginnings if words[: len(each.split())] == each.casefold().split()]
+    return max(matching, key=len, default=None)
 
 
 def _plain(name: str) -> str:

@@ -143,7 +143,8 @@ class _Builder:
         values: dict[str, Any] = {}
         for key_node, child in node.value:
             key: Hashable = key_node.value
-            if not isinstance(key, str) or key == "<<":
+            is_merge = key == "<<" and not key_node.style  # in quotes it is a name
+            if not isinstance(key, str) or is_merge:
                 raise self.error(key_node, "expected a name before the colon", "Write name: value")
             inner = _join(dotted, key)
             line = key_node.start_mark.line + 1

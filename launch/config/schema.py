@@ -10,10 +10,12 @@ from pydantic import Field
 
 from launch.config.sections.base import AsPath, Number, Section
 from launch.config.sections.jobs import (
+    CommandWords,
     GpuRequest,
     GpuType,
     Line,
     MergeResources,
+    Price,
     Scheduler,
     SlurmMemory,
     SlurmTime,
@@ -102,8 +104,9 @@ class EngineConfig(Section):
     )
     progress_timeout_s: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Seconds without a step while requests run; then the engine is killed. 1800 unless set;"
-        " no limit for transformers, whose one step is a whole batch.",
+        description="Seconds without a step while requests run; then the engine is killed. An item may take a"
+        " second more a token of max_tokens. 1800 unless set; no limit for transformers, whose one step is a"
+        " whole batch.",
     )
 
 
@@ -158,7 +161,7 @@ class ResourcesConfig(Section):
     setup: tuple[Line, ...] = Field(
         default=(), strict=False, description="Shell lines before a task, such as module load."
     )
-    container: tuple[Line, ...] = Field(
+    container: CommandWords = Field(
         default=(),
         strict=False,
         description="Command before the engine process only, such as apptainer exec --nv IMAGE.",
@@ -199,7 +202,7 @@ class ResourcesConfig(Section):
         default=True,
         description="Whether the merge job may call sbatch; else follow-ups are queued at submission.",
     )
-    price_per_gpu_hour: Annotated[str, Field(pattern=r"^\d+(\.\d+)? [A-Z]{3}$")] | None = Field(
+    price_per_gpu_hour: Price | None = Field(
         default=None,
         description="What an hour of one GPU costs, such as `2.50 EUR`; then the summary has the run's cost.",
     )

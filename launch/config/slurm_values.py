@@ -4,7 +4,12 @@ Sources: sbatch(1) of Slurm 22.05 for the forms of --time and --mem. sbatch take
 of a long option, so the beginning of an option that is ours is refused as well.
 """
 
+import json
 import re
+import shlex
+from collections.abc import Iterable
+
+from launch.config.wording import found
 
 SECOND, MINUTE, HOUR, DAY = 1, 60, 3600, 86400
 TIME_FORMS: tuple[tuple[str, tuple[int, ...]], ...] = (
@@ -16,6 +21,8 @@ TIME_FORMS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (r"(\d+)-(\d+):(\d+):(\d+)", (DAY, HOUR, MINUTE, SECOND)),
 )
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+YAML_MARKS = re.compile(r"[\[\]{},'\"#:&*!|>%@`]|[-?](\s|$)")
+PRICE = r"\d+(\.\d+)? [A-Z]{3}"
 OPTIONS_OF_OURS = (
     "array output error input open-mode job-name signal requeue no-requeue dependency kill-on-invalid-dep"
     " comment parsable wrap chdir wait test-only quiet export export-file get-user-env nodes ntasks"
@@ -91,6 +98,40 @@ def one_line(text: str) -> str:
     if not text.strip() or CONTROL.search(text):
         raise ValueError(f"expected one line of printable text, got {text!r}. Write one line")
     return text
+
+
+def command_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words themselves if the first can be a command: it is run without a shell, which would split it."""
+    if words and re.search(r"\s", words[0]):
+        wanted = word_list([*split_command(words[0]), *words[1:]])
+        raise ValueError(f"expected a command as its first word, got {words[0]!r}. Write {wanted}")
+    return words
+
+
+def split_command(text: str) -> list[str]:
+    """The words of a command as a shell has them; split at blanks where a quote lacks its other one."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
+def word_list(words: Iterable[str]) -> str:
+    """Texts as a list of YAML's in brackets: in quotes what would be more than a text there."""
+    written = (json.dumps(word, ensure_ascii=False) if YAML_MARKS.search(word) else word for word in words)
+    return f"[{', '.join(written)}]"
+
+
+def price(value: object) -> object:
+    """The value itself if it is an amount and a currency, or None."""
+    text = str(value)
+    if value is not None and not (isinstance(value, str) and re.fullmatch(PRICE, text, re.ASCII)):
+        amount = re.match(r"\d+(\.\d+)?\b", text)
+        raise ValueError(
+            f"expected an amount and three letters of a currency, got {found(value)}. Write such as"
+            f" {amount.group() if amount else '2.50'} EUR"
+        )
+    return value
 
 
 def task_options(options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:

@@ -17,6 +17,8 @@ from launch.model.weights import (
 )
 
 ADAPTER_CONFIG = "adapter_config.json"
+PICKLE = "data.pkl"
+"""In the archive that torch.save writes."""
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 MERGE_ADVICE = "merge it into its base first (peft: `merge_and_unload`, then `save_pretrained`)"
 MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -71,7 +73,15 @@ def read_adapter(directory: Path, *, needs_weights: bool = True) -> Adapter:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise CheckpointError(f"{source}: peft_type: expected LORA, got {kind!r}. To run it, {MERGE_ADVICE}.")
-    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    pattern, base = config.get("rank_pattern") or {}, config.get("base_model_name_or_path")
+    if not isinstance(pattern, dict):
+        raise CheckpointError(f"{source}: rank_pattern: expected an object, got {pattern!r}. Copy it anew.")
+    if not isinstance(base, str | None):
+        raise CheckpointError(
+            f"{source}: base_model_name_or_path: expected a text, got {base!r}. Copy it anew, or give the"
+            " base model with --base-checkpoint."
+        )
+    ranks = [config.get("r"), *pattern.values()]
     for rank in ranks:
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
             raise CheckpointError(f"{source}: r: expected whole numbers above 0, got {rank!r}. Copy it anew.")
@@ -106,9 +116,17 @@ def _find_weights(directory: Path) -> Path:
     refuse_lfs_pointer(file, "adapter weights")
     if file.suffix == ".safetensors":
         check_safetensors(file)
-    elif not zipfile.is_zipfile(file):
+    elif not _has_pickle(file):
         raise CheckpointError(f"{file}: adapter weights: not what torch.save writes. Save it as safetensors.")
     return file
+
+
+def _has_pickle(file: Path) -> bool:
+    """Whether it is what torch.save writes: an archive with a pickle."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith(PICKLE) for name in archive.namelist())
 
 
 def _tensor_names(adapter: Adapter) -> list[str]:
@@ -122,7 +140,7 @@ def _tensor_names(adapter: Adapter) -> list[str]:
 def _pickled_names(file: Path) -> Iterator[str]:
     """Names of tensors in what torch.save wrote, from its pickle, which is read and never run."""
     with zipfile.ZipFile(file) as archive:
-        pickle = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        pickle = next(name for name in archive.namelist() if name.endswith(PICKLE))
         for _, value, _ in pickletools.genops(archive.read(pickle)):
             if isinstance(value, str) and value.startswith("base_model."):
                 yield value

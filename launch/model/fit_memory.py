@@ -1,9 +1,10 @@
 """Whether a model fits its GPUs, and with which flags it would: findings about memory. Pure."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from launch.config.gpus import parallel_share
 from launch.model.findings import Finding, Level, Subject
 from launch.model.fit_check import LARGEST_TP
 from launch.model.memory import GIB, Gpu, MemoryRequest, ModelFit, fit, kv_bytes_per_token
@@ -17,9 +18,9 @@ LENGTH_STEP = 16
 
 @dataclass(frozen=True, slots=True)
 class ParallelShare:
-    """What tensor parallel 2 was measured to do of two engines with a GPU each, and on which GPU type."""
+    """What tensor parallelism was measured to do of as many engines of one GPU, by size; on which type."""
 
-    share: float
+    shares: Mapping[int, float]
     gpu_type: str
 
 
@@ -160,9 +161,11 @@ def _engines_expected(place: Placement) -> str:
     size, known = place.asked.tensor_parallel_size, place.parallel
     if known is None:
         return "One engine per GPU generates more:"
-    two = f"two engines against TP 2, measured on {known.gpu_type}"
-    basis = two if size == 2 and known.gpu_type == place.gpu.name else f"as {two}; not measured here"
-    return f"{size} engines are expected to generate {1 / known.share:.1f} x TP {size} ({basis}):"
+    share, measured = parallel_share(known.shares, size)
+    seen = f"TP {measured} was measured to make {share:g} of {measured} times one {known.gpu_type}"
+    is_here = size == measured and known.gpu_type == place.gpu.name
+    basis = seen if is_here else f"{seen}; not measured here"
+    return f"{size} engines are expected to generate {1 / share:.1f} x TP {size} ({basis}):"
 
 
 def gib(count: int) -> str:

@@ -205,8 +205,8 @@ def _placement(subject: Subject, gpu: Gpu, weights: int, element: int, num_gpus:
 
 def _parallel_share() -> ParallelShare | None:
     """The first measurement of it in configs/gpus.yaml."""
-    measured = ((name, row.parallel_share) for name, row in gpu_speeds().items())
-    return next((ParallelShare(share, name) for name, share in measured if share is not None), None)
+    measured = ((name, row.parallel_shares) for name, row in gpu_speeds().items())
+    return next((ParallelShare(shares, name) for name, shares in measured if shares), None)
 
 
 def _runs_on_gpus(subject: Subject) -> bool:

@@ -136,7 +136,7 @@ def check_safetensors(path: Path) -> None:
         header = handle.read(length)
     try:
         tensors = json.loads(header)
-        ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+        ends = [_end_of(tensor) for name, tensor in tensors.items() if name != "__metadata__"]
     except (ValueError, AttributeError, KeyError, IndexError, TypeError):
         if len(header) < length:
             raise _truncated(path, size, 8 + length) from None
@@ -148,6 +148,14 @@ def check_safetensors(path: Path) -> None:
         raise CheckpointError(
             f"{path}: weights: {size - expected} bytes more than its header says. Copy it anew."
         )
+
+
+def _end_of(tensor: Any) -> int:
+    """Where a tensor's bytes end; TypeError or KeyError for a row that is not as the format has it."""
+    end = tensor["data_offsets"][1]
+    if not (isinstance(tensor["dtype"], str) and isinstance(tensor["shape"], list) and isinstance(end, int)):
+        raise TypeError
+    return end
 
 
 def _truncated(path: Path, size: int, expected: int) -> CheckpointError:

@@ -10,6 +10,21 @@ from launch.planning.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)
+class Warmth:
+    """Whether the first engines find what they need compiled: those that compile, and eager ones."""
+
+    compiled: bool = False
+    eager: bool = False
+
+    def of(self, eager: bool | None) -> bool:
+        """For one kind; None: left to the engine, which compiles."""
+        return self.eager if eager else self.compiled
+
+
+COLD = Warmth()
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """Times in seconds; costs in token equivalents.
 
@@ -31,17 +46,27 @@ class Forecast:
     startup_share: float
     """The part of all tasks' time in which engines start."""
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether every engine is expected to find warm caches."""
+        return self.num_tasks > 0 and self.num_cold_starts == 0
+
 
 def forecast(
-    shards: Sequence[Shard], rate: TaskRate, *, gpus_per_task: int, max_concurrent: int | None = None
+    shards: Sequence[Shard],
+    rate: TaskRate,
+    *,
+    gpus_per_task: int,
+    max_concurrent: int | None = None,
+    is_warm: bool = False,
 ) -> Forecast:
     """The forecast of `shards` run in order of task, at most `max_concurrent` at a time.
 
-    Tasks that start first find cold caches; who takes the place of one that has ended finds what that one
-    compiled, on its node or in the shared cache.
+    Tasks that start first find cold caches unless earlier work left warm ones (`is_warm`); who takes the
+    place of one that has ended finds what that one compiled, on its node or in the shared cache.
     """
     costs = [shard.cost for shard in shards]
-    num_cold = min(len(costs), max_concurrent or len(costs))
+    num_cold = 0 if is_warm else min(len(costs), max_concurrent or len(costs))
     warm_s = rate.startup_s if rate.warm_startup_s is None else rate.warm_startup_s
     starts = [rate.startup_s if number < num_cold else warm_s for number in range(len(costs))]
     task_s = [start + cost / rate.tokens_per_s for start, cost in zip(starts, costs, strict=True)]

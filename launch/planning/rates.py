@@ -12,7 +12,7 @@ tasks longer or shorter, no more. `source` says what was measured and what is on
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launch.config.gpus import GpuSpeed
+from launch.config.gpus import GpuSpeed, parallel_share
 from launch.planning.cost import PROMPT_TOKEN_COST
 
 SMALLEST_SCALED = 1_000_000_000
@@ -57,7 +57,7 @@ class TaskShape:
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `eager_share` and `parallel_share` are the row's or, where it has none, another type's;
+    The starts, `eager_share` and `parallel_shares` are the row's or, where it has none, another type's;
     `eager_on` is the type that eager was measured on.
     """
 
@@ -68,7 +68,7 @@ class Measured:
     start_warm_s: float
     start_eager_s: float
     eager_share: float
-    parallel_share: float
+    parallel_shares: Mapping[int, float]
     eager_on: str
     transformers_tokens_per_s: float
 
@@ -90,7 +90,7 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_warm_s=first("start_warm_s"),
         start_eager_s=first("start_eager_s"),
         eager_share=first("eager_share"),
-        parallel_share=first("parallel_share"),
+        parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
         eager_on=next(row for row in known if known[row].eager_share is not None),
     )
@@ -107,7 +107,7 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool
     measured = known.transformers_tokens_per_s if shape.is_transformers else speed.output_tokens_per_s
     rate = measured * equivalents / model_size(shape.parameters, speed.parameters)
     rate *= shape.num_engines * shape.tensor_parallel_size
-    rate *= known.parallel_share if shape.tensor_parallel_size > 1 else 1.0
+    rate *= parallel_share(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
         return TaskRate(rate, known.start_eager_s, _source(shape, known))
     saved_s = known.start_warm_s - known.start_eager_s if eager else 0.0
@@ -138,7 +138,8 @@ def _source(shape: TaskShape, known: Measured) -> str:
     elif model_size(shape.parameters, known.speed.parameters) != 1.0:
         guesses.append(f"scaled to {billions(shape.parameters)}")
     if shape.tensor_parallel_size > 1:
-        guesses.append(f"x {known.parallel_share:g} for tensor parallelism, measured with 2 GPUs")
+        share, size = parallel_share(known.parallel_shares, shape.tensor_parallel_size)
+        guesses.append(f"x {share:g} for tensor parallelism, measured with {size} GPUs")
     many = shape.num_engines * shape.tensor_parallel_size
     times = "" if many == 1 else f", x {many} GPUs"
     if not guesses:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.errors import StorageError
-from launch.rundir.journal import storage_errors
+from launch.rundir.journal import make_directory, storage_errors
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, number_of
 
 HEARTBEAT_PERIOD_S = 30
@@ -32,14 +32,16 @@ class EngineStart:
 
 
 def open_attempt(run: RunPaths, submission: int, task: int) -> tuple[int, AttemptPaths]:
-    """Takes the next free attempt number of a task, by mkdir, so that two never share one."""
+    """Takes the next free attempt number of a task, by mkdir, so that two never share one.
+
+    Its directory is durable: results in it are worth no more than its name, and those above it.
+    """
     directory = run.task(submission, task)
     with storage_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
         number = max(_numbers(directory), default=-1) + 1
         while True:
             try:
-                run.attempt(submission, task, number).root.mkdir()
+                make_directory(run.attempt(submission, task, number).root, below=run.root)
             except FileExistsError:
                 number += 1
             else:

@@ -14,6 +14,7 @@ from launch.rundir.attempts import filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
 from launch.rundir.journal import (
     FieldTypes,
+    fsync_directory,
     has_fields,
     json_line,
     read_json,
@@ -80,6 +81,7 @@ def keep_canary(run: RunPaths, record: CanaryRecord) -> CanaryRecord | None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        fsync_directory(run.root)
     return record
 
 

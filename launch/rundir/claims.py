@@ -96,27 +96,39 @@ class ClaimBook:
         self._owner = owner
         self._is_alive = is_alive
         self._held: set[int] = set()
+        self._of_earlier_starts: set[int] | None = None
         self.has_unwritten = False
         """Whether the last `claim_next` met a claim that is still empty: a chunk that may yet be had."""
+        self.num_left = 0
+        """Items of the own shard that nobody had claimed before the last `claim_next`."""
 
     @property
     def num_chunks(self) -> int:
         """Of the whole submission."""
         return len(self._chunks)
 
-    def claim_next(self) -> Held | None:
+    def claim_next(self, *, helping: bool = True) -> Held | None:
         """Takes the next chunk: of the own shard from the front, else of the shard with most work left.
 
-        None when every chunk is done or held by the living.
+        None when every chunk is done or held by the living; unless `helping`, every chunk of the own shard.
         """
         survey = survey_claims(self._paths)
         self.has_unwritten = False
-        for chunk in self._candidates(survey):
+        for chunk in self._candidates(survey, helping):
             held = self._try(chunk, survey.highest.get(chunk.number, 0))
             if held is not None:
                 self._held.add(chunk.number)
                 return held
         return None
+
+    def unclaimed_of_own(self) -> list[ChunkLine]:
+        """Chunks of the own shard that are nobody's at this moment, in order."""
+        survey = survey_claims(self._paths)
+        return [
+            chunk
+            for chunk in self._open(survey)
+            if chunk.shard == self._owner.task and chunk.number not in survey.highest
+        ]
 
     def mark_done(self, chunk: int) -> None:
         """Says that all items of a chunk are settled and durable; the caller has fsynced their lines."""
@@ -124,21 +136,54 @@ class ClaimBook:
         with storage_errors(path):
             os.close(_create(path, 0))
 
-    def _candidates(self, survey: Survey) -> Iterator[ChunkLine]:
-        open_chunks = [
+    def _open(self, survey: Survey) -> list[ChunkLine]:
+        """What is neither done nor held by this process."""
+        return [
             chunk
             for chunk in self._chunks
             if chunk.number not in survey.done and chunk.number not in self._held
         ]
+
+    def _candidates(self, survey: Survey, helping: bool) -> Iterator[ChunkLine]:
+        open_chunks = self._open(survey)
         own = [chunk for chunk in open_chunks if chunk.shard == self._owner.task]
+        self.num_left = sum(len(chunk.items) for chunk in own if chunk.number not in survey.highest)
         yield from own
+        if not helping:
+            return
         left: dict[int, float] = {}
         for chunk in open_chunks:
             if chunk.shard != self._owner.task and chunk.number not in survey.highest:
                 left[chunk.shard] = left.get(chunk.shard, 0.0) + chunk.cost
         others = [chunk for chunk in open_chunks if chunk.shard != self._owner.task]
-        others.sort(key=lambda chunk: (-left.get(chunk.shard, 0.0), chunk.shard, chunk.number))
+        inherited = self._inherited(others, survey)
+        others.sort(
+            key=lambda chunk: (
+                chunk.number not in inherited,
+                -left.get(chunk.shard, 0.0),
+                chunk.shard,
+                chunk.number,
+            )
+        )
         yield from others
+
+    def _inherited(self, others: Sequence[ChunkLine], survey: Survey) -> set[int]:
+        """Chunks that earlier starts of this slot died over, looked up once: they come first.
+
+        An item that killed the engine is searched for among the first that the next start runs.
+        """
+        if not self._owner.start:
+            return set()
+        if self._of_earlier_starts is None:
+            own = (self._owner.task, self._owner.attempt, self._owner.slot)
+            claimed = [chunk.number for chunk in others if chunk.number in survey.highest]
+            owners = {number: self._read(number, survey.highest[number]) for number in claimed}
+            self._of_earlier_starts = {
+                number
+                for number, owner in owners.items()
+                if owner is not None and (owner.task, owner.attempt, owner.slot) == own
+            }
+        return self._of_earlier_starts
 
     def _try(self, chunk: ChunkLine, highest: int) -> Held | None:
         if highest:

@@ -25,7 +25,7 @@ from launch.planning.subset import choose_subset
 from launch.rundir.estimate import calibrate_estimate
 from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
-from launch.rundir.journal import put_in_place, storage_errors
+from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries
 from launch.rundir.plan_writer import write_plan
@@ -67,7 +67,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     check(final)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
-        _make_directory(partial.root)
+        _make_partial(partial.root)
         try:
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
@@ -81,10 +81,10 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     return final
 
 
-def _make_directory(path: Path) -> None:
+def _make_partial(path: Path) -> None:
     """A new directory with its parents; StorageError where there can be none, as in /proc."""
     try:
-        path.mkdir(parents=True)
+        make_directory(path)
     except FileNotFoundError:
         raise StorageError(f"{path.parent}: no directory can be made there. Choose another one.") from None
 
@@ -156,10 +156,14 @@ def _fill(
 
 
 def _copy_templates(run: RunPaths) -> None:
-    """The prompt files. Not copytree: its error for a full disk does not say that it is one."""
+    """The prompt files, durable: tasks refuse to work when one of them is not as it was."""
     run.templates.mkdir()
     for source in sorted(shipped("templates", "prompts").glob("*.j2")):
-        shutil.copyfile(source, run.templates / source.name)
+        with (run.templates / source.name).open("wb") as copy:
+            copy.write(source.read_bytes())
+            copy.flush()
+            os.fsync(copy.fileno())
+    fsync_directory(run.templates)
 
 
 def _choose(scenario: Path, config: RunConfig) -> tuple[int, int, dict[int, int] | None]:

@@ -2,9 +2,11 @@
 
 Whole files: temp file in the same folder, fsync, rename, fsync of the folder. Journals: one JSON line per
 append in one write call; a torn last line (a kill, a full disk) is skipped by the reader and never joined to
-the next line, because an appender that finds one starts on a new line.
+the next line, because an appender that finds one starts on a new line. A file lasts no longer than its name:
+what is called durable has its directory fsynced, and those above it that are new.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -55,6 +57,50 @@ def fsync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path, *, below: Path | None = None) -> None:
+    """Makes a new directory and the parents that lack, durably: when that fails it is not there.
+
+    The names of parents below `below` are made durable in any case: another process may have made one just
+    now, and not have come to that. FileExistsError when the directory is there.
+    """
+    top = path.parent if below is None else below
+    while not top.exists():
+        top = top.parent
+    path.mkdir(parents=True)
+    try:
+        fsync_names(path, top)
+    except OSError:
+        path.rmdir()
+        raise
+
+
+def fsync_names(path: Path, below: Path) -> None:
+    """Makes the name of a file or directory durable, and those of the directories between it and `below`.
+
+    A view of a shared file system may be too old for a parent that another node has made just now: there a
+    name is the server's, and durable, when it is made.
+    """
+    for parent in path.parents:
+        with contextlib.suppress(FileNotFoundError):
+            fsync_directory(parent)
+        if parent == below:
+            return
+
+
+def make_durable(path: Path, below: Path) -> None:
+    """Makes durable what another process has written, and its name as `fsync_names` does; if it is there."""
+    with storage_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except NO_FILE:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fsync_names(path, below)
 
 
 def put_in_place(partial: Path, final: Path) -> None:
@@ -112,6 +158,7 @@ class Journal:
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self.path = path
+        self._has_durable_name = False
         if self._ends_torn():
             write_all(self._descriptor, b"\n")
 
@@ -120,11 +167,18 @@ class Journal:
         return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def append(self, value: Any, *, durable: bool = False) -> None:
-        """Writes one line; with `durable` it is on the disk when the call returns."""
+        """Writes one line; with `durable` it and the file's name are on the disk when the call returns."""
         with storage_errors(self.path):
             write_all(self._descriptor, json_line(value))
             if durable:
                 os.fsync(self._descriptor)
+                self._fsync_name()
+
+    def _fsync_name(self) -> None:
+        """Once: whoever made the file may have been killed before."""
+        if not self._has_durable_name:
+            fsync_directory(self.path.parent)
+            self._has_durable_name = True
 
     def close(self) -> None:
         """Closes the file; the journal cannot be used again."""

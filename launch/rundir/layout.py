@@ -109,6 +109,11 @@ class SubmissionPaths:
         return self.root / "rounds.jsonl"
 
     @property
+    def sender(self) -> Path:
+        """The process that opened the submission, until it has sent it or drives it."""
+        return self.root / "sender.json"
+
+    @property
     def driver(self) -> Path:
         """Host and process of the submit that runs the tasks itself (cluster none)."""
         return self.root / "driver.json"

@@ -149,14 +149,14 @@ class PlanReader:
     """
 
     def __init__(self, paths: RunPaths, *, users: bool = True) -> None:
-        self._paths = paths
-        self._history = _open(paths.history)
-        self._users = _open(paths.users) if users else None
+        self._users_path, self._history_path = paths.users, paths.history
+        self._history = _open(self._history_path)
+        self._users = _open(self._users_path) if users else None
 
     def user(self, span: Span) -> PlannedUser:
         """The user whose line lies at `span` of users.jsonl."""
         assert self._users is not None
-        row, dump = load_exactly(_read(self._users, span, self._paths.users))
+        row, dump = load_exactly(_read(self._users, span, self._users_path))
         return PlannedUser(
             user_hash=row["user_hash"],
             first_item=row["first_item"],
@@ -170,7 +170,7 @@ class PlanReader:
         """The history entries at `span` of history.jsonl, oldest first; none for None."""
         if span is None:
             return []
-        entries: HistoryEntries = load_exactly(_read(self._history, span, self._paths.history))[0]["entries"]
+        entries: HistoryEntries = load_exactly(_read(self._history, span, self._history_path))[0]["entries"]
         return entries
 
     def close(self) -> None:

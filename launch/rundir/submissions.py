@@ -1,7 +1,7 @@
 """Opens a submission: the missing items of a run, shared over tasks, cut into chunks, with new claims."""
 
 import errno
-import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from launch.config.gpus import gpu_speeds
 from launch.config.schema import EngineKind, RunConfig
 from launch.config.slurm_values import time_limit_s
 from launch.errors import RunError
+from launch.model.length_bounds import crossed, length_bounds
 from launch.model.weight_bytes import num_parameters
 from launch.planning.chunks import plan_chunks
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
-from launch.planning.forecast import Forecast, forecast
+from launch.planning.forecast import COLD, Forecast, Warmth, forecast
 from launch.planning.limits import TaskLimits, split_arrays
 from launch.planning.rates import TaskShape
 from launch.planning.shards import plan_shards
@@ -22,9 +23,10 @@ from launch.planning.tasks import Asked, TaskPlan, Work, plan_tasks
 from launch.rundir.attempts import list_tried
 from launch.rundir.chunks import write_chunks
 from launch.rundir.identity import code_version
-from launch.rundir.journal import put_in_place, storage_errors
+from launch.rundir.journal import make_directory, put_in_place, read_json, storage_errors, write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.plan import IndexEntry, read_index
+from launch.rundir.process_mark import ProcessMark
 from launch.rundir.progress import Settled, survey_settled
 from launch.rundir.records import (
     ArrayRecord,
@@ -33,6 +35,7 @@ from launch.rundir.records import (
     SubmissionRecord,
     list_submissions,
     load_run,
+    load_submission,
     now,
     save_record,
 )
@@ -57,7 +60,7 @@ class Place:
 
     `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU;
     `gpu_type` a name of configs/gpus.yaml; `max_submit` how many tasks may be queued (None:
-    nobody says), and whose limit that is.
+    nobody says), and whose limit that is. `warmth`: what earlier work left compiled for these tasks.
     """
 
     max_array_size: int
@@ -65,6 +68,22 @@ class Place:
     gpus_per_task: int
     gpu_type: str | None = None
     max_submit: tuple[int | None, str] = (None, "")
+    warmth: Warmth = COLD
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Who opens a submission.
+
+    `after` is the one before it, which was closed: only the next one is opened then. `sender` will send it,
+    None where nobody will.
+    """
+
+    after: int | None = None
+    sender: ProcessMark | None = None
+
+
+NOT_SENT = Opening()
 
 
 def never_submitted(run: RunPaths) -> RunError:
@@ -78,21 +97,33 @@ def never_submitted(run: RunPaths) -> RunError:
 
 
 def open_submission(
-    run: RunPaths, config: RunConfig, place: Place, *, retry_failed: bool = False, number_of_round: int = 0
+    run: RunPaths,
+    config: RunConfig,
+    place: Place,
+    *,
+    retry_failed: bool = False,
+    number_of_round: int = 0,
+    opening: Opening = NOT_SENT,
 ) -> Opened:
-    """Writes submissions/<S>/ whole or not at all; RunError when nothing is missing."""
+    """Writes submissions/<S>/ whole or not at all.
+
+    RunError when nothing is missing, when another submission was opened since `opening.after` was closed, and
+    when the model would compute otherwise than in the first submission.
+    """
+    after = max(list_submissions(run), default=0) if opening.after is None else opening.after
     settled = survey_settled(run)
     missing = _missing(run, settled, retry_failed=retry_failed)
     index = list(read_index(run))
     users = _costs(index, missing, config, _mean_sample(settled, config))
     record = load_run(run)
+    _check_length(run, record, config.engine.max_model_len)
     plan = _plan_tasks(record, users, len(missing), config, place)
     shards = plan_shards(users, plan.num_tasks)
     chunks = plan_chunks(shards)
     arrays = split_arrays(len(shards), place.max_array_size)
     submission = SubmissionRecord(
         run_id=record.run_id,
-        submission=max(list_submissions(run), default=0) + 1,
+        submission=after + 1,
         created=now(),
         engine=config.engine,
         resources=config.resources,
@@ -109,13 +140,36 @@ def open_submission(
 
     def fill(paths: SubmissionPaths) -> None:
         paths.claims.mkdir()
+        if opening.sender is not None:
+            write_json(paths.sender, opening.sender.as_json())
         sha256 = write_chunks(paths, chunks, index)
         save_record(paths.submission_yaml, submission.model_copy(update={"chunks_sha256": sha256}))
 
     write_whole(run, submission.submission, fill)
-    gpus, at_once = place.gpus_per_task, place.max_concurrent
-    expected = forecast(shards, plan.rate, gpus_per_task=gpus, max_concurrent=at_once)
+    expected = forecast(
+        shards,
+        plan.rate,
+        gpus_per_task=place.gpus_per_task,
+        max_concurrent=place.max_concurrent,
+        is_warm=place.warmth.of(plan.eager.enforce_eager),
+    )
     return Opened(submission.submission, expected, plan, len(chunks))
+
+
+def _check_length(run: RunPaths, record: RunRecord, after: int) -> None:
+    """RunError where vLLM would compute otherwise with it than the first submission that ran did."""
+    tried = [number for number in list_submissions(run) if number in list_tried(run)]
+    if not tried or record.model.engine is not EngineKind.VLLM:
+        return
+    before = load_submission(run, tried[0]).engine.max_model_len
+    bounds = length_bounds(read_json(Path(record.checkpoint.path, "config.json")) or {})
+    bound = crossed(bounds, before, after)
+    if bound is not None:
+        side = "above" if bound < before else "at most"
+        raise RunError(
+            f"engine.max_model_len: the run began with {before}, got {after}, and vLLM computes this model"
+            f" otherwise above {bound}. Write a number {side} {bound}, or submit a new run."
+        )
 
 
 def _plan_tasks(
@@ -178,10 +232,10 @@ def _costs(
 def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], None]) -> None:
     """Fills a directory beside its place and renames it; a submission of that number that is there wins."""
     final = run.submission(number)
-    partial = SubmissionPaths(final.root.with_name(f".{number}.{os.getpid()}"))
+    # No pid: one that was killed may have had the same, and left its directory.
+    partial = SubmissionPaths(final.root.with_name(f".{number}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
-        final.root.parent.mkdir(exist_ok=True)
-        partial.root.mkdir()
+        make_directory(partial.root, below=run.root)
         try:
             fill(partial)
             put_in_place(partial.root, final.root)

@@ -8,7 +8,7 @@ from launch.config.schema import Language, RunConfig
 from launch.model.chat_template import ChatTemplateError
 from launch.model.tokenizer import ChatTokenizer
 from launch.scenarios.chat import ChatForm, encode_prompt
-from launch.scenarios.history import HistoryEntry, leave_out_test_items
+from launch.scenarios.history import HistoryEntry
 from launch.scenarios.prompts import Conversation, PromptWriter
 from launch.scenarios.records import Cuts, Failure, Generation, Item, JsonObject, Request, item_seed
 
@@ -57,13 +57,12 @@ def fit(
     """The request of an item, or its failure when even the barest prompt is too long or the template
     refuses it.
 
-    Pure: the same arguments give the same result. `history` is the plan's, oldest first; entries that are
-    test items of this user are left out before anything else.
+    Pure: the same arguments give the same result. `history` is the plan's, oldest first, without the user's
+    own test items (`leave_out_test_items`, once a user: it looks at all of them).
     """
     seed = item_seed(maker.run_seed, item.key)
-    kept = leave_out_test_items(history, record)[0] if history else []
     try:
-        fitted = fit_prompt(maker, record, item, kept)
+        fitted = fit_prompt(maker, record, item, history)
     except ChatTemplateError as error:
         message = f"the chat template refused the conversation: {error}"
         return _failed(item, seed, 0, Cuts(), Failure(TEMPLATE_REFUSED, message))

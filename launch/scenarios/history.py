@@ -71,6 +71,8 @@ def leave_out_test_items(
     An entry is a test item when type, prefix, context and timestamp are the same: its continuation is then
     what the model is asked for. The same words in another entry are history and stay.
     """
+    if not entries:
+        return [], 0
     timestamps = {json.dumps(entry["timestamp"]) for entry in entries}
     asked = {
         _digest(item_type, item)

@@ -25,14 +25,14 @@ def limits_are_enforced() -> bool:
 
 
 def own_association(
-    resources: ResourcesConfig, field: str, timeout_s: float = TIMEOUT_S
+    resources: ResourcesConfig, field: str, timeout_s: float = TIMEOUT_S, cluster: str | None = None
 ) -> Association | None:
     """A field, as sacctmgr names it, of this user's association; None where there is none or no answer.
 
-    The one for the job's partition counts before the one for all. Where nothing names a QOS, slurmctld takes
-    `normal`.
+    It is that of `cluster`, for whose name the controller is asked where it is not given. The one for the
+    job's partition counts before the one for all. Where nothing names a QOS, slurmctld takes `normal`.
     """
-    user, name = getpass.getuser(), cluster_name()
+    user, name = getpass.getuser(), cluster or cluster_name()
     account = resources.account
     if account is None:
         account = _first(ask_accounting("user", [f"name={user}"], "defaultaccount", timeout_s))

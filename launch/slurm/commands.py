@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.errors import SchedulerError
-from launch.slurm.refusals import explain
+from launch.slurm.refusals import NO_CONFIGURATION, explain
 
 COMMAND_TIMEOUT_S = 60
+KNOWN_TIMEOUT_S = 20
 DEFAULT_MAX_ARRAY_SIZE = 1001
 FIELDS = "%i|%j|%T|%r|%N|%e"
 # Set by an enclosing job, a profile or this host's GPUs: they would change the options of our commands and
@@ -86,10 +87,10 @@ def call(
 
 
 def commands_missing(command: str) -> SchedulerError:
-    """The error for a machine that lacks a command of Slurm."""
+    """The error for a machine that lacks a command of Slurm; who sends may do without it."""
+    what_to_do = "Use --cluster none, or log in" if command in {"sbatch", "srun"} else "Log in"
     return SchedulerError(
-        f"{command}: not found; this machine has no Slurm commands. Use --cluster none, or log in to a submit"
-        " host."
+        f"{command}: not found; this machine has no Slurm commands. {what_to_do} to a submit host."
     )
 
 
@@ -168,34 +169,40 @@ def max_array_size() -> int:
 def cluster_name() -> str | None:
     """The cluster whose controller answers here, None where nobody tells.
 
-    On a node a job has it in its environment; elsewhere (an salloc's shell may name another cluster) the
-    controller is asked: 5 ms, measured on a private 22.05.
+    In a job on a node it is known; elsewhere (an salloc's shell may name another cluster) the controller is
+    asked: 5 ms, measured on a private 22.05.
     """
-    known = os.environ.get("SLURM_CLUSTER_NAME") if "SLURMD_NODENAME" in os.environ else None
-    return known or configured("ClusterName", r"\S+")
+    return node_cluster() or configured("ClusterName", r"\S+")
 
 
-def controller_ahead_s(timeout_s: float) -> float:
-    """Seconds by which the controller's clock is ahead of this host's, to half a second or so.
+def knows_cluster() -> bool:
+    """Whether a cluster is configured for this host's commands, be it in a file, compiled in or by DNS.
 
-    `scontrol show config` says as of when it speaks, by the controller's clock (measured with a client whose
-    clock was ten minutes off, 22.05). SchedulerError when it does not answer or says something else.
+    The controller is asked; SchedulerError where it gives no answer, which does not say that there is none.
     """
-    asked = time.time()
-    text = call(["scontrol", "show", "config"], timeout_s)
-    answered = time.time()
-    found = re.match(r"Configuration data as of (\S+)", text)
-    told = None if found is None else parse_time(found.group(1))
-    if told is None:
-        raise SchedulerError(f"scontrol: expected `Configuration data as of` a time, got {text[:40]!r}.")
-    return told + 0.5 - (asked + answered) / 2  # whole seconds are told
+    try:
+        call(["scontrol", "show", "config"], KNOWN_TIMEOUT_S)
+    except SchedulerError as error:
+        if NO_CONFIGURATION in str(error):
+            return False
+        raise
+    return True
+
+
+def node_cluster() -> str | None:
+    """The cluster that a job on a node has in its environment; None elsewhere."""
+    return os.environ.get("SLURM_CLUSTER_NAME") if "SLURMD_NODENAME" in os.environ else None
 
 
 def configured(name: str, pattern: str) -> str | None:
     """What `scontrol show config` has for a name where it matches the pattern; None where it does not say."""
     try:
-        text = call(["scontrol", "show", "config"])
+        return setting_in(call(["scontrol", "show", "config"]), name, pattern)
     except SchedulerError:
         return None
+
+
+def setting_in(text: str, name: str, pattern: str) -> str | None:
+    """The same of a text that `scontrol show config` printed."""
     found = re.search(rf"^{name}\s*=\s*({pattern})", text, re.MULTILINE)
     return found.group(1) if found else None

@@ -7,6 +7,7 @@ tests/slurm_room/test_executors.py holds this seam; submitit is pinned.
 """
 
 import io
+import re
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,11 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
         def _make_submission_command(self, submission_file_path: Path) -> list[str]:
             return sbatch_command(submission_file_path, arguments)
 
+        @staticmethod
+        def _get_job_id_from_submission_command(string: bytes | str) -> str:
+            said = job_id_in(string if isinstance(string, str) else string.decode(errors="replace"))
+            return said or SlurmExecutor._get_job_id_from_submission_command(string)
+
     try:
         # submitit prints what sbatch said before it raises it: once is enough.
         with (
@@ -64,6 +70,15 @@ def sbatch_command(script: Path, arguments: list[str]) -> list[str]:
     """
     cleared = [word for name in leaked_variables() for word in ("-u", name)]
     return ["timeout", str(SBATCH_TIMEOUT_S), "env", *cleared, "sbatch", *arguments, str(script)]
+
+
+def job_id_in(said: str) -> str | None:
+    """The id in sbatch's own line, the last of them; None where there is none.
+
+    A site's wrapper may print more before it, and that may speak of jobs and numbers, too.
+    """
+    found = re.findall(r"^Submitted batch job (\d+)", said, re.MULTILINE)
+    return found[-1] if found else None
 
 
 def _reason(error: Exception) -> str:

@@ -24,17 +24,21 @@ _UNITS = {"cpu": "CPUs", "mem": "of memory", "node": "nodes", "gres/gpu": "GPUs"
 
 
 def allowed_by(
-    paths: SubmissionPaths, resources: ResourcesConfig, reasons: Iterable[str], now: float
+    paths: SubmissionPaths,
+    resources: ResourcesConfig,
+    reasons: Iterable[str],
+    now: float,
+    cluster: str | None = None,
 ) -> dict[str, str]:
     """What the limits behind reasons allow, with units (`8 GPUs`), for those that can be asked.
 
-    `now` is in seconds by the clock that the answers are dated by. A directory that cannot be written keeps
-    nothing.
+    `now` is in seconds by the clock that the answers are dated by, `cluster` the one that gave the reasons.
+    A directory that cannot be written keeps nothing.
     """
     kept = _kept(paths, now)
     wanted = {reason for reason in reasons if field_of(reason) is not None and reason not in kept}
     if wanted:
-        kept |= {reason: _ask(reason, resources) for reason in sorted(wanted)}
+        kept |= {reason: _ask(reason, resources, cluster) for reason in sorted(wanted)}
         with contextlib.suppress(StorageError, OSError):
             write_json(paths.limits, {"asked": now, "allowed": kept})
     return {reason: text for reason, text in kept.items() if text is not None}
@@ -69,12 +73,12 @@ def field_of(reason: str) -> tuple[str, str | None] | None:
     return (f"{scope}tres{per}", _COUNTED[what]) if what in _COUNTED else None
 
 
-def _ask(reason: str, resources: ResourcesConfig) -> str | None:
+def _ask(reason: str, resources: ResourcesConfig, cluster: str | None) -> str | None:
     field = field_of(reason)
     assert field is not None
     name, resource = field
     of_association = reason.startswith("Assoc")
-    own = own_association(resources, name if of_association else "maxjobs", TIMEOUT_S)
+    own = own_association(resources, name if of_association else "maxjobs", TIMEOUT_S, cluster)
     if own is None:
         return None
     value = own.value if of_association else limit_of_qos(own.qos, name, TIMEOUT_S)

@@ -10,14 +10,15 @@ MAX_LENGTH = 400
 _NO_CONTROLLER = (
     "Slurm's controller does not answer: look with `scontrol ping`, try again later, or use --cluster none."
 )
-_NO_CONFIGURATION = (
+NO_CONFIGURATION = (
     "This host knows of no cluster: log in to a submit host, set SLURM_CONF, or use --cluster none."
 )
+"""What is advised where the commands of Slurm are, and no cluster is configured for them."""
 _TOO_MUCH = "No node has so much; lower GPUs, CPUs or memory in resources."
 _ADVICE = {
     "Unable to contact slurm controller": _NO_CONTROLLER,
-    "Could not establish a configuration source": _NO_CONFIGURATION,
-    "Unable to process configuration file": _NO_CONFIGURATION,
+    "Could not establish a configuration source": NO_CONFIGURATION,
+    "Unable to process configuration file": NO_CONFIGURATION,
     "Invalid job array specification": "It is longer than MaxArraySize allows; set resources.max_array_size.",
     "Invalid partition name specified": "Set resources.partition or merge.partition as `sinfo` lists them.",
     "Invalid generic resource": "Set resources.gpu_type and gpu_request as `sinfo -o %G` shows GPUs.",

@@ -4,14 +4,16 @@ Whoever wants Slurm's word and finds an answer younger than 30 s uses it. Else o
 with O_EXCL, n being one more than the answer's number, and asks; the others go on with the old answer. The
 file of a process that died while it asked is passed over after a minute: the next makes n+1, as with claims,
 and no file in use is ever removed. An error counts as an answer. Times are the file system's clock.
+
+Which controller answers, and how its clock is set, goes on from answer to answer: launch.slurm.controller.
 """
 
 import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from launch.errors import SchedulerError, StorageError
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.journal import NUMBER, has_fields, read_journal, read_json, storage_errors, write_json
 from launch.rundir.layout import SubmissionPaths
-from launch.slurm.commands import cluster_name, list_queue
+from launch.slurm.commands import list_queue
+from launch.slurm.controller import Controller, recognise
 
 SHARED_FOR_S = 30.0
 ASK_TIMEOUT_S = 30.0
@@ -39,7 +42,11 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class QueueAnswer:
-    """What the controller of `cluster` said of `jobs` when `user` asked, or the `error` instead of that."""
+    """What the controller of `cluster` said of `jobs` when `user` asked, or the `error` instead of that.
+
+    `ahead_s` and `clients` are those of launch.slurm.controller; with an error they, and the cluster, are as
+    they were in the answer before.
+    """
 
     number: int
     asked: float
@@ -49,6 +56,13 @@ class QueueAnswer:
     jobs: tuple[str, ...]
     error: str | None
     rows: tuple[JobRow, ...]
+    ahead_s: float | None = None
+    clients: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def controller(self) -> Controller:
+        """What is known of the controller."""
+        return Controller(self.cluster, self.ahead_s, self.clients)
 
     def row(self, job: str, index: int | None) -> JobRow | None:
         """The row of a job or array task, if it is listed."""
@@ -71,8 +85,11 @@ def load_answer(paths: SubmissionPaths) -> QueueAnswer | None:
     except (KeyError, TypeError):
         return None
     is_sound = has_fields(value, {"number": int, "asked": NUMBER, "user": int})
-    is_sound = is_sound and all(isinstance(word, str) for row in rows for word in (row.state, row.reason))
-    return answer if is_sound and all(isinstance(row.end_time, float | None) for row in rows) else None
+    words = [word for row in rows for word in (row.state, row.reason)]
+    is_sound = is_sound and all(isinstance(word, str) for word in words)
+    times = [answer.ahead_s, *(row.end_time for row in rows)]
+    is_sound = is_sound and all(isinstance(value, float | None) for value in times)
+    return answer if is_sound and isinstance(answer.clients, dict) else None
 
 
 def share_answer(
@@ -91,21 +108,6 @@ def share_answer(
         if number is not None:
             return _ask(paths, number, jobs, timeout_s)
     return answer
-
-
-def ask_now(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> QueueAnswer:
-    """Asks the controller about jobs; an error of squeue is in the answer."""
-    rows: list[JobRow] = []
-    error = None
-    try:
-        for row in list_queue(job_ids=ids, timeout_s=timeout_s):
-            rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time, row.reason))
-    except SchedulerError as refused:
-        error = str(refused)
-    cluster = None if error else cluster_name()
-    return QueueAnswer(
-        number, asked, socket.gethostname(), os.getuid(), cluster, tuple(ids), error, tuple(rows)
-    )
 
 
 def save_answer(paths: SubmissionPaths, answer: QueueAnswer) -> None:
@@ -153,9 +155,25 @@ def _ask(paths: SubmissionPaths, number: int, jobs: Iterable[str], timeout_s: fl
         turn.unlink()  # someone was quicker between our reading and our turn
         return newest
     ids = {str(row["job_id"]) for row in read_journal(paths.jobs) if row.get("job_id")} | set(jobs)
-    answer = ask_now(sorted(ids), number, asked, timeout_s)
+    answer = _ask_squeue(sorted(ids), number, asked, timeout_s)
+    known = Controller() if newest is None else newest.controller
+    if answer.error is None:  # one who does not answer is asked nothing more
+        known = recognise(known, paths.root, timeout_s)
+    answer = replace(answer, **asdict(known))
     save_answer(paths, answer)
     for path, earlier in _turns(paths):
         if earlier <= number:
             path.unlink(missing_ok=True)
     return answer
+
+
+def _ask_squeue(ids: Sequence[str], number: int, asked: float, timeout_s: float) -> QueueAnswer:
+    """The rows of jobs, or the error, without a word of whose they are."""
+    rows: list[JobRow] = []
+    error = None
+    try:
+        for row in list_queue(job_ids=ids, timeout_s=timeout_s):
+            rows.append(JobRow(row.job_id, row.array_task, row.state, row.end_time, row.reason))
+    except SchedulerError as refused:
+        error = str(refused)
+    return QueueAnswer(number, asked, socket.gethostname(), os.getuid(), None, tuple(ids), error, tuple(rows))

@@ -209,7 +209,16 @@ def round_of(row: Mapping[str, Any]) -> int:
 def queue_of(run: RunPaths, submission: int) -> tuple[list[SentJob], list[QueueRow]]:
     """The jobs of a submission and the rows the queue holds of them; one call of squeue."""
     jobs = sent_jobs(run.submission(submission))
-    return jobs, list_queue(job_ids=ids(jobs))
+    return jobs, rows_of(jobs, list_queue(job_ids=ids(jobs)))
+
+
+def rows_of(jobs: Sequence[SentJob], rows: Sequence[QueueRow]) -> list[QueueRow]:
+    """The rows that are of these jobs, by id and name.
+
+    On another cluster, or on one that was set up anew, an id is another job's.
+    """
+    names = {job.job_id: job.job_name for job in jobs}
+    return [row for row in rows if names.get(row.job_id) == row.name]
 
 
 def open_rows(rows: list[QueueRow]) -> list[QueueRow]:

@@ -110,16 +110,29 @@ class CanaryWatch:
         first = find_first(self._run, self._config.num_items)
         missing = self._config.num_items - len(first.places)
         if missing > 0:
-            share = self._share(missing, first.num_engines or self._num_engines)
-            self._count_when_done = self._num_done() + share
+            self._wait_for(missing, first)
             return None
         record = judge_first(self._run, first, self._config, self._at.submission, _name(self._at))
-        if record.num_items < self._config.num_items:
-            return None  # lines that this node does not see yet
+        if not self._has_enough(record, first):
+            self._wait_for(self._config.num_items, first)
+            return None
         kept = keep_canary(self._run, record)
         if kept is record and record.found:
             self._tell(record.sentence)
         return kept
+
+    def _has_enough(self, record: CanaryRecord, first: FirstItems) -> bool:
+        """Whether all first lines were read, or half of them when so much has come since that the others are
+        lost for good: what a node sees late is there by then.
+        """
+        wanted = self._config.num_items
+        is_late = first.num_settled < 2 * wanted
+        return record.num_items >= (wanted if is_late else wanted / 2)
+
+    def _wait_for(self, num_items: int, first: FirstItems) -> None:
+        """Counts again when this engine has done its share of so many more."""
+        share = self._share(num_items, first.num_engines or self._num_engines)
+        self._count_when_done = self._num_done() + share
 
     def _share(self, num_items: int, num_engines: int) -> int:
         """What one of the engines does of so many items, at least one."""

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 
 from launch.config.schema import EngineKind, RunConfig
 from launch.errors import EngineError
+from launch.worker.bounded import answer_of
 
 SMI_TIMEOUT_S = 60
 
@@ -39,17 +39,8 @@ def _smi_gpus() -> list[str]:
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    try:
-        listing = subprocess.run(
-            [command, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=SMI_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return []
-    return split_ids(",".join(listing.stdout.split())) if listing.returncode == 0 else []
+    listing = answer_of([command, "--query-gpu=index", "--format=csv,noheader"], SMI_TIMEOUT_S)
+    return [] if listing is None else split_ids(",".join(listing.split()))
 
 
 def share_gpus(config: RunConfig, visible: Sequence[str]) -> list[tuple[str, ...] | None]:

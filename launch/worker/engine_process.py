@@ -107,7 +107,7 @@ def work(
     started = time.monotonic()
     # Whatever ends this, what is generated becomes durable.
     with closing(writer), closing(reader), prepared(preparation):
-        engine = place.start(_setup(record, config, preparation), on_dead)
+        engine = place.start(_setup(record, config, preparation, changes), on_dead)
         startup = preparation.as_json(paths.log, engine.facts.phases_s)
         facts = {**asdict(engine.facts), "start_s": time.monotonic() - started, "startup": startup}
         write_json(paths.engine_json, facts)
@@ -124,8 +124,17 @@ def work(
     return _outcome(run, submission, channel, engine.num_aborted), generator.counts
 
 
-def _setup(record: RunRecord, config: RunConfig, preparation: Preparation) -> EngineSetup:
-    """What the engine is opened with: the run's, and its weights from where they are read."""
+def _setup(
+    record: RunRecord, config: RunConfig, preparation: Preparation, changes: Mapping[str, Any]
+) -> EngineSetup:
+    """What the engine is opened with: the run's, and its weights from where they are read.
+
+    Where the ladder chose max_model_len, it has counted that all prompts that are left fit it.
+    """
+    max_prompt_tokens = config.max_prompt_tokens
+    if "max_model_len" in changes:
+        room = config.engine.max_model_len - config.sampling.max_tokens
+        max_prompt_tokens = min(room, max_prompt_tokens)
     return EngineSetup(
         checkpoint=preparation.checkpoint,
         adapter=adapter_dir(record),
@@ -136,7 +145,7 @@ def _setup(record: RunRecord, config: RunConfig, preparation: Preparation) -> En
         sampling=config.sampling,
         reasoning_end=config.prompt.reasoning_end,
         eos_token_ids=record.checkpoint.eos_token_ids,
-        max_prompt_tokens=config.max_prompt_tokens,
+        max_prompt_tokens=max_prompt_tokens,
         reasoning_opened=record.reasoning_opened,
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from launch.errors import StorageError
 from launch.rundir.journal import storage_errors
+from launch.worker.devices import split_ids
 
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux (sun_path without its end mark)."""
@@ -130,7 +131,7 @@ def _forced(base: Mapping[str, str], slot_gpus: Sequence[str] | None, folder: Pa
         forced["VLLM_RPC_BASE_PATH"] = str(folder)
     if slot_gpus is not None:
         visible = base.get("CUDA_VISIBLE_DEVICES")
-        outside = set(slot_gpus) - set((visible or "").split(",")) if visible is not None else set()
+        outside = set(slot_gpus) - set(split_ids(visible)) if visible is not None else set()
         assert not outside, f"CUDA_VISIBLE_DEVICES is {visible}: a slot cannot have {sorted(outside)}"
         forced["CUDA_VISIBLE_DEVICES"] = ",".join(slot_gpus)
     return forced

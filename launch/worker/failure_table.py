@@ -249,7 +249,7 @@ TABLE: tuple[FailureRow, ...] = (
         FailureClass.PROGRESS_TIMEOUT,
         "the engine stood still",
         Retry.AGAIN,
-        (r"the engine made no step for \d+ s",),  # our own watchdog
+        (r"the engine (made no step|settled no item) for \d+ s",),  # our own watchdog
     ),
     FailureRow(
         FailureClass.ENGINE_DEAD,

@@ -66,29 +66,12 @@ def _string(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def describe_compiler_target(device_id: str) -> dict[str, str]:
-    """What kernels are compiled for: a GPU's name, its compute capability and the driver.
-
-    "unknown" for what NVML does not say, as where it is not installed or the GPU is another maker's.
-    """
-    target = {"device": "unknown", "compute_capability": "unknown", "driver": "unknown"}
-    try:
-        import pynvml
-    except ImportError:
-        return target
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return target
-    try:
-        handle = find_handle(pynvml, device_id)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        return {
-            "device": _string(pynvml.nvmlDeviceGetName(handle)),
-            "compute_capability": f"{major}.{minor}",
-            "driver": _string(pynvml.nvmlSystemGetDriverVersion()),
-        }
-    except pynvml.NVMLError:
-        return target
-    finally:
-        pynvml.nvmlShutdown()
+def compiler_target(nvml: Any, device_id: str) -> dict[str, str]:
+    """What kernels are compiled for: a GPU's name, its compute capability and the driver; NVML is open."""
+    handle = find_handle(nvml, device_id)
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return {
+        "device": _string(nvml.nvmlDeviceGetName(handle)),
+        "compute_capability": f"{major}.{minor}",
+        "driver": _string(nvml.nvmlSystemGetDriverVersion()),
+    }

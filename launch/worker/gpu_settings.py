@@ -5,7 +5,7 @@ from typing import Any
 
 from launch.config.gpus import gpu_row
 from launch.config.schema import EngineConfig
-from launch.worker.gpu_devices import describe_compiler_target
+from launch.worker.gpu_target import describe_compiler_target
 
 
 def device_name(visible: Sequence[str]) -> str | None:

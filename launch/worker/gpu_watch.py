@@ -1,5 +1,6 @@
 """The supervisor's look at what its GPU sampler knows: a GPU that idles beside work, a GPU that failed."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,10 +23,13 @@ class GpuWatch:
     visible: Sequence[str]
     events: Events
     _busy_since: dict[int, float] = field(default_factory=dict)
-    _told: set[tuple[int, str]] = field(default_factory=set)
+    _spells: Counter[tuple[int, str]] = field(default_factory=Counter)
+    _idle_since: dict[tuple[int, str], float] = field(default_factory=dict)
+    """Of spells that were told and go on."""
 
     def look(self, slots: Iterable[Slot], now: float) -> None:
-        """Tells new errors, and once each spell of 60 s in which a GPU idles beside requests of its engine.
+        """Tells new errors, and of each spell of 60 s in which a GPU idles beside requests of its engine that
+        it goes on and, once, that it is over.
 
         `now` is that of time.monotonic(). What a GPU does not tell (MIG has no utilisation) is no idling.
         """
@@ -39,19 +43,20 @@ class GpuWatch:
         in_flight, waiting = slot.counts.get("in_flight", 0), slot.counts.get("waiting", 0)
         if slot.phases.current not in WORKING or in_flight + waiting == 0:
             self._busy_since.pop(slot.number, None)
-            return
-        busy_s = now - self._busy_since.setdefault(slot.number, now)
+            busy_s = 0.0
+        else:
+            busy_s = now - self._busy_since.setdefault(slot.number, now)
         for gpu in self.visible if slot.gpus is None else slot.gpus:
-            spell = (slot.number, gpu)
             idle = min(busy_s, idle_s.get(gpu, 0.0))
-            if idle < IDLE_S:
-                self._told.discard(spell)
-            elif spell not in self._told:
-                self._told.add(spell)
-                counts = {"in_flight": in_flight, "waiting": waiting}
-                self.events.add(
-                    "gpu_idle", slot=slot.number, start=slot.start, gpu=gpu, idle_s=round(idle), **counts
-                )
+            place, spell = {"slot": slot.number, "start": slot.start, "gpu": gpu}, (slot.number, gpu)
+            if idle >= IDLE_S and spell not in self._idle_since:
+                self._idle_since[spell] = now - idle
+                self._spells[spell] += 1
+                counts = {"spell": self._spells[spell], "in_flight": in_flight, "waiting": waiting}
+                self.events.add("gpu_idle", **place, idle_s=round(idle), **counts)
+            elif idle < IDLE_S and spell in self._idle_since:
+                lasted_s = now - self._idle_since.pop(spell)
+                self.events.add("gpu_idle_end", **place, lasted_s=round(lasted_s))
 
     def errors_of(self, slot: Slot, now: float) -> tuple[str, ...]:
         """What its GPUs told shortly before a slot's engine died, as sentences; asks them once more.

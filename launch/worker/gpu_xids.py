@@ -30,7 +30,10 @@ MAX_AT_ONCE = 100
 
 
 class Xid(NamedTuple):
-    """An error; `gpu` is the id of the visible GPU that it is of, None where that is not known."""
+    """An error; `gpu` is the id of the visible GPU that it is of, None where that is not known.
+
+    An error of a GPU of which several MIG devices are visible may be any one's: it is not known.
+    """
 
     gpu: str | None
     code: int
@@ -50,13 +53,14 @@ class XidWatch:
 
     def __init__(self, nvml: Any, devices: Mapping[str, Any]) -> None:
         self._nvml = nvml
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, str | None] = {}
         self._set = nvml.nvmlEventSetCreate()
         try:
             for device_id, handle in devices.items():
                 whole = _whole_gpu(nvml, handle)
                 nvml.nvmlDeviceRegisterEvents(whole, nvml.nvmlEventTypeXidCriticalError, self._set)
-                self._ids[str(nvml.nvmlDeviceGetUUID(whole))] = device_id
+                uuid = str(nvml.nvmlDeviceGetUUID(whole))
+                self._ids[uuid] = None if uuid in self._ids else device_id
         except nvml.NVMLError:
             self.close()
             raise

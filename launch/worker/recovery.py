@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from launch.config.schema import RunConfig
+from launch.model.length_bounds import least_length
 from launch.rundir.journal import read_json
 from launch.rundir.layout import AttemptPaths
 from launch.worker.attempt_record import Events
 from launch.worker.caution import Caution, read_flight
 from launch.worker.diagnosis import STUCK, diagnose
+from launch.worker.failures import Diagnosis, FailureClass
 from launch.worker.gpu_watch import GpuWatch
 from launch.worker.ladder import changed, next_step
 from launch.worker.outcome import failure_of, has_lines
 from launch.worker.slots import Slot
 from launch.worker.steps import Action, Fall, Step
+
+TOLD_S = 1.0
+"""A decision that took so long says so: the ledger of GPU hours counts it."""
 
 
 @dataclass(slots=True)
@@ -25,6 +30,8 @@ class Recovery:
 
     `open_slot` starts the engine process of a slot. `measured` are settings that every start has from the
     node's GPU; the ladder's go over them. `gpus` tells of errors of GPUs, which may be why an engine died.
+    `count_longest_prompt` may take a while: it is asked once, for a KV cache that does not hold what was
+    planned. `length_bounds` are those of the model (model/length_bounds.py), which are not crossed.
     """
 
     config: RunConfig
@@ -32,7 +39,9 @@ class Recovery:
     events: Events
     open_slot: Callable[[Slot], None]
     gpus: GpuWatch
+    count_longest_prompt: Callable[[], int | None]
     on_cpu: bool
+    length_bounds: tuple[int, ...] = ()
     can_move: bool = False
     measured: Mapping[str, Any] = field(default_factory=dict)
     _taken: dict[int, list[Step]] = field(default_factory=dict)
@@ -42,12 +51,16 @@ class Recovery:
         failure = None if slot.end is None else failure_of(slot.end)
         if slot.end is None or failure is None:
             return None
-        slot.end = replace(slot.end, gpu_errors=self.gpus.errors_of(slot, time.monotonic()))
+        began = time.monotonic()
+        slot.end = replace(slot.end, gpu_errors=self.gpus.errors_of(slot, began))
         step = self._step(slot, failure)
         if step is not None:
             slot.end = replace(slot.end, step=step)
             self._taken.setdefault(slot.number, []).append(step)
-            self.events.add("ladder", slot=slot.number, start=slot.start, **step.as_row())
+            row, took_s = step.as_row(), round(time.monotonic() - began, 3)
+            if took_s >= TOLD_S:
+                row["decided_s"] = took_s
+            self.events.add("ladder", slot=slot.number, start=slot.start, **row)
         return step
 
     def _step(self, slot: Slot, failure: Mapping[str, Any]) -> Step | None:
@@ -61,7 +74,7 @@ class Recovery:
             diagnosis=diagnosis,
             engine=self.config_of(slot.number).engine,
             kind=self.config.model.engine,
-            floor_tokens=self.config.max_prompt_tokens + self.config.sampling.max_tokens,
+            floor_tokens=self._floor_tokens(diagnosis),
             ran=slot.has_run,
             on_cpu=self.on_cpu,
             can_move=self.can_move,
@@ -72,6 +85,19 @@ class Recovery:
             taken=tuple(self._taken.get(slot.number, ())),
         )
         return next_step(fall)
+
+    def _floor_tokens(self, diagnosis: Diagnosis) -> int:
+        """What max_model_len must hold: what was planned, or what is left of it where that does not fit.
+
+        Never less than what the model computes alike with.
+        """
+        least = least_length(self.length_bounds, self.config.engine.max_model_len)
+        needed = self.config.max_prompt_tokens + self.config.sampling.max_tokens
+        is_too_small = diagnosis.failure_class is FailureClass.KV_CACHE_TOO_SMALL
+        if is_too_small and diagnosis.numbers.get("estimated", needed) < needed:
+            longest = self.count_longest_prompt()
+            needed = needed if longest is None else longest + self.config.sampling.max_tokens
+        return max(least, needed)
 
     def next_start(self, slot: Slot) -> Slot:
         """The slot's next start, not opened yet: new files, the same GPUs."""

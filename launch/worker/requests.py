@@ -8,7 +8,7 @@ from launch.rundir.records import RunRecord, tokenizer_dir
 from launch.scenarios.chat import ChatForm
 from launch.scenarios.fit import fit, open_prompt_maker
 from launch.scenarios.records import Generation, Item, Request
-from launch.worker.reader import MakeRequest
+from launch.worker.chunk_requests import MakeRequest
 
 
 def open_request_maker(run: RunPaths, record: RunRecord, config: RunConfig) -> MakeRequest:

@@ -57,7 +57,10 @@ class Rung:
 
 
 def _shorter(fall: Fall) -> int | None:
+    """What fits, or the floor: with a larger share of a GPU's memory that may fit, on a CPU it will not."""
     estimated = int(fall.diagnosis.numbers.get("estimated", 0))
+    if fall.on_cpu and 0 < estimated < fall.floor_tokens:
+        return None
     length = max(fall.floor_tokens, estimated // LENGTH_STEP * LENGTH_STEP)
     return length if length < fall.engine.max_model_len else None
 

@@ -41,10 +41,15 @@ class Step:
         return self.action is not Action.ELSEWHERE
 
     def as_row(self) -> dict[str, Any]:
-        """The form that events and the summary have; `from` and `to` only where a setting changes."""
+        """The form that events and the summary have; `from` and `to` only where a setting changes.
+
+        `wait_s` is there only where the next start waits: the ledger of GPU hours counts it.
+        """
         row: dict[str, Any] = {"class": self.failure_class, "action": self.action.value}
         if self.setting is not None:
             row |= {"setting": self.setting, "from": self.before, "to": self.after}
+        if self.wait_s:
+            row["wait_s"] = self.wait_s
         return row
 
 
@@ -52,9 +57,9 @@ class Step:
 class Fall:
     """A failed start and what is known around it.
 
-    `engine` is as the start was asked for, `as_run` what engine.json says, `floor_tokens` the prompt budget
-    that the plan was made for and max_tokens: max_model_len never goes below. `ran`: it had begun to
-    generate. `flight`: what a cautious start ran last; `committed`: it left results.
+    `engine` is as the start was asked for, `as_run` what engine.json says, `floor_tokens` the longest prompt
+    that may come (or that is left, where it was counted) and max_tokens: max_model_len never goes below.
+    `ran`: it had begun to generate. `flight`: what a cautious start ran last; `committed`: it left results.
     """
 
     diagnosis: Diagnosis

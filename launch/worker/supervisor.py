@@ -9,14 +9,16 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode, LaunchError, RunError, StorageError
+from launch.model.length_bounds import length_bounds
 from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.claims import is_all_done
-from launch.rundir.journal import write_json
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -36,6 +38,7 @@ from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
 from launch.worker.gpu_settings import device_name, measured_settings
 from launch.worker.gpu_watch import GpuWatch
+from launch.worker.longest_prompt import count_longest_prompt
 from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
 from launch.worker.recovery import Recovery
@@ -131,7 +134,7 @@ class _Attempt:
             return Outcome(ExitCode.OK, "empty")
         refuse_stopped(self._run, self._at.submission)
         check_unchanged(self._run, self._record, self._sent)
-        limits = limits_of(self._config.engine, self._config.model.engine)
+        limits = limits_of(self._config.engine, self._config.model.engine, self._config.sampling.max_tokens)
         measured = self._measured(visible, events)
         for number, gpus in enumerate(share_gpus(self._config, visible)):
             self._slots.append(Slot(number, 0, gpus, paths.engine(number, 0), limits))
@@ -151,7 +154,9 @@ class _Attempt:
             events,
             open_again,
             GpuWatch(self._sampler, visible, events),
+            partial(count_longest_prompt, self._run, self._at.submission),
             on_cpu=not visible,
+            length_bounds=length_bounds(read_json(Path(self._record.checkpoint.path, "config.json")) or {}),
             can_move=self._can_move,
             measured=measured,
         )

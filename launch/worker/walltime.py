@@ -3,19 +3,21 @@
 Slurm's warning signal may be lost (a batch shell busy in a setup line, a site's wrapper, an option that was
 overridden), so the task keeps the time itself. Not to know it is no error: the signal is then all there is.
 
-Slurm tells the end by its controller's clock, and a node's clock may be minutes off. So the controller is
-asked for the time as well, and the end is kept by this host's monotonic clock, which nobody sets.
+Slurm tells the end by its controller's clock, and a node's clock may be minutes off. The shared answer has by
+how much the controller's is ahead of the file system's, which every node can read; the end is then kept by
+this host's monotonic clock, which nobody sets.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
 
-from launch.errors import SchedulerError
+from launch.errors import StorageError
+from launch.rundir.attempts import filesystem_now
 from launch.rundir.layout import RunPaths
 from launch.rundir.signs import SlurmJob, job_of
-from launch.slurm.commands import controller_ahead_s
-from launch.slurm.shared_queue import SHARED_FOR_S, share_answer
+from launch.slurm.shared_queue import SHARED_FOR_S, QueueAnswer, share_answer
 from launch.slurm.states import JobPhase, job_phase
 
 ASK_TIMEOUT_S = 5.0
@@ -34,9 +36,11 @@ class Walltime:
         self._told: float | None = float(told) if on_slurm and told.isdecimal() else None
         self._paths = run.submission(submission)
         self._job: SlurmJob | None = job_of(dict(variables)) if on_slurm else None
+        self._cluster = variables.get("SLURM_CLUSTER_NAME")
         self._is_over = not on_slurm or (self._told is None and self._job is None)
         self._pause_s = SHARED_FOR_S
         self._next_look = 0.0
+        self._has_looked = False
 
     def look(self) -> None:
         """Asks Slurm if that is still needed and due; takes 10 s at most. Call it often."""
@@ -44,24 +48,33 @@ class Walltime:
             return
         self._next_look = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        if self._told is None:
-            self._ask()
-        if self._told is not None:
-            self._convert(self._told)
+        answer = self._share_answer()
+        if self._told is None and answer is not None:
+            self._told = self._end_in(answer)
+        if self._told is not None and (answer is not None or self._has_looked):  # another may be asking
+            self._convert(self._told, None if answer is None else answer.ahead_s)
+        self._has_looked = True
 
-    def _ask(self) -> None:
-        assert self._job is not None
-        answer = share_answer(self._paths, [self._job.array], timeout_s=ASK_TIMEOUT_S)
-        row = None if answer is None else answer.row(self._job.array, self._job.index)
-        if row is not None and job_phase(row.state) is JobPhase.RUNNING:
-            self._told = row.end_time
-            self._is_over = self._told is None  # without an end
+    def _share_answer(self) -> QueueAnswer | None:
+        """None where another cluster's controller was asked, by somebody who looks from there."""
+        jobs = [] if self._job is None else [self._job.array]
+        answer = share_answer(self._paths, jobs, timeout_s=ASK_TIMEOUT_S)
+        if answer is None or None in (self._cluster, answer.cluster):
+            return answer
+        return answer if answer.cluster == self._cluster else None
 
-    def _convert(self, told: float) -> None:
-        """Out of the controller's clock; as if it were this node's, and asked again, while it is not told."""
-        try:
-            ahead_s = controller_ahead_s(ASK_TIMEOUT_S)
-            self._is_over = True
-        except SchedulerError:
-            ahead_s = 0.0
-        self.end = time.monotonic() + told - (time.time() + ahead_s)
+    def _end_in(self, answer: QueueAnswer) -> float | None:
+        row = None if self._job is None else answer.row(self._job.array, self._job.index)
+        if row is None or job_phase(row.state) is not JobPhase.RUNNING:
+            return None
+        self._is_over = row.end_time is None  # without an end
+        return row.end_time
+
+    def _convert(self, told: float, ahead_s: float | None) -> None:
+        """Out of the controller's clock; out of this node's, and again later, while nobody tells that."""
+        now = time.time()
+        with contextlib.suppress(StorageError, OSError):  # a disk in trouble has no time to tell
+            if ahead_s is not None:
+                now = filesystem_now(self._paths.root) + ahead_s
+                self._is_over = True
+        self.end = time.monotonic() + told - now

@@ -128,6 +128,7 @@ class ResultWriter:
         with storage_errors(self._path):
             write_all(self._results, b"".join(lines))
             os.fsync(self._results)
+        # Beside each other: with the name of the commits that of the results is durable.
         self._commits.append(commit_line(time.time(), committed), durable=True)
         for generation in generations:
             self._settle(generation, finished)

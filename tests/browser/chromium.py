@@ -67,8 +67,12 @@ def visit(
     *,
     dark: bool = False,
     scripts: bool = True,
+    watcher: str = "",
 ) -> Iterator[Visit]:
-    """Opens a file as a person does, from file://, in a window of `size` pixels."""
+    """Opens a file as a person does, from file://, in a window of `size` pixels.
+
+    `watcher` is a script of the test's that runs before any of the page's.
+    """
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -78,6 +82,8 @@ def visit(
     )
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
+    if watcher:
+        page.add_init_script(watcher)
     found = Visit(page, path.resolve().as_uri())
 
     def heard(message: ConsoleMessage) -> None:

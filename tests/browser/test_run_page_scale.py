@@ -1,6 +1,6 @@
 """A page that is as large as pages become, with 1,000 tasks: it opens and filters within 2 seconds.
 
-docs/performance.md has the figures of the full size: 100,000 items. Its page is no larger than this one.
+docs/run-page.md has the figures of the full size: 100,000 items. Its page is no larger than this one.
 """
 
 from pathlib import Path

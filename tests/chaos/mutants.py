@@ -86,7 +86,7 @@ def _leave_missing(run: RunPaths) -> None:
     write_results(run, make_generations(run)[:5])
 
 
-CHOOSE = "kept = _choose(key, digest, lines, starts, check, findings)"
+CHOOSE = "line, row = _choose(key, digest, lines, starts, check, findings)"
 MUTANTS = {
     "no torn-line check": Mutant(
         "rundir/results.py",
@@ -112,7 +112,7 @@ MUTANTS = {
                 CHOOSE,
                 "each = [_choose(key, digest, [line], starts, check, findings) for line in lines]\n"
                 "                outcomes += [Outcome(item, key, place, *one) for one in each[1:]]\n"
-                "                kept = each[0]",
+                "                line, row = each[0]",
             ),
         ),
         _leave_duplicates,

@@ -70,6 +70,8 @@ def register() -> None:
 
 
 def _note(trace: int, what: str, item: str) -> None:
+    if not item.isdecimal():
+        return  # the warm-up is no item
     os.write(trace, f"{time.time():.3f} {os.getpid()} {what} {item}\n".encode())
 
 

@@ -85,7 +85,7 @@ def test_an_id_unknown_to_another_controller_says_nothing(sent: Sent) -> None:
     assert refused.code == 2
     assert refused.errors[0].endswith(
         "r: nobody here (cluster small) can tell whether submission 1 still works: task 0 (job 12_0 on n1),"
-        " job 12 sent to cluster big. Resume on the cluster that runs it, or say --assume-dead if you know"
+        " job 12 sent to cluster big. Do it on the cluster that runs it, or say --assume-dead if you know"
         " that it is dead."
     )
     assert not sent.run.submission(2).root.exists()
@@ -98,9 +98,87 @@ def test_an_id_unknown_to_another_controller_says_nothing(sent: Sent) -> None:
 
 def test_a_task_that_never_began_may_wait_at_another_cluster(sent: Sent) -> None:
     sent.command("scontrol", "echo 'ClusterName = small'")
-    assert "still works: job 12 sent to cluster big. Resume" in sent.resume().errors[0]
+    assert "still works: job 12 sent to cluster big. Do it" in sent.resume().errors[0]
     sent.command("scontrol", "echo 'ClusterName = big'")
     assert sent.resume().code == 0
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "RUNNING"])
+def test_a_job_of_the_same_id_at_this_cluster_says_nothing(sent: Sent, state: str) -> None:
+    sent.command("scontrol", "echo 'ClusterName = small'")
+    sent.command("squeue", f"echo '12|training|{state}|None|n1|NONE'")
+    sent.command("scancel", f"touch {sent.folder}/cancelled")
+    assert "still works: job 12 sent to cluster big. Do it" in sent.resume().errors[0]
+    assert "still works: job 12 sent to cluster big. Do it" in sent.resume("--replace").errors[0]
+    said = succeed("cancel", "r", cwd=sent.folder, PATH=sent.path)
+    assert said.out == "nothing of this run is queued or running\n"
+    assert not (sent.folder / "cancelled").exists()
+
+
+def test_a_dry_run_stops_nothing(sent: Sent) -> None:
+    sent.command("squeue", "echo '12_0|demo|RUNNING|None|n1|NONE'")
+    sent.command("scancel", f"touch {sent.folder}/cancelled")
+    said = sent.resume("--replace")
+    assert said.code == 2 and said.errors[0].endswith(
+        "submission 1 still has 1 jobs or tasks in the queue (demo RUNNING). Wait for it, cancel it with"
+        " `vllm-launch cancel`, or say --replace without --dry-run."
+    )
+    assert not (sent.folder / "cancelled").exists()
+    sent.command("squeue", UNKNOWN_ID)
+    assert sent.resume("--replace").code == 0
+
+
+def accept_jobs(sent: Sent) -> None:
+    """sbatch takes a job, and notes down whether its sender says that it sends."""
+    sender = sent.run.submission(2).sender
+    sent.command("sbatch", f"ls {sender} >>{sent.folder}/seen; echo Submitted batch job 20")
+    sent.command("srun", "exit 1")
+
+
+def test_who_sends_says_so_until_all_is_sent(sent: Sent) -> None:
+    accept_jobs(sent)
+    succeed("resume", "r", cwd=sent.folder, PATH=sent.path)
+    sender = sent.run.submission(2).sender
+    assert (sent.folder / "seen").read_text().split() == [str(sender)] * 2
+    assert not sender.exists()
+
+
+def test_a_merge_job_that_may_be_sending_the_newest(sent: Sent) -> None:
+    assert sent.resume().code == 0
+    sent.command("squeue", "[[ $* != *--jobs=12* ]] || echo '12|demo|RUNNING|None|n1|NONE'")
+    assert (
+        sent.resume()
+        .errors[0]
+        .endswith(
+            "submission 1 still has 1 jobs or tasks in the queue (demo RUNNING). Wait for it, cancel it with"
+            " `vllm-launch cancel`, or say --replace."
+        )
+    )
+
+
+def test_what_a_merge_job_opened_while_it_was_replaced_is_closed_too(sent: Sent) -> None:
+    accept_jobs(sent)
+    first, second = sent.run.submission(1).root, sent.run.submission(2).root
+    gone = sent.folder / "cancelled"
+    renumber = f"sed -i 's/^submission: 1/submission: 2/' {second}/submission.yaml"
+    sent.command("squeue", f"[[ -e {gone} ]] || echo '12|demo|RUNNING|None|n1|NONE'")
+    sent.command("scancel", f"touch {gone}; cp -r {first} {second}; {renumber}")
+    succeed("resume", "r", "--replace", cwd=sent.folder, PATH=sent.path)
+    assert [path.name for path in sorted(first.parent.iterdir())] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("damage", ["output_dir", "index"])
+def test_what_would_be_refused_is_before_anything_is_stopped(sent: Sent, damage: str) -> None:
+    sent.command("squeue", "echo '12_0|demo|RUNNING|None|n1|NONE'")
+    sent.command("scancel", f"touch {sent.folder}/cancelled")
+    (sent.folder / "full").mkdir()
+    (sent.folder / "full" / "file").touch()
+    if damage == "index":
+        sent.run.index.write_bytes(b"")
+    words = ["--output-dir", "full"] if damage == "output_dir" else []
+    said = vllm_launch("resume", "r", "--replace", *words, cwd=sent.folder, PATH=sent.path)
+    assert said.code == 2 and "the queue" not in said.err
+    assert not (sent.folder / "cancelled").exists()
 
 
 def test_what_has_ended_by_itself_is_over_everywhere(sent: Sent) -> None:
@@ -127,7 +205,7 @@ def test_slurm_that_does_not_answer_says_nothing(sent: Sent) -> None:
     sent.begin(age_s=3600)
     sent.command("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     said = sent.resume()
-    assert said.code == 2 and said.errors[0].endswith("Or say --assume-dead if you know that all is dead.")
+    assert said.code == 2 and said.errors[0].endswith("Or say --assume-dead if you know that it is dead.")
     assert sent.resume("--assume-dead").code == 0
     assert sent.assumed() == ["task 0 (job 12_0 on n1)", "job 12 sent to cluster big"]
 

@@ -73,6 +73,7 @@ def test_a_tokenizer_elsewhere(tmp_path: Path, base: Path, scenario: Path):
 
 
 @pytest.mark.engine
+@pytest.mark.usefixtures("vllm_in_one_process")
 def test_an_adapter_through_vllm_and_through_transformers(tmp_path: Path, base: Path, scenario: Path):
     pytest.importorskip("peft")
     adapter = make_tiny_lora(tmp_path / "lora", base, use_rslora=True)

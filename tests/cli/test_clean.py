@@ -1,9 +1,16 @@
 """clean removes a run only when all it holds is published, whole and the same."""
 
+import errno
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from launch.cli.clean import remove
+from launch.errors import StorageError
+from launch.rundir.layout import RunPaths
 from tests.cli.commands import PREFIX, Said, submit_words, succeed, vllm_launch
 
 pytestmark = pytest.mark.process  # whole runs
@@ -37,6 +44,30 @@ def test_what_is_published_and_whole_may_go(here: Path) -> None:
     assert succeed("clean", "r", cwd=here).out.startswith(f"removed {run(here)} (")
     assert list(run(here).parent.iterdir()) == []
     succeed("verify", published(here), cwd=here)
+
+
+def test_what_cannot_be_removed_is_named_and_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS while a process of this node has a file open."""
+    runs, rmdir = tmp_path / "runs", os.rmdir
+
+    def refuse(path: Any, **options: Any) -> None:
+        if ".removed" in str(path):
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+        rmdir(path, **options)
+
+    for _ in range(2):
+        (runs / "r" / "tasks").mkdir(parents=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", refuse)
+            with pytest.raises(StorageError, match=r"/\.r\.removed-.*: directory not empty\. Remove it when"):
+                remove(RunPaths(runs / "r"))
+        assert not (runs / "r").exists()
+    (runs / ".r.removed").mkdir()  # of an older vllm-launch
+    (runs / "r").mkdir()
+    remove(RunPaths(runs / "r"))
+    assert list(runs.iterdir()) == []
 
 
 def test_a_published_file_that_changed(here: Path) -> None:
@@ -87,3 +118,20 @@ def test_a_run_that_is_not_complete(here: Path, checkpoint: Path) -> None:
     )
     said = vllm_launch("clean", "half", cwd=here)
     assert said.code == 3 and "items are missing; nothing was removed" in said.err
+
+
+def test_a_run_of_slurm_may_go_where_slurm_is_not(here: Path) -> None:
+    submission = run(here) / "submissions" / "1"
+    yaml = submission / "submission.yaml"
+    yaml.write_text(yaml.read_text().replace("scheduler: none", "scheduler: slurm"))
+    row = {"name": "tasks-0", "job_name": "demo", "offset": 0, "size": 1, "cluster": "big", "job_id": "12"}
+    (submission / "jobs.jsonl").write_text(json.dumps(row) + "\n")
+    nothing = str(here / "nothing")
+    said = vllm_launch("clean", "r", cwd=here, PATH=nothing)
+    assert said.errors == [
+        f"{PREFIX}squeue: not found; this machine has no Slurm commands. Log in to a submit host. Or say"
+        " --assume-dead if you know that it is dead."
+    ]
+    assert succeed("clean", "r", "--assume-dead", "--dry-run", cwd=here, PATH=nothing).code == 0
+    succeed("clean", "r", "--assume-dead", cwd=here, PATH=nothing)
+    assert not run(here).exists()

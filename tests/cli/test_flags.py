@@ -8,7 +8,7 @@ import yaml
 from launch.cli.options import flag_of, normalise, setting_fields
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
-from tests.cli.commands import PROGRAMS, single_node, submit_words, succeed
+from tests.cli.commands import PROGRAMS, single_node, submit_words, succeed, vllm_launch
 from tests.cli.refusals import refusal
 
 
@@ -22,6 +22,15 @@ def test_underscores_and_hyphens(tmp_path: Path, checkpoint: Path):
     underscores = shown(tmp_path, checkpoint, "--num_samples", "3", "--max_chars_per_turn=70", "--top_k", "5")
     assert hyphens == underscores
     assert "max_chars_per_turn: 70  # --max-chars-per-turn" in hyphens
+
+
+@pytest.mark.parametrize(
+    ("short", "flag", "value"),
+    [("--tasks", "--num-tasks", "3"), ("--checkpoint-dir", "--checkpoint", "here")],
+)
+def test_a_flag_by_its_other_name(tmp_path: Path, checkpoint: Path, short: str, flag: str, value: str):
+    assert shown(tmp_path, checkpoint, short, value) == shown(tmp_path, checkpoint, flag, value)
+    assert f": {value}  # {flag}\n" in shown(tmp_path, checkpoint, short, value)
 
 
 def test_a_switch_may_stand_alone(tmp_path: Path, checkpoint: Path):
@@ -127,6 +136,43 @@ def test_the_cluster_of_the_environment(tmp_path: Path, checkpoint: Path):
     words = [*submit_words(checkpoint), "--print-config"]
     out = succeed(*words, cwd=tmp_path, VLLM_LAUNCH_CLUSTER="ours.yaml").out
     assert "  partition: h100  # ours.yaml:2" in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("scontrol", "scheduler"),
+    [
+        ("echo 'ClusterName             = ours'", "slurm"),
+        ("echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1", "none"),
+    ],
+)
+def test_slurm_is_used_where_it_knows_a_cluster_without_a_file(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, scontrol: str, scheduler: str
+):
+    """Its configuration may be compiled in elsewhere, or come by DNS; a client alone is no cluster."""
+    words = [*submit_words(checkpoint), "--print-config"]
+    said = succeed(*words, cwd=tmp_path, PATH=slurm_client(tmp_path, monkeypatch, scontrol)).out
+    assert f"  scheduler: {scheduler}  #" in said
+
+
+def test_a_slurm_that_does_not_answer_starts_nothing_on_the_login_node(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    scontrol = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
+    path = slurm_client(tmp_path, monkeypatch, scontrol)
+    said = vllm_launch(*submit_words(checkpoint), cwd=tmp_path, PATH=path)
+    assert said.code == 2 and len(said.err.splitlines()) == 1
+    assert said.err.endswith(" There is an sbatch: choose --cluster slurm or none.\n")
+    succeed(*submit_words(checkpoint), "--cluster", "none", "--print-config", cwd=tmp_path, PATH=path)
+
+
+def slurm_client(folder: Path, monkeypatch: pytest.MonkeyPatch, scontrol: str) -> str:
+    """A PATH with an sbatch and this scontrol, on a host without a file of Slurm's."""
+    monkeypatch.setattr("launch.cli.new_run.SLURM_CONFIGURATIONS", ())
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    for name, text in (("sbatch", "exit 1"), ("scontrol", scontrol)):
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
 
 
 def test_help_says_what_is_required_and_the_defaults(tmp_path: Path):

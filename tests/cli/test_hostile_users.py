@@ -105,9 +105,11 @@ def test_what_a_node_left_is_no_command_to_a_terminal(here: Path, tmp_path: Path
         {"host": EVIL, "slurm": {"SLURM_ARRAY_JOB_ID": "../../x", "SLURM_ARRAY_TASK_ID": "1"}},
     )
     failure = {"class": EVIL, "message": EVIL, "advice": [EVIL, 3]}
-    write_json(paths.ended, {"code": 1, "reason": EVIL, "failure": failure})
+    gpu = {"num_samples": 0, "gpus": [], "sampled_s": None, "total": None, "no_gpu": EVIL}
+    write_json(paths.ended, {"code": 1, "reason": EVIL, "failure": failure, "gpu": gpu})
     event = {"time": 1, "event": "ladder", "class": EVIL, "action": EVIL, "setting": EVIL, "to": EVIL}
-    paths.events.write_text(json.dumps(event) + "\n")
+    idle = {"time": 1, "event": "gpu_idle", "slot": 0, "gpu": EVIL, "idle_s": 60}
+    paths.events.write_text(f"{json.dumps(event)}\n{json.dumps(idle)}\n")
     paths.gpu.write_text(json.dumps({"time": 1, "no_gpu": EVIL}) + "\n")
     (paths.root / "0.0.log").write_text(f"{EVIL}\n{EVIL}")
     write_json(run.submission(1).queue, {"number": EVIL})

@@ -98,6 +98,10 @@ def test_without_a_task_the_worst_is_shown(here: Path) -> None:
         (("2/0",), "2/0: expected a task's number, S/T or merge, S being one of 1."),
         (("-f", "01"), "01: expected a task's number, S/T or merge, S being one of 1."),
         (("0", "--attempt", "3"), "--attempt 3: task 1/0 has no attempt."),
+        (
+            ("0", "-f", "--attempt", "0"),
+            "--attempt 0: -f follows a task over its attempts. Leave one of the two out.",
+        ),
         (("merge",), "1/merge: no merge job was sent; without Slurm `submit` merges itself."),
     ],
 )
@@ -129,7 +133,7 @@ class Reader:
 
     def wait_for(self, line: str) -> None:
         with self._came:
-            assert self._came.wait_for(lambda: line in self.lines, timeout=20), self.lines
+            assert self._came.wait_for(lambda: line in self.lines, timeout=60), self.lines
 
 
 @pytest.fixture

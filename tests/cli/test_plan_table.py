@@ -1,11 +1,15 @@
 """What submit says of a plan: slots, eager or compiled, starts that cost much, and where numbers are from."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config, task_config
+from launch.worker.gpu_settings import measured_settings
+from launch.worker.startup import cache_layers
+from launch.worker.startup.cache_store import store_of
 from tests.cli.commands import Said, vllm_launch
 
 
@@ -70,6 +74,32 @@ def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Pa
     said = plan(words, tmp_path, "--num-tasks", "2", "--max-concurrent", "1")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
     assert "with cold caches at first (1 x 121 s, 1 x 9 s). Fewer tasks spend less: --num-tasks 1." in warning
+
+
+def test_caches_of_an_earlier_run_are_forecast(
+    words: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("--num-tasks", "2", "--enforce-eager", "false")
+    cold = plan(words, tmp_path, *asked)
+    assert not any(line.startswith("caches ") for line in cold.out.splitlines())
+    run = RunPaths(tmp_path / "outputs" / "runs" / "run")
+    monkeypatch.setattr(cache_layers, "visible_gpus", lambda: ["0"])
+    target = {"device": "NVIDIA H200", "compute_capability": "9.0", "driver": "580"}
+    monkeypatch.setattr(cache_layers, "describe_compiler_target", lambda _: target)
+    engine = task_config(load_run(run), load_submission(run, 1)).engine
+    engine = engine.model_copy(update=measured_settings(engine, "NVIDIA H200"))
+    folders = {name: "" for layer in cache_layers.FOLDERS.values() for name in layer}
+    (tmp_path / "made").mkdir()
+    for layer in cache_layers.cache_layers(load_run(run), engine, folders):
+        store_of(tmp_path / "outputs" / "caches", layer.folder, layer.key).write_back(tmp_path / "made")
+    shutil.rmtree(run.root)
+    warm = plan(words, tmp_path, *asked)
+    assert warm.row("caches") == "warm: an earlier run compiled what these engines need"
+    (warning,) = [note for note in warm.notes if note.startswith("start-up")]
+    assert "with warm caches (2 x 23 s). Fewer tasks spend less: --num-tasks 1." in warning
+    shutil.rmtree(run.root)
+    other = plan(words, tmp_path, *asked, "--max-num-seqs", "7")
+    assert not any(line.startswith("caches ") for line in other.out.splitlines())
 
 
 def test_a_cpu_is_warned_of_nothing(words: list[str | Path], tmp_path: Path) -> None:

@@ -1,14 +1,23 @@
 """`resume` sends what is missing, refuses to mix runs, and goes on after any kill."""
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from launch.rundir.journal import read_json
+from launch.cli.closing import SENDER_DEAD_S
+from launch.errors import RunError
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.process_mark import mark_process
 from launch.rundir.progress import survey_settled
+from launch.rundir.records import SubmissionRecord, list_submissions, load_run, load_submission, run_config
+from launch.rundir.submissions import Opening, Place, open_submission
 from tests.cli.commands import finish, start, submit_words, succeed, vllm_launch
 from tests.worker.tasks import num_committed, processes_with, wait_until
 
@@ -40,6 +49,7 @@ def refused(here: Path, *words: str) -> str:
     ("words", "key", "before", "after"),
     [
         (["--seed", "7"], "sampling.seed", "42", "7"),
+        (["--temperature", "0.5"], "sampling.temperature", "1.0", "0.5"),
         (["--set", "sampling.top_p=0.5"], "sampling.top_p", "0.9", "0.5"),
         (["--dtype", "float16"], "model.dtype", "'auto'", "'float16'"),
         (["--limit-items", "5"], "data.limit_items", "4", "5"),
@@ -59,8 +69,32 @@ def test_the_identity_cannot_change(here: Path, words: list[str], key: str, befo
     )
 
 
+def last_submission(here: Path) -> SubmissionRecord:
+    """Its submission.yaml, as it is read again."""
+    run = RunPaths(here / "outputs" / "runs" / "r")
+    return load_submission(run, list_submissions(run)[-1])
+
+
+def test_what_changes_stands_in_the_new_submission(here: Path):
+    before = last_submission(here)
+    (here / "other.yaml").write_text("scheduler: slurm\npartition: h200\nmax_array_size: 100\n")
+    words = ["--tensor-parallel-size", "2", "--gpu-memory-utilization", "0.8", "--tasks", "2"]
+    succeed("resume", "r", "--cluster", "other.yaml", *words, "--dry-run", cwd=here)
+    sent = last_submission(here)
+    assert sent.submission == before.submission + 1
+    changed = {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.8}
+    assert sent.engine == before.engine.model_copy(update=changed)
+    resources = sent.resources
+    assert (resources.scheduler, resources.partition, resources.max_array_size) == ("slurm", "h200", 100)
+    assert (sent.num_tasks, resources.num_tasks) == (2, 2)
+    assert (sent.publish, sent.num_items) == (before.publish, before.num_items)
+    succeed("resume", "r", "--cluster", "none", "--dry-run", cwd=here)
+    again = last_submission(here)
+    assert (again.engine, again.resources.partition) == (sent.engine, None)
+
+
 def test_the_rest_may_change(here: Path):
-    words = ["--num-tasks", "3", "--gpu-memory-utilization", "0.5", "--output-dir", "elsewhere"]
+    words = ["--tasks", "3", "--gpu-memory-utilization", "0.5", "--output-dir", "elsewhere"]
     said = succeed("resume", "r", *words, "--dry-run", cwd=here)
     assert said.row("tasks") == "3 tasks, as asked for"
     assert said.row("results in") == str(here / "elsewhere")
@@ -127,7 +161,7 @@ def test_killed_without_a_word_it_goes_on_at_once(tmp_path: Path, checkpoint: Pa
     for pid in (submit.pid, about["pid"]):
         os.kill(pid, signal.SIGKILL)
     assert finish(submit).code == -signal.SIGKILL
-    wait_until(lambda: processes_with(str(run.root)) == [], "no process left", timeout_s=10)
+    wait_until(lambda: processes_with(str(run.root)) == [], "no process left", timeout_s=30)
     assert not run.attempt(1, 0, 0).ended.exists()
     kept = survey_settled(run).num_done
     assert 0 < kept < 60
@@ -170,3 +204,91 @@ def test_replace_stops_what_works_and_takes_the_rest(tmp_path: Path, checkpoint:
     assert "of 60 items are missing" in finish(submit).err
     assert said.row("submission").startswith("2: ") and not said.row("submission").startswith("2: 60 ")
     assert "60 of 60 items done" in said.row("published")
+
+
+def dry_run(here: Path, checkpoint: Path) -> RunPaths:
+    """A run of which nothing was started."""
+    succeed(*submit_words(checkpoint), "--limit-items", "4", "--dry-run", cwd=here)
+    return RunPaths(here / "outputs" / "runs" / "r")
+
+
+@pytest.fixture
+def living() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process of this machine."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_driver_between_two_tasks_refuses_a_second_one(
+    tmp_path: Path, checkpoint: Path, living: subprocess.Popen[bytes]
+):
+    run = dry_run(tmp_path, checkpoint)
+    write_json(run.submission(1).driver, mark_process(living.pid).as_json())
+    said = vllm_launch("resume", "r", cwd=tmp_path)
+    assert said.errors == [
+        f"vllm-launch: {run.root}: process {living.pid} still works on submission 1. Wait for it, cancel it"
+        " with `vllm-launch cancel`, or say --replace."
+    ]
+    assert list_submissions(run) == [1]
+    succeed("resume", "r", "--replace", cwd=tmp_path)
+    assert living.poll() is not None
+
+
+@pytest.mark.parametrize("pid_of", [os.getpid, os.getppid], ids=["itself", "parent"])
+def test_a_driver_that_started_this_process_is_no_second_one(
+    tmp_path: Path, checkpoint: Path, pid_of: Callable[[], int]
+):
+    """As torchrun, which starts its workers again."""
+    run = dry_run(tmp_path, checkpoint)
+    write_json(run.submission(1).driver, mark_process(pid_of()).as_json())
+    succeed("resume", "r", cwd=tmp_path)
+
+
+def test_what_is_being_sent_on_this_machine_is_not_sent_twice(
+    tmp_path: Path, checkpoint: Path, living: subprocess.Popen[bytes]
+):
+    run = dry_run(tmp_path, checkpoint)
+    write_json(run.submission(1).sender, mark_process(living.pid).as_json())
+    for words in ([], ["--replace"], ["--assume-dead"]):
+        said = vllm_launch("resume", "r", *words, cwd=tmp_path)
+        assert said.errors == [
+            f"vllm-launch: {run.root}: submission 1 is being sent by process {living.pid} on"
+            f" {socket.gethostname()}. Wait for it, or end that process."
+        ]
+    living.kill()
+    living.wait()
+    succeed("resume", "r", "--dry-run", cwd=tmp_path)
+
+
+def test_a_sender_elsewhere_is_waited_for_while_it_may_live(tmp_path: Path, checkpoint: Path):
+    run = dry_run(tmp_path, checkpoint)
+    sender = run.submission(1).sender
+    write_json(sender, {"host": "n1", "pid": 7})
+    said = vllm_launch("resume", "r", "--dry-run", cwd=tmp_path)
+    assert said.errors[0].endswith(
+        "submission 1 is being sent by process 7 on n1. Wait for it, or say --assume-dead if you know that it"
+        " is dead."
+    )
+    succeed("resume", "r", "--dry-run", "--assume-dead", cwd=tmp_path)
+    shutil.rmtree(run.submission(2).root)
+    then = sender.stat().st_mtime - SENDER_DEAD_S - 10
+    os.utime(sender, (then, then))
+    succeed("resume", "r", "--dry-run", cwd=tmp_path)
+
+
+def test_only_what_follows_the_closed_submission_is_opened(tmp_path: Path, checkpoint: Path):
+    for command in ([*submit_words(checkpoint), "--limit-items", "4"], ["resume", "r"]):
+        succeed(*command, "--dry-run", cwd=tmp_path)
+    run = RunPaths(tmp_path / "outputs" / "runs" / "r")
+    config = run_config(load_run(run), load_submission(run, 1))
+    with pytest.raises(RunError, match=r"submissions/2: another resume has just opened it. Look at"):
+        open_submission(run, config, Place(1001, None, 0), opening=Opening(after=1))
+    assert list_submissions(run) == [1, 2]
+
+
+def test_who_sends_says_so_until_it_drives(tmp_path: Path, checkpoint: Path):
+    succeed(*submit_words(checkpoint), "--limit-items", "4", cwd=tmp_path)
+    paths = RunPaths(tmp_path / "outputs" / "runs" / "r").submission(1)
+    assert paths.driver.exists() and not paths.sender.exists()

@@ -1,10 +1,19 @@
 """inference_vllm.py and inference_distributed.py refuse bad input in one line and leave all as it was."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import launch.cli.run_beside
+from launch.cli.sending import Sending, open_and_show
+from launch.config.schema import RunConfig
+from launch.rundir.journal import write_json
+from launch.rundir.layout import RunPaths
+from launch.rundir.process_mark import mark_process
+from launch.rundir.records import list_submissions
+from launch.rundir.submissions import Opened
 from tests.cli.commands import PROGRAMS, single_node
 from tests.cli.disks import read_only, tiny_disk
 from tests.cli.refusals import refusal
@@ -164,3 +173,36 @@ def test_a_refused_no_resume_leaves_the_earlier_run_where_it_is(
         assert said.code == 0, said.err
         kept = sorted(tmp_path.glob("out.run.old-*"))
         assert len(kept) == number and f"the earlier run is kept in {kept[-1]}" in said.notes
+
+
+def test_who_is_refused_for_what_works_is_told_what_there_is(
+    tmp_path: Path, program: str, words: dict[str, str]
+) -> None:
+    assert single_node(program, *flat(words), cwd=tmp_path).code == 0
+    driver = subprocess.Popen(["sleep", "60"])
+    try:
+        mark = mark_process(driver.pid).as_json()
+        write_json(RunPaths(tmp_path / "out.run").submission(1).driver, mark)
+        works = f"HERE/out.run: process {driver.pid} still works on submission 1. Wait for it, cancel it with"
+        assert refusal(tmp_path, *flat(words), program=program) == (
+            f"{works} `vllm-launch cancel`, or run `vllm-launch resume HERE/out.run --replace`."
+        )
+        assert refusal(tmp_path, *flat(words, "--no-resume"), program=program) == (
+            f"{works} `vllm-launch cancel`, or choose another --output_dir."
+        )
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+def test_of_two_that_begin_at_once_the_second_leaves_the_run_to_the_first(
+    tmp_path: Path, program: str, words: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_twice(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
+        open_and_show(run, config, sending)
+        return open_and_show(run, config, sending)
+
+    monkeypatch.setattr(launch.cli.run_beside, "open_and_show", open_twice)
+    said = single_node(program, *flat(words), cwd=tmp_path)
+    assert said.code == 2 and "submissions/1: another resume has just opened it." in said.errors[0]
+    assert list_submissions(RunPaths(tmp_path / "out.run")) == [1]

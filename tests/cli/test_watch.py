@@ -40,7 +40,7 @@ def test_a_line_for_each_change_until_it_is_published(here: Path, checkpoint: Pa
     submit = start(
         *submit_words(checkpoint, name="w"), "--limit-items", "8", "--num-tasks", "1", cwd=here, **STUB
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (here / "outputs/runs/w/submissions/1/driver.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     watch = finish(start("watch", "w", "--interval", "0.5", cwd=here))
@@ -59,7 +59,7 @@ def test_a_run_that_ended_unpublished(here: Path) -> None:
     assert said.out.splitlines()[-1].startswith("Not published: `vllm-launch resume ")
 
 
-def test_squeue_is_called_once_in_thirty_seconds(here: Path, checkpoint: Path) -> None:
+def test_squeue_is_called_once_in_thirty_seconds_and_scontrol_once(here: Path, checkpoint: Path) -> None:
     words = ("--cluster", "slurm", "--limit-items", "4", "--num-tasks", "2", "--dry-run")
     succeed(*submit_words(checkpoint, name="s"), *words, cwd=here)
     send_to_slurm(RunPaths(here / "outputs/runs/s"), 2)
@@ -76,6 +76,7 @@ def test_squeue_is_called_once_in_thirty_seconds(here: Path, checkpoint: Path) -
     said = finish(watch)
     assert (said.code, said.out, said.err) == (0, "", "")
     assert names_called(calls).count("squeue") <= 1 + (time.monotonic() - began) // 30
+    assert names_called(calls).count("scontrol") == 1
 
 
 class Terminal:
@@ -93,7 +94,7 @@ class Terminal:
         self.slave, self.written = slave, ""
 
     def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while text not in self.written and time.monotonic() < deadline:
             self.read(0.2)
         assert text in self.written, self.written
@@ -104,7 +105,7 @@ class Terminal:
 
     def leave(self) -> int:
         """The exit code, once all it wrote was read."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read(0.1)
         self.read(0.1)

@@ -95,7 +95,7 @@ def _begin(run: RunPaths, task: int, done: Sequence[Generation], settings: str, 
 
 
 def write_fake_slurm(folder: Path, num_tasks: int) -> Path:
-    """squeue and sacctmgr of a cluster where this runs; a line a call in the file that is returned."""
+    """Slurm's commands of a cluster where this runs; a line a call in the file that is returned."""
     folder.mkdir()
     calls = folder / "calls"
     end = "2030-01-02T03:04:05"
@@ -110,7 +110,7 @@ def write_fake_slurm(folder: Path, num_tasks: int) -> Path:
     (folder / "rows").write_text("\n".join(rows) + "\n")
     texts = {
         "squeue": f"cat {folder / 'rows'}",
-        "scontrol": "echo 'ClusterName = big'",
+        "scontrol": "printf 'Configuration data as of %(%FT%T)T\\nClusterName = big\\n' -1",
         "sacctmgr": "case $* in *maxtresperuser) echo gres/gpu=8;; *defaultqos) echo '||gpus';; esac",
     }
     for name, text in texts.items():
@@ -122,3 +122,11 @@ def write_fake_slurm(folder: Path, num_tasks: int) -> Path:
 def names_called(calls: Path) -> list[str]:
     """The commands that were called, in order."""
     return calls.read_text().split() if calls.exists() else []
+
+
+def older(run: RunPaths, seconds: float) -> None:
+    """Sets back when the queue was asked."""
+    path = run.submission(1).queue
+    text = path.read_text()
+    asked = text.partition('"asked": ')[2].partition(",")[0]
+    path.write_text(text.replace(f'"asked": {asked}', f'"asked": {float(asked) - seconds}'))

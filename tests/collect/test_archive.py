@@ -12,6 +12,8 @@ from launch.collect.archive import Archive
 from launch.collect.digested_file import DigestedFile
 from launch.collect.manifest import FileDigest
 
+LONG = b"y" * 3_000 + b"\n" + b"z" * 3_000
+
 
 def write(path: Path, members: dict[str, bytes]) -> FileDigest:
     with DigestedFile(path) as file, Archive(file) as archive:
@@ -35,12 +37,12 @@ def test_the_same_members_give_the_same_bytes_everywhere(tmp_path: Path) -> None
 
 def test_a_digest_is_of_what_was_written_so_far(tmp_path: Path) -> None:
     with DigestedFile(tmp_path / "a") as file:
-        for data in (b"", b"one\n", b"two\n" * 300_000):
+        for data in (b"", b"one\n", b"two\n" * 300_000, b"x" * 5_000 + b"\n", b"\n" * 3 + LONG * 400):
             file.write(data)
             written = (tmp_path / "a").read_bytes() if file.digest.bytes else b""
             expected = hashlib.sha256(written).hexdigest(), len(written), written.count(b"\n")
             assert (file.digest.sha256, file.digest.bytes, file.digest.lines) == expected
-        assert file.digest.bytes == 1_200_004
+        assert file.digest.bytes == 1_200_004 + 5_001 + 3 + 400 * len(LONG)
 
 
 def test_sizes_stand_before_each_member(tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from launch.collect.gpu_now import GpuNow, read_gpus
+from launch.collect.status import status
 from launch.rundir.journal import Journal
 from launch.rundir.layout import AttemptPaths
+from tests.worker.build_run import build_run
+from tests.worker.tasks import run_task
 
 
 def attempt(root: Path, *rows: dict[str, Any]) -> AttemptPaths:
@@ -50,6 +53,14 @@ def test_what_a_gpu_does_not_tell_is_no_zero(tmp_path: Path) -> None:
 def test_no_gpu_says_why(tmp_path: Path) -> None:
     paths = attempt(tmp_path / "0", {"time": 1, "no_gpu": "no GPU is visible to this task"})
     assert read_gpus([(paths, 500.0)]) == GpuNow(0, 1, None, None, None, "no GPU is visible to this task")
+
+
+@pytest.mark.process
+def test_a_real_run_that_has_ended_says_why_it_had_no_gpu(tmp_path: Path) -> None:
+    run = build_run(tmp_path, num_users=1)
+    assert run_task(run, CUDA_VISIBLE_DEVICES="") == (0, "")
+    why = "no GPU is visible to this task"
+    assert status(run).gpus == GpuNow(0, 1, None, None, None, why)
 
 
 @pytest.mark.parametrize("row", [sample(1, (50, 1, 1)), {"time": "x", "gpus": []}, {"gpus": 3}])

@@ -14,8 +14,10 @@ from launch.collect.merge import merge
 from launch.collect.verify_run import verify_run
 from launch.errors import IncompleteError, RunError
 from launch.rundir.attempts import EngineStart
+from launch.rundir.identity import settings_digest
 from launch.rundir.journal import json_line
 from launch.rundir.layout import RunPaths
+from launch.rundir.plan import KeyIndex
 from launch.rundir.records import list_submissions, load_run, save_record
 from tests.collect.builders import (
     change_publish,
@@ -120,6 +122,24 @@ def test_many_buckets_give_the_same_bytes(run: RunPaths, monkeypatch: pytest.Mon
     result = merge(run)
     assert result.is_new
     assert same_bytes(result.output_dir) == expected
+
+
+def test_a_bucket_is_removed_when_it_was_read(
+    run: RunPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory and its room on the disk are for what is published next."""
+    monkeypatch.setattr(buckets, "BUCKET_BYTES", 500)
+    start = write_results(run, make_generations(run))
+    (tmp_path / "scratch").mkdir()
+    scratch = buckets.Buckets(tmp_path / "scratch", 12, start.paths(run).results.stat().st_size)
+    assert len(list(scratch.fill(run, [start], KeyIndex(run), settings_digest(load_run(run))))) == 12
+    most = len(list((tmp_path / "scratch").iterdir()))
+    left = [(line.number, len(list((tmp_path / "scratch").iterdir()))) for line in scratch.read()]
+    assert most > 3
+    assert [number for number, _ in left] == list(range(12))
+    assert left[0][1] == most - 1
+    assert left == sorted(left, key=lambda each: -each[1])
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_missing_items_and_their_task_are_named_and_nothing_is_published(run: RunPaths) -> None:

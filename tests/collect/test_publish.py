@@ -1,5 +1,6 @@
 """A published directory is whole or absent, whatever ends a merge, and never another's files are touched."""
 
+import errno
 import os
 import shutil
 import signal
@@ -124,6 +125,50 @@ def test_a_cut_between_the_renames_without_a_whole_new_directory_brings_the_old_
     result = merge(run)
     assert not result.is_new
     assert same_bytes(directory) == before
+
+
+def hold_open(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """`directory` cannot be removed, as on NFS while a process of this node has a file of it open."""
+    rmdir = os.rmdir
+
+    def refuse(path: Any, **options: Any) -> None:
+        if Path(path).name == directory.name:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+
+
+def test_an_old_directory_whose_files_are_open_goes_with_a_later_merge(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = make_generations(run)
+    change_publish(run, allow_missing=True)
+    write_results(run, everything[:-2])
+    old = merge(run).output_dir.with_name("run.old-run")
+    write_results(run, everything[-2:-1])
+    hold_open(monkeypatch, old)
+    assert merge(run).is_new and old.exists()
+    assert verify_published(published(run)).is_whole
+    assert not merge(run).is_new, "nothing new: what is left of the old one is in nobody's way"
+    write_results(run, everything[-1:])
+    before = same_bytes(published(run))
+    with pytest.raises(StorageError, match=r"still open somewhere .*; nothing was replaced"):
+        merge(run)
+    assert same_bytes(published(run)) == before
+    monkeypatch.undo()
+    assert merge(run).manifest.complete
+    assert_tidy(run)
+
+
+def test_what_is_left_of_an_old_directory_is_no_publication(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    published(run).parent.mkdir()
+    old = published(run).with_name("run.old-run")
+    old.mkdir()
+    (old / ".nfs0001").touch()
+    assert merge(run).is_new
+    assert_tidy(run)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from launch.collect.task_status import TaskState
 from launch.rundir.layout import RunPaths
 from launch.slurm.shared_queue import SHARED_FOR_S
 from tests.collect.builders import make_generations, write_results
-from tests.collect.large_run import JOB, names_called, send_to_slurm, write_fake_slurm
+from tests.collect.large_run import JOB, names_called, older, send_to_slurm, write_fake_slurm
 
 
 @pytest.fixture
@@ -28,15 +28,7 @@ def say(tmp_path: Path, *rows: str) -> None:
     (tmp_path / "bin" / "rows").write_text("".join(f"{row}\n" for row in rows))
 
 
-def older(run: RunPaths, seconds: float) -> None:
-    """Sets back when the queue was asked."""
-    path = run.submission(1).queue
-    text = path.read_text()
-    asked = text.partition('"asked": ')[2].partition(",")[0]
-    path.write_text(text.replace(f'"asked": {asked}', f'"asked": {float(asked) - seconds}'))
-
-
-def test_one_call_of_squeue_in_thirty_seconds(run: RunPaths, calls: Path) -> None:
+def test_one_call_of_squeue_in_thirty_seconds_and_one_of_scontrol(run: RunPaths, calls: Path) -> None:
     looks = [look_at_queue(run) for _ in range(5)]
     assert names_called(calls).count("squeue") == 1
     assert all(note is None for _, note in looks) and len({look.asked for look, _ in looks if look}) == 1
@@ -44,6 +36,7 @@ def test_one_call_of_squeue_in_thirty_seconds(run: RunPaths, calls: Path) -> Non
     look_at_queue(run)
     assert names_called(calls).count("squeue") == 2
     assert names_called(calls).count("sacctmgr") == 3, "user, association and QOS, once in ten minutes"
+    assert names_called(calls).count("scontrol") == 1, "for the cluster's name and its clock"
 
 
 def test_reasons_in_words_with_the_number_of_the_limit(run: RunPaths, calls: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from launch.collect.manifest import LEADERBOARD_FILE
 from launch.collect.published import Published, open_published
-from launch.collect.reference_texts import references_from, references_of
+from launch.collect.reference_texts import known_references, references_from, references_of
 from launch.errors import InputError, RunError
 from tests.collect.comparing import publish, publish_demo
 from tests.runs import SCENARIOS
@@ -63,6 +63,20 @@ def test_missing_items_shift_nothing(tmp_path: Path, checkpoint: Path) -> None:
     file = tmp_path / "references.json"
     file.write_text(json.dumps({"a1": [f"answer {place}" for place in range(4)], "other": []}))
     assert {key: each.text for key, each in references_from(file, directory).by_key.items()} == expected
+
+
+def test_a_file_beside_the_scenario_that_has_none_of_its_users_is_passed_over(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    """And a blank text is no reference, for compare as for score."""
+    items = [dialogue_item(turn("BEN", "Hello."), continuation=text) for text in ("answer", " ")]
+    directory = open_published(publish(tmp_path, checkpoint, users=[user("a1", dialogue=items)]))
+    scenario = Path(str(directory.summary["scenario"]))
+    (scenario / "references.json").write_text(json.dumps({"zz": ["text"]}))
+    found = known_references(directory)
+    assert [(item.key, item.is_known) for item in found.items] == [("a1#0.0", True), ("a1#0.1", False)]
+    assert found.path is None
+    assert list(references_of(directory).by_key) == ["a1#0.0"]
 
 
 def test_a_list_that_cannot_be_placed_is_counted(tmp_path: Path, checkpoint: Path) -> None:

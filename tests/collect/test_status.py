@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from launch.collect.merge import merge
@@ -131,6 +132,52 @@ def test_the_last_step_of_the_ladder_is_told(run: RunPaths) -> None:
     )
 
 
+def idle(gpu: str, spell: int, idle_s: float = 60) -> dict[str, Any]:
+    return {"slot": 0, "start": 0, "gpu": gpu, "idle_s": idle_s, "spell": spell}
+
+
+def test_a_gpu_that_idles_beside_requests_is_told_while_it_does_and_afterwards(run: RunPaths) -> None:
+    start = write_results(run, make_generations(run)[:4])
+    run.attempt(1, 0, 0).heartbeat.touch()
+    now = time.time()
+    events = [
+        (now - 900, "gpu_idle", idle("0", 1)),
+        (now - 800, "gpu_idle_end", {"slot": 0, "gpu": "0", "lasted_s": 160}),
+        (now - 660, "gpu_idle", idle("1", 7)),
+    ]
+    write_events(run, start, events)
+    found = status(run)
+    over, goes_on = found.tasks[0].idle_gpus
+    assert (over.gpu, over.num_spells, over.for_s) == ("0", 1, None)
+    assert (goes_on.gpu, goes_on.num_spells, goes_on.for_s) == ("1", 7, pytest.approx(720, abs=5))
+    said = " ".join(shown(found).split())
+    assert "gpu idle task 0: GPU 0 idled once while it had requests; GPU 1 has idled for 12 min" in said
+    assert "while it has requests (7 times so far)" in said
+    (told, _) = json.loads(json.dumps(as_json(found)))["submissions"][0]["tasks"][0]["idle_gpus"]
+    assert told == {"slot": 0, "gpu": "0", "num_spells": 1, "for_s": None}
+    end(run, 0, 0, 0, "empty")
+    said = " ".join(shown(status(run)).split())
+    assert "GPU 1 idled 7 times while it had requests" in said and "has idled" not in said
+
+
+def test_a_run_that_has_ended_says_that_it_had_no_gpu(run: RunPaths) -> None:
+    everything = make_generations(run)
+    for task in (0, 1):
+        write_results(run, everything[6 * task : 6 * task + 6], task=task)
+    summary = {"num_samples": 0, "gpus": [], "sampled_s": None, "total": None, "no_gpu": "none is visible"}
+    for task in (0, 1):
+        write_json(run.attempt(1, task, 0).ended, {"code": 0, "reason": "empty", "gpu": summary})
+    found = status(run)
+    assert found.gpus is not None and as_json(found)["gpus"]["no_gpu"] == "none is visible"
+    assert "gpus no GPU (none is visible)" in " ".join(shown(found).split())
+    measured = {**summary, "num_samples": 1, "gpus": [{}], "total": {"num_gpus": 1}, "no_gpu": None}
+    write_json(run.attempt(1, 1, 0).ended, {"code": 0, "reason": "empty", "gpu": measured})
+    assert status(run).gpus is None, "one had a GPU"
+    run.attempt(1, 1, 0).ended.unlink()
+    run.attempt(1, 1, 0).heartbeat.touch()
+    assert status(run).gpus is None, "one runs, and has not told yet"
+
+
 def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     send_to_slurm(run)
     first, second = tasks(run, [row(0, "PENDING", "Resources"), row(None, "PENDING", "Dependency")])
@@ -182,9 +229,12 @@ def test_published_and_what_is_not_ours(run: RunPaths) -> None:
 
 def test_results_that_came_after_publishing_are_said(run: RunPaths) -> None:
     everything = make_generations(run)
-    write_results(run, everything[:-1])
+    starts = [write_results(run, everything[task:-1:2], task=task) for task in range(2)]
     change_publish(run, allow_missing=True)
     merge(run)
+    assert next_step(status(run)).startswith("Published, incomplete, as allowed, and being worked on: ")
+    for start in starts:
+        end(run, start.task, start.attempt, 1, "failed")
     assert next_step(status(run)).startswith("Published, incomplete, as allowed: ")
     write_results(run, everything[-1:], task=1)
     assert next_step(status(run)).startswith("Not published: `vllm-launch merge")

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from launch.rundir.layout import RunPaths
+from launch.slurm.shared_queue import SHARED_FOR_S
 from tests.cli.commands import Said, finish, start
-from tests.collect.large_run import half_done, in_memory, names_called, write_fake_slurm
+from tests.collect.large_run import half_done, in_memory, names_called, older, write_fake_slurm
 
 pytestmark = pytest.mark.process
 NUM_TASKS = 1000
@@ -83,12 +84,14 @@ def test_within_two_seconds(large: Large) -> None:
     assert min(took) < MAX_CPU_S, took
 
 
-def test_squeue_is_called_once_in_thirty_seconds(large: Large) -> None:
+@pytest.mark.usefixtures("answers")
+def test_squeue_is_called_once_in_thirty_seconds_and_scontrol_once(large: Large) -> None:
     calls, began = names_called(large.calls).count("squeue"), time.monotonic()
-    large.run.submission(1).queue.unlink(missing_ok=True)
+    older(large.run, SHARED_FOR_S)
     for _ in range(3):
         large.launch("status", "large")
     assert names_called(large.calls).count("squeue") <= calls + 1 + (time.monotonic() - began) // 30
+    assert names_called(large.calls).count("scontrol") == 1
 
 
 @pytest.mark.parametrize("name", ["first", "all", "json"])

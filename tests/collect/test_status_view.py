@@ -16,9 +16,9 @@ from rich.console import Console
 from launch.collect.failure_notes import FailureNote
 from launch.collect.gpu_now import GpuNow
 from launch.collect.pace import Pace
-from launch.collect.status_record import RunNames, RunStatus, SubmissionStatus
+from launch.collect.status_record import PublishedStatus, RunNames, RunStatus, SubmissionStatus
 from launch.collect.status_view import failure_lines, render
-from launch.collect.status_words import duration, eta, is_working, next_step, state_line
+from launch.collect.status_words import duration, eta, is_published, is_working, next_step, state_line
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.rundir.records import Subset
 
@@ -144,6 +144,23 @@ def test_no_eta_says_why() -> None:
         "no ETA yet: only 3 items in the last 1 min"
     )
     assert eta(Pace(1, 2, 60, low_s=600, high_s=610)) == "10 min"
+
+
+def test_an_incomplete_publication_is_the_end_only_when_nothing_works_on_the_run() -> None:
+    """A run that is resumed has done nothing more for a while than what is published of it."""
+    incomplete = PublishedStatus(Path("/out"), "2026-01-02T03:04:05", False, STATUS.num_done)
+    resumed = replace(STATUS, published=incomplete)
+    assert not is_published(resumed)
+    assert next_step(resumed) == "Published, incomplete, as allowed, and being worked on: /out"
+    over = replace(SUBMISSION, tasks=TASKS[14:], merge_is_open=False)
+    ended = replace(resumed, submissions=(over,))
+    assert is_published(ended)
+    assert next_step(ended) == "Published, incomplete, as allowed: /out"
+    assert is_published(replace(STATUS, published=replace(incomplete, complete=True)))
+    waiting = replace(over, tasks=(replace(TASKS[0], state=TaskState.WAITING),))
+    assert not is_published(replace(resumed, submissions=(waiting,)))
+    gone = replace(waiting, driver_lives=False)
+    assert is_published(replace(resumed, submissions=(gone,))), "nobody starts what waits"
 
 
 def test_what_to_wait_for() -> None:

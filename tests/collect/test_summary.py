@@ -37,6 +37,21 @@ def set_commit_times(run: RunPaths, start: EngineStart, *times: float) -> None:
     start.paths(run).commits.write_bytes(b"".join(json_line({"time": time, "items": []}) for time in times))
 
 
+def test_gpus_that_idled_beside_requests_are_noted(run: RunPaths) -> None:
+    everything = make_generations(run)
+    first, second = write_results(run, everything[:6]), write_results(run, everything[6:], task=1)
+    spells = [("0", 2), ("1", 1), ("2", 1), ("3", 1)]
+    idle = [(100.0, "gpu_idle", {"slot": 0, "gpu": gpu}) for gpu, count in spells for _ in range(count)]
+    write_events(run, second, idle)
+    write_events(run, first, [(100.0, "gpu_idle_end", {"slot": 0, "gpu": "0"})])
+    merge(run)
+    notes = read_value(published(run) / "inference_summary.json")["notes"]
+    assert [note for note in notes if "idle" in note] == [
+        "idle beside requests for a minute and more, by spells: task 1 of submission 1, GPU 0 (2),"
+        " task 1 of submission 1, GPU 1 (1), task 1 of submission 1, GPU 2 (1), and 1 more"
+    ]
+
+
 def test_counts_and_rates(run: RunPaths) -> None:
     everything = make_generations(run)
     first, second = write_results(run, everything[:6]), write_results(run, everything[6:], task=1)
@@ -44,6 +59,7 @@ def test_counts_and_rates(run: RunPaths) -> None:
     write_events(run, second, [phase(105, "generating"), phase(112, "draining")])
     merge(run)
     summary = read_value(published(run) / "inference_summary.json")
+    assert not any("idle" in note for note in summary["notes"])
     assert summary["inference_time_seconds"] == 12
     assert summary["throughput_samples_per_sec"] == 2
     assert summary["throughput_output_tokens_per_sec"] == 6

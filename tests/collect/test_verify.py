@@ -1,5 +1,9 @@
 """A published directory is compared with its manifest, a run with what is published."""
 
+import errno
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
 from launch.errors import RunError
 from launch.rundir.layout import RunPaths
-from tests.collect.builders import make_generations, write_results
+from tests.collect.builders import change_publish, make_generations, write_results
 
 
 def flip(path: Path) -> None:
@@ -37,6 +41,58 @@ def test_every_change_is_named(run: RunPaths, change: Callable[[Path], None], pr
     change(directory)
     (found,) = verify_published(directory).problems
     assert found.startswith(problem)
+
+
+def test_a_copy_elsewhere_under_another_name_is_whole_until_a_byte_of_it_changes(
+    run: RunPaths, tmp_path: Path
+) -> None:
+    write_results(run, make_generations(run))
+    copy = tmp_path / "elsewhere" / "of another name"
+    shutil.copytree(merge(run).output_dir, copy)
+    report = verify_published(copy)
+    assert report.is_whole and report.output_dir == copy
+    for name in report.manifest.files:
+        path = copy / name
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert verify_published(copy).problems == (f"{name}: has other bytes than were published (sha256)",)
+        path.write_bytes(data)
+    assert verify_published(copy).is_whole
+
+
+def test_a_directory_that_is_published_anew_while_it_is_verified_is_one_line(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files then are another manifest's, which is no damage."""
+    write_results(run, make_generations(run)[1:])
+    change_publish(run, allow_missing=True)
+    directory = merge(run).output_dir
+    write_results(run, make_generations(run)[:1], task=1)
+    digest = hashlib.file_digest
+
+    def published_anew(*given: object) -> object:
+        monkeypatch.undo()
+        merge(run)
+        return digest(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", published_anew)
+    with pytest.raises(RunError, match=r": was changed while it was read\. Say the same again"):
+        verify_published(directory)
+    assert verify_published(directory).is_whole
+
+
+def test_a_file_that_nfs_takes_away_while_it_is_verified_is_one_line(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(run, make_generations(run))
+    directory = merge(run).output_dir
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(hashlib, "file_digest", stale)
+    with pytest.raises(RunError, match="was changed while it was read"):
+        verify_published(directory)
 
 
 def test_a_directory_without_a_manifest_is_an_error(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from launch.config import gpus
-from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row
+from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row, measured_type, parallel_share
 from launch.config.load import load_yaml
 from launch.config.shipped import shipped
 from launch.errors import ConfigError
@@ -64,6 +64,32 @@ def test_a_row_sets_only_what_has_no_default(write: Write, monkeypatch: pytest.M
 )
 def test_gpu_types_as_clusters_write_them(name: str, found: str | None) -> None:
     assert find_gpu_type(name) == found
+
+
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H2000", None),
+        ("unknown", None),
+    ],
+)
+def test_the_measured_type_of_a_device(device: str, found: str | None) -> None:
+    assert measured_type(device) == found
+
+
+def test_tensor_parallelism_of_a_size_that_was_not_measured_is_that_of_a_smaller_one() -> None:
+    shares = {2: 0.8, 4: 0.5}
+    assert [parallel_share(shares, size) for size in (1, 2, 3, 4, 8)] == [
+        (1.0, 1),
+        (0.8, 2),
+        (0.8, 2),
+        (0.5, 4),
+        (0.5, 4),
+    ]
+    assert parallel_share({}, 4) == (1.0, 1)
 
 
 def test_memory_by_type() -> None:

@@ -212,6 +212,35 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
         ),
         ("sampling:\n  stop: END\n", "q.yaml:2: sampling.stop: expected a list, got 'END'. Write [END]."),
         (
+            "resources:\n  container: apptainer exec --nv --bind /a,/b 'my x.sif'\n",
+            "q.yaml:2: resources.container: expected a list, got \"apptainer exec --nv --bind /a,/b 'my"
+            ' x.sif\'". Write [apptainer, exec, --nv, --bind, "/a,/b", my x.sif].',
+        ),
+        (
+            "resources:\n  container: [apptainer exec --nv, x.sif]\n",
+            "q.yaml:2: resources.container: expected a command as its first word, got 'apptainer exec --nv'."
+            " Write [apptainer, exec, --nv, x.sif].",
+        ),
+        (
+            "resources:\n  setup: |\n    module load x\n    export A=b\n",
+            "q.yaml:2: resources.setup: expected a list, got 'module load x\\nexport A=b\\n'. Write one entry"
+            " a line, each after `- `.",
+        ),
+        (
+            "resources:\n  setup: 'echo a, b'\n",
+            "q.yaml:2: resources.setup: expected a list, got 'echo a, b'. Write [\"echo a, b\"].",
+        ),
+        (
+            "resources:\n  price_per_gpu_hour: 2.5\n",
+            "q.yaml:2: resources.price_per_gpu_hour: expected an amount and three letters of a currency, got"
+            " 2.5. Write such as 2.5 EUR.",
+        ),
+        (
+            "resources:\n  price_per_gpu_hour: 2.5 Euro\n",
+            "q.yaml:2: resources.price_per_gpu_hour: expected an amount and three letters of a currency, got"
+            " '2.5 Euro'. Write such as 2.5 EUR.",
+        ),
+        (
             "sampling:\n  stop: [END,\n    5]\n",
             "q.yaml:3: sampling.stop.1: expected text, got 5. Write '5' in quotes.",
         ),

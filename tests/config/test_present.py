@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from launch.config.layers import Layers, resolve
@@ -50,6 +50,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
     system=TEXT,
     kwargs=st.dictionaries(TEXT, st.one_of(TEXT, st.booleans(), st.integers(-(2**63), 2**63 - 1))),
 )
+@example(stop=[], system="0", kwargs={"<<": "0"})
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_text_survives(
     tmp_path: Path, stop: list[str], system: str, kwargs: dict[str, str | bool | int]

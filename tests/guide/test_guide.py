@@ -67,6 +67,7 @@ def test_every_substitution_is_made_and_has_a_reason(commands: list[Command]):
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("vllm_in_one_process")
 def test_every_command_does_what_is_printed(commands: list[Command], tmp_path: Path):
     shell = open_shell(tmp_path)
     complaints = [told for each in commands if (told := complaint(shell, each))]

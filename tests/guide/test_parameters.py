@@ -9,7 +9,7 @@ import click
 import pytest
 
 from launch.cli.inference_vllm import command
-from launch.cli.options import flag_of, setting_fields
+from launch.cli.options import setting_fields
 from launch.cli.single_node import DEFAULT_PRESET, REQUIRED
 from launch.config.layers import Layers, resolve
 from tests.guide.commands import GUIDES
@@ -30,11 +30,11 @@ def rows(language: str) -> list[tuple[str, str, str]]:
 def expected(language: str) -> Iterator[tuple[str, str]]:
     """(flag, default) of every flag, in the order of --help."""
     config = resolve(Layers(DEFAULT_PRESET, "none", {}, ())).config.model_dump(mode="json")
-    keys = {flag_of(key): key for key, _, _ in setting_fields()}
+    keys = {key.replace(".", "__"): key for key, _, _ in setting_fields()}
     for option in command.params:
         assert isinstance(option, click.Option)
         flag = option.opts[0].replace("-", "_").replace("__", "--", 1)
-        key = keys.get(option.opts[-1])
+        key = keys.get(option.name or "")
         if key in REQUIRED:
             yield flag, REQUIRED_WORD[language]
         elif key is not None:

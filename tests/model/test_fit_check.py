@@ -198,20 +198,18 @@ def test_tensor_parallel_that_is_not_needed() -> None:
     assert memory(140, size=4) == []
 
 
-MEASURED = ParallelShare(0.83, "h200")
-TWO = "two engines against TP 2, measured on h200"
+MEASURED = ParallelShare({2: 0.83, 4: 0.46}, "h200")
+TWO = "TP 2 was measured to make 0.83 of 2 times one h200"
+FOUR = "TP 4 was measured to make 0.46 of 4 times one h200"
 
 
 @pytest.mark.parametrize(
     ("size", "gpu", "said"),
     [
         (2, Gpu("h200", 141), f"1.2 x TP 2 ({TWO}): set"),
-        (
-            4,
-            Gpu("h200", 141),
-            f"1.2 x TP 4 (as {TWO}; not measured here): set",
-        ),
-        (2, H100, f"1.2 x TP 2 (as {TWO}; not measured here): set"),
+        (4, Gpu("h200", 141), f"2.2 x TP 4 ({FOUR}): set"),
+        (8, Gpu("h200", 141), f"2.2 x TP 8 ({FOUR}; not measured here): set"),
+        (2, H100, f"1.2 x TP 2 ({TWO}; not measured here): set"),
     ],
 )
 def test_what_engines_are_expected_to_bring_says_where_it_is_from(size: int, gpu: Gpu, said: str) -> None:
@@ -229,6 +227,6 @@ def test_on_a_gpu_that_is_not_known_its_memory_is_named() -> None:
     assert (finding.level, finding.setting) == (ADVICE, "engine.tensor_parallel_size")
     assert finding.message == (
         "eight takes 15.0 GiB of weights and should fit on one GPU of 24 GiB or more. 4 engines are expected"
-        f" to generate 1.2 x TP 4 (as {TWO}; not measured here): on such GPUs set --tensor-parallel-size 1."
+        f" to generate 2.2 x TP 4 ({FOUR}; not measured here): on such GPUs set --tensor-parallel-size 1."
     )
     assert small(15, 1) == [] and small(140, 4) == []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,20 @@ def test_no_lora(base: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rank_pattern": [4]}, "rank_pattern: expected an object, got [4]. Copy it anew."),
+        ({"base_model_name_or_path": ["a"]}, "base_model_name_or_path: expected a text, got ['a']. Copy it"),
+    ],
+)
+def test_an_adapter_config_of_other_types(
+    base: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    adapter = make_tiny_lora(tmp_path / "lora", base, **settings)
+    assert f"{adapter}/adapter_config.json: {message}" in refusal(adapter)
+
+
 def test_adapter_weights_that_lack_or_are_damaged(base: Path, tmp_path: Path) -> None:
     adapter = make_tiny_lora(tmp_path / "lora", base)
     weights = adapter / "adapter_model.safetensors"
@@ -257,6 +272,9 @@ def test_adapter_weights_that_lack_or_are_damaged(base: Path, tmp_path: Path) ->
     assert refusal(adapter) == (
         f"{adapter}/adapter_model.bin: adapter weights: not what torch.save writes. Save it as safetensors."
     )
+    with zipfile.ZipFile(adapter / "adapter_model.bin", "w") as archive:
+        archive.writestr("notes.txt", "no pickle")
+    assert "adapter weights: not what torch.save writes" in refusal(adapter)
 
 
 def test_a_base_that_is_no_model(base: Path, tmp_path: Path) -> None:

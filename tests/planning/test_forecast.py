@@ -46,3 +46,11 @@ def test_only_those_that_start_first_find_cold_caches() -> None:
     assert (seen.num_cold_starts, seen.starts_s, seen.makespan_s) == (2, 50.0, 45.0)
     assert seen.gpu_hours == pytest.approx((2 * 30 + 2 * 15) / 3600)
     assert forecast(make_shards([100.0] * 4), rate, gpus_per_task=1).starts_s == 80.0, "all at once"
+
+
+def test_with_warm_caches_every_start_is_a_warm_one() -> None:
+    rate = TaskRate(tokens_per_s=10.0, startup_s=20.0, source="a test", warm_startup_s=5.0)
+    seen = forecast(make_shards([100.0] * 4), rate, gpus_per_task=1, is_warm=True)
+    assert (seen.num_cold_starts, seen.starts_s, seen.makespan_s, seen.is_warm) == (0, 20.0, 15.0, True)
+    assert not forecast(make_shards([100.0]), rate, gpus_per_task=1).is_warm
+    assert not forecast([], rate, gpus_per_task=1).is_warm

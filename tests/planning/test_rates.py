@@ -1,11 +1,13 @@
 """What a task is expected to do, and how honestly it is said."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from launch.config.gpus import GpuSpeed, gpu_speeds
 from launch.planning.rates import TaskShape, assume_rate, measured_for
+from tests.runs import REPOSITORY
 
 SPEEDS = gpu_speeds()
 EIGHT = 8_030_261_248
@@ -34,12 +36,16 @@ def test_engines_add_up_and_tensor_parallel_costs_what_was_measured() -> None:
     four = replace(H200, gpus_per_task=4, num_engines=4)
     parallel = replace(H200, gpus_per_task=4, tensor_parallel_size=4)
     assert rate(four) == pytest.approx(4 * rate(H200))
-    assert rate(parallel) == pytest.approx(0.83 * rate(four))
+    assert rate(parallel) == pytest.approx(0.46 * rate(four))
     assert source(four) == "measured on one h200 with a model of 8.0B, x 4 GPUs"
     assert source(parallel) == (
-        "assumed from one h200 with a model of 8.0B, x 4 GPUs; x 0.83 for tensor parallelism, measured with"
-        " 2 GPUs"
+        "assumed from one h200 with a model of 8.0B, x 4 GPUs; x 0.46 for tensor parallelism, measured with"
+        " 4 GPUs"
     )
+    of_eight = replace(H200, gpus_per_task=8, tensor_parallel_size=8)
+    assert "x 0.46 for tensor parallelism, measured with 4 GPUs" in source(of_eight)
+    of_three = replace(H200, gpus_per_task=3, tensor_parallel_size=3)
+    assert "x 0.83 for tensor parallelism, measured with 2 GPUs" in source(of_three)
 
 
 def test_another_model_is_scaled_and_called_assumed() -> None:
@@ -73,7 +79,7 @@ def test_eager_starts_earlier_by_what_was_measured() -> None:
 def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
     assert (known.gpu_type, known.is_own, known.eager_on) == ("h100", True, "h200")
-    assert (known.start_cold_s, known.start_warm_s, known.parallel_share) == (180, 23.4, 0.83)
+    assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (180, 23.4, {2: 0.83, 4: 0.46})
 
 
 def test_a_cpu_is_slow_whatever_the_model() -> None:
@@ -94,5 +100,8 @@ def test_every_speed_has_its_evidence() -> None:
         for row in SPEEDS.values()
     )
     two, parallel = 26_195, 21_779  # facts of 2026-11-22
-    assert SPEEDS["h200"].parallel_share == pytest.approx(parallel / two, abs=0.002)
+    assert SPEEDS["h200"].parallel_shares[2] == pytest.approx(parallel / two, abs=0.002)
+    four = json.loads((REPOSITORY / "benchmarks/results/h200-x4-2026-11-30/four.json").read_text())
+    of_four = four["parts"]["bare"]["tok/s"] / (4 * SPEEDS["h200"].output_tokens_per_s)
+    assert SPEEDS["h200"].parallel_shares[4] == pytest.approx(of_four, abs=0.005)
     assert SPEEDS["h200"].eager_share == pytest.approx(12_921 / 13_042, abs=0.002)

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,26 @@ def test_a_helper_goes_where_most_work_is_left(paths: SubmissionPaths) -> None:
     first.claim_next()
     helper = ClaimBook(paths, plan, owner(0), lambda _: True)
     assert numbers(helper)[3:] == [6, 4, 7, 5, 8]
+
+
+def test_a_start_after_a_crash_takes_first_what_it_crashed_over(paths: SubmissionPaths) -> None:
+    """Chunk 4 is of a shard without other work left; what others hold is no reason."""
+    plan = chunks(3, 3)
+    for number, holder in ((3, owner(1)), (5, owner(1)), (4, owner(0))):
+        ClaimBook(paths, [plan[number]], holder, lambda _: True).claim_next()
+    again = ClaimBook(paths, plan, replace(owner(0), start=1), lambda holder: holder.task != 0)
+    assert numbers(again) == [0, 1, 2, 4, 6, 7, 8]
+
+
+def test_who_does_not_help_takes_of_the_own_shard_alone(paths: SubmissionPaths) -> None:
+    plan = chunks(3, 3)
+    book = ClaimBook(paths, plan, owner(1), lambda _: True)
+    own = []
+    while (held := book.claim_next(helping=False)) is not None:
+        own.append(held.chunk.number)
+    assert own == [chunk.number for chunk in plan if chunk.shard == 1]
+    rest = book.claim_next()
+    assert rest is not None and rest.chunk.shard != 1
 
 
 def test_what_the_living_hold_is_left_alone(paths: SubmissionPaths) -> None:

@@ -172,17 +172,6 @@ def test_a_huge_profile_is_a_failed_item_not_a_crash(tmp_path: Path, maker: Prom
     assert made.failure.failure_class == "too_long"
 
 
-def test_a_test_item_in_the_history_stays_out(tmp_path: Path, maker: PromptMaker) -> None:
-    asked = dialogue_item(turn("BEN", "well?"), continuation=None)
-    known = user("a", dialogue=[{**asked, "continuation": "THE ANSWER"}, dialogue_item(continuation="older")])
-    entries = dict(stream_history(write(tmp_path / "train.json", [known]), 30, 300))["a"]
-    record = user("a", dialogue=[asked])
-    (item,) = items_of(record, tmp_path)
-    made, without = (fit(maker, record, item, history) for history in (entries, entries[1:]))
-    assert len(entries) == 2
-    assert made == without
-
-
 def test_a_template_that_refuses_one_conversation_fails_that_item(
     tmp_path: Path, tokenizer_for: TokenizerFor
 ) -> None:

@@ -5,6 +5,7 @@ Source of the recipe: measured on Debian 12 (slurmctld 22.05.8, munge 0.5.15); c
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -24,7 +25,8 @@ NEEDED_COMMANDS = tuple("munged slurmctld slurmd sbatch scancel scontrol setpriv
 ENDED_STATES = frozenset(
     "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
 )
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
+MUNGE_TRIES = 3
 IDLE = frozenset({"idle"})
 IN_SERVICE = IDLE | {"mix", "alloc", "comp"}
 
@@ -161,10 +163,19 @@ class PrivateSlurm:
     def _run(
         self, *argv: str, cwd: Path | None = None, script: str | None = None
     ) -> subprocess.CompletedProcess[str]:
+        """What became of a command; one that munged hung up on is given again, for it has asked nothing yet.
+
+        munged hears a client for two seconds. Where cores are short a client may need longer to say its word,
+        and its end is SIGPIPE.
+        """
         env = self._daemons.environment()
-        return subprocess.run(
-            argv, env=env, cwd=cwd, input=script, capture_output=True, text=True, timeout=60, check=False
-        )
+        for _ in range(MUNGE_TRIES):
+            done = subprocess.run(
+                argv, env=env, cwd=cwd, input=script, capture_output=True, text=True, timeout=60, check=False
+            )
+            if done.returncode != -signal.SIGPIPE:
+                break
+        return done
 
     def _start_munged(self) -> None:
         options = [f"--socket={munge_socket(self.root)}", f"--log-file={self.root}/munged.log"]

@@ -35,7 +35,7 @@ def list_job_processes(conf: Path, job_id: str) -> list[psutil.Process]:
     return [process for process in _with_descendants(found) if not _is_stepd(process)]
 
 
-def end_processes(conf: Path, node: str | None = None, timeout_s: float = 10) -> None:
+def end_processes(conf: Path, node: str | None = None, timeout_s: float = 30) -> None:
     """Kill what list_processes() finds until nothing is left; AssertionError naming it after timeout_s."""
     deadline = time.monotonic() + timeout_s
     while remaining := list_processes(conf, node):

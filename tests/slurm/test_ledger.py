@@ -1,6 +1,7 @@
 """The ledger of GPU hours beside sacct, on a real Slurm with slurmdbd: whatever became of a task."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import pytest
 
 from launch.collect.ledger.spans import match_spans, read_all_times
 from launch.rundir.journal import read_journal, read_json
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import EnginePaths, RunPaths
+from launch.rundir.records import list_submissions, load_submission
+from launch.rundir.results import COMMIT_FIELDS, committed_items
 from tests.models import make_tiny_llama
 from tests.slurm.cluster_conf import ClusterSpec
 from tests.slurm.private_slurm import PrivateSlurm
@@ -22,7 +25,9 @@ SETTINGS = (
     *("--set", "resources.price_per_gpu_hour=2.50 EUR", "--set", "resources.max_rounds=0"),
     *("--set", "publish.allow_missing=true"),
 )
+TWO_SLOTS = ("--set", "engine.engines_per_node=2", "--set", "resources.gpus_per_task=2")
 SECONDS_PER_ITEM = 3
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": str(SECONDS_PER_ITEM)}
 KILL_WAIT_S = ClusterSpec().kill_wait_s
 STATES = {
     "finished": ["COMPLETED"],
@@ -30,8 +35,14 @@ STATES = {
     "cancelled": ["CANCELLED"],
     "requeued": ["REQUEUED", "COMPLETED"],
     "killed": ["FAILED"],
+    "again": ["FAILED", "COMPLETED"],
 }
-"""What becomes of the one task of each run, in the words of sacct."""
+"""What becomes of the one task of each run, in the words of sacct.
+
+`again` has two engines on two GPUs. Its task is killed, and a result that it had committed is damaged on the
+disk: a second submission generates that item and those that the kill took once more.
+"""
+NUM_GPUS = {name: 2 if name == "again" else 1 for name in STATES}
 
 
 def tolerance_s(gpu_seconds: float) -> float:
@@ -39,15 +50,17 @@ def tolerance_s(gpu_seconds: float) -> float:
     return max(2.0, 0.02 * gpu_seconds)
 
 
-def job_of(run: RunPaths) -> str:
+def job_of(run: RunPaths, submission: int = 1) -> str:
     """The id of its array."""
-    return str(next(row["job_id"] for row in read_journal(run.submission(1).jobs) if "job_id" in row))
+    rows = read_journal(run.submission(submission).jobs)
+    return str(next(row["job_id"] for row in rows if "job_id" in row))
 
 
-def accounted(slurm: PrivateSlurm, job: str) -> list[tuple[int, str]]:
-    """GPU-seconds and state of every life that sacct has of an array's only task, in order."""
+def accounted(slurm: PrivateSlurm, run: RunPaths) -> list[tuple[int, str]]:
+    """GPU-seconds and state of every life that sacct has of the only task of a run's arrays, in order."""
     fields = "ElapsedRaw,AllocTRES,State,Start"
-    rows = slurm.run("sacct", "-X", "-D", "-n", "-P", f"--jobs={job}", f"--format={fields}").splitlines()
+    jobs = ",".join(job_of(run, submission) for submission in list_submissions(run))
+    rows = slurm.run("sacct", "-X", "-D", "-n", "-P", f"--jobs={jobs}", f"--format={fields}").splitlines()
     lives = []
     for elapsed, tres, state, _ in sorted((row.split("|") for row in rows), key=lambda row: row[3]):
         gpus = dict(each.split("=") for each in tres.split(",") if each).get("gres/gpu", "0")
@@ -62,8 +75,13 @@ def wait_until(is_true: Callable[[], bool], site: Site, run: RunPaths) -> None:
         time.sleep(0.1)
 
 
+def engines_of(run: RunPaths) -> list[EnginePaths]:
+    """Of its first attempt: one for each slot."""
+    return [run.attempt(1, 0, 0).engine(slot, 0) for slot in range(2)]
+
+
 def num_commits(run: RunPaths) -> int:
-    return len(list(read_journal(run.attempt(1, 0, 0).engine(0, 0).commits)))
+    return sum(len(list(read_journal(paths.commits))) for paths in engines_of(run))
 
 
 def wait_for_commit(site: Site, run: RunPaths, above: int = 0) -> None:
@@ -85,9 +103,29 @@ def kill_in_the_middle_of_an_item(site: Site, run: RunPaths) -> None:
 
 def submit(site: Site, name: str) -> RunPaths:
     failing = {"VLLM_LAUNCH_STUB_FAIL": "start"} if name == "failed" else {}
-    num_items = {"finished": "2", "requeued": "4"}.get(name, "20")
-    slow = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": str(SECONDS_PER_ITEM)}
-    return site.submit(name, *WORK, "--limit-items", num_items, *SETTINGS, extra=slow | failing)
+    num_items = {"finished": "2", "requeued": "4", "again": "8"}.get(name, "20")
+    slots = TWO_SLOTS if NUM_GPUS[name] == 2 else ()
+    return site.submit(name, *WORK, *slots, "--limit-items", num_items, *SETTINGS, extra=SLOW | failing)
+
+
+def damage_the_first_result(run: RunPaths) -> None:
+    """Changes a byte of a line that was committed: a merge finds that, and a resume generates it again."""
+    paths = next(paths for paths in engines_of(run) if list(read_journal(paths.commits)))
+    line = next(read_journal(paths.commits, **COMMIT_FIELDS))
+    item = next(committed_items(line))
+    with paths.results.open("r+b") as handle:
+        handle.seek(item.offset + item.length // 2)
+        byte = handle.read(1)
+        handle.seek(-1, os.SEEK_CUR)
+        handle.write(b"x" if byte != b"x" else b"y")
+
+
+def complete(site: Site, run: RunPaths) -> None:
+    """Sends what is missing once more, when the first submission's merge job has published without it."""
+    site.wait(run, STUB_WAIT_S)
+    said = site.launch("resume", str(run.root), extra=SLOW)
+    assert load_submission(run, 2).num_items > 1, said
+    site.wait(run, STUB_WAIT_S, submission=2)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +138,16 @@ def site(slurm_with_slurmdbd: PrivateSlurm, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def runs(site: Site) -> dict[str, RunPaths]:
     """A run for each end, published by its merge job."""
-    found = {name: submit(site, name) for name in ("killed", "cancelled", "failed", "finished", "requeued")}
-    wait_for_commit(site, found["requeued"])
-    site.slurm.run("scontrol", "requeue", f"{job_of(found['requeued'])}_0")
+    found = {name: submit(site, name) for name in ("killed", "cancelled", "again")}  # all four GPUs
+    kill_in_the_middle_of_an_item(site, found["again"])
+    damage_the_first_result(found["again"])
     kill_in_the_middle_of_an_item(site, found["killed"])
     wait_for_commit(site, found["cancelled"])
     site.slurm.run("scancel", "--signal=KILL", "--full", f"{job_of(found['cancelled'])}_0")
+    found |= {name: submit(site, name) for name in ("failed", "finished", "requeued")}
+    wait_for_commit(site, found["requeued"])
+    site.slurm.run("scontrol", "requeue", f"{job_of(found['requeued'])}_0")
+    complete(site, found["again"])
     for run in found.values():
         site.wait(run, STUB_WAIT_S)
     return found
@@ -116,21 +158,23 @@ def case(request: pytest.FixtureRequest, site: Site, runs: dict[str, RunPaths]) 
     """One of them: its ledger, and what sacct has."""
     run = runs[request.param]
     summary = json.loads((site.published(run) / "inference_summary.json").read_text())
-    lives = accounted(site.slurm, job_of(run))
+    lives = accounted(site.slurm, run)
     assert [state for _, state in lives] == STATES[request.param]
-    return {"run": run, "ledger": summary["ledger"], "lives": lives}
+    attempts = [attempt for task in summary["ledger"]["tasks"] for attempt in task["attempts"]]
+    assert {attempt["num_gpus"] for attempt in attempts} == {NUM_GPUS[request.param]}
+    return {"run": run, "ledger": summary["ledger"], "attempts": attempts, "lives": lives}
 
 
 @pytest.mark.parametrize("case", STATES, indirect=True)
 def test_all_gpu_seconds_are_told(case: dict[str, Any]) -> None:
     ledger, lives = case["ledger"], case["lives"]
-    (task,) = ledger["tasks"]
     assert ledger["no_sacct"] is None
     # Accounting may be behind the merge, which does not wait for it where the attempt told its end.
     by = Counter(ledger["ends_known_by"])
     assert by["sacct"] + by["itself"] == len(lives)
-    assert not by["itself"] or case["run"].attempt(1, 0, len(lives) - 1).ended.is_file()
-    for attempt, (gpu_seconds, _) in zip(task["attempts"], lives, strict=True):
+    last = list(read_all_times(case["run"]))[-1]
+    assert not by["itself"] or case["run"].attempt(*last).ended.is_file()
+    for attempt, (gpu_seconds, _) in zip(case["attempts"], lives, strict=True):
         spent = sum(attempt["phases"].values())
         assert spent == pytest.approx(gpu_seconds, abs=tolerance_s(gpu_seconds))
         assert attempt["unexplained"] <= 0.02 * gpu_seconds
@@ -155,11 +199,15 @@ def test_what_it_went_into(runs: dict[str, RunPaths], site: Site) -> None:
     phases = {}
     for name, run in runs.items():
         summary = json.loads((site.published(run) / "inference_summary.json").read_text())
-        (task,) = summary["ledger"]["tasks"]
-        phases[name] = [attempt["phases"] for attempt in task["attempts"]]
+        tasks = summary["ledger"]["tasks"]
+        phases[name] = [attempt["phases"] for task in tasks for attempt in task["attempts"]]
         if name == "requeued":
-            assert task["attempts"][1]["queued_s"] > 1, "a requeue waits for cred_expire"
+            assert tasks[0]["attempts"][1]["queued_s"] > 1, "a requeue waits for cred_expire"
     (finished,), (failed,), (killed,) = (phases[name] for name in ("finished", "failed", "killed"))
     assert finished["generating"] > SECONDS_PER_ITEM and "lost" not in finished
     assert "loading" in failed and "generating" not in failed
     assert killed["lost"] > 0
+    first, second = phases["again"]
+    assert first["repeated"] > 0.8 * SECONDS_PER_ITEM, "a damaged line's time was spent for nothing"
+    assert first["lost"] > 0
+    assert second["generating"] > 2 * SECONDS_PER_ITEM and not second.keys() & {"lost", "repeated"}

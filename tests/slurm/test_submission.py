@@ -18,7 +18,8 @@ from launch.errors import SchedulerError
 from launch.planning.limits import split_arrays
 from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
-from launch.slurm.commands import cancel_jobs, controller_ahead_s, max_array_size
+from launch.slurm.commands import cancel_jobs, max_array_size
+from launch.slurm.controller import ask_controller
 from launch.slurm.submission import (
     SentJob,
     cancel_submission,
@@ -257,6 +258,9 @@ def test_a_job_whose_id_was_never_written_is_found_by_its_name_and_cancelled(
     cancel_jobs([job.job_id for job in other])
 
 
-def test_the_controller_tells_the_time_by_its_clock(slurm: PrivateSlurm) -> None:
+def test_the_controller_tells_its_cluster_and_the_time_by_its_clock(
+    slurm: PrivateSlurm, tmp_path: Path
+) -> None:
     """Here the same as ours; a client that is ten minutes off was told the same (docs/reliability.md)."""
-    assert abs(controller_ahead_s(10.0)) < 2.0
+    told = ask_controller(tmp_path, 10.0)
+    assert told.cluster == "private" and told.ahead_s is not None and abs(told.ahead_s) < 2.0

@@ -60,7 +60,7 @@ def one_cpu(slurm_with_slurmdbd: PrivateSlurm, monkeypatch: pytest.MonkeyPatch) 
 
 def test_why_a_job_waits_with_the_number_of_its_limit(one_cpu: PrivateSlurm, tmp_path: Path) -> None:
     job = one_cpu.sbatch("#!/bin/bash\nsleep 60\n", "--array=0-1", cwd=tmp_path)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     reasons: set[str] = set()
     while "QOSMaxCpuPerUserLimit" not in reasons and time.monotonic() < deadline:
         reasons = {row.reason for row in list_queue(job_ids=[job])}

@@ -105,7 +105,7 @@ def test_what_says_where_slurm_is_stays(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_missing_command(path: Path) -> None:
     with pytest.raises(
-        SchedulerError, match=r"^squeue: not found; this machine has no Slurm commands. Use --cluster"
+        SchedulerError, match=r"^squeue: not found; this machine has no Slurm commands. Log in to a submit"
     ):
         list_queue(job_ids=["1"])
 

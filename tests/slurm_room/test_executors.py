@@ -3,6 +3,7 @@
 import configparser
 import importlib.metadata
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def test_an_answer_without_a_job_id(slurm: FakeSlurm) -> None:
     ) as caught:
         send_job(MERGE, [])
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "job_id"),
+    [
+        ("note: a job 2 days long waits longer\nSubmitted batch job 4711 on cluster c", "4711"),
+        ("Submitted batch job 4711\nnote: you have 1 job 12 waits", "4711"),
+        ("OK: job 4711", "4711"),  # as submitit reads it
+    ],
+)
+def test_the_id_among_what_a_sites_wrapper_says(slurm: FakeSlurm, said: str, job_id: str) -> None:
+    slurm.write("sbatch", f"printf '%s\\n' {shlex.quote(said)}")
+    assert send_job(MERGE, []) == job_id
 
 
 def test_no_answer(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:

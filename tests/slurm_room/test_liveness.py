@@ -93,10 +93,12 @@ def test_the_rule(signs: Signs, answer: QueueAnswer | None, can_ask: bool, life:
     assert judge_life(signs, answer, can_ask=can_ask) is life
 
 
-def make_attempt(run: RunPaths, *, age_s: float, about: dict[str, object] | None = None) -> None:
-    """Attempt 0 of task 0 of submission 1, its last heartbeat `age_s` old."""
+def make_attempt(
+    run: RunPaths, *, age_s: float, about: dict[str, object] | None = None, task: int = 0
+) -> None:
+    """Attempt 0 of a task of submission 1, its last heartbeat `age_s` old."""
     run.submission(1).root.mkdir(parents=True, exist_ok=True)
-    _, paths = open_attempt(run, 1, 0)
+    _, paths = open_attempt(run, 1, task)
     slurm = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CLUSTER_NAME": "big"}
     write_json(paths.attempt_json, {"host": "elsewhere", "slurm": slurm, **(about or {})})
     paths.heartbeat.touch()
@@ -140,6 +142,27 @@ def test_what_was_found_holds_a_moment_and_a_death_for_good(
     run.attempt(1, 0, 0).ended.touch()
     assert book.of(0, 0) is ALIVE
     assert Lives(run, 1, on_slurm=True).of(0, 0) is DEAD
+
+
+def test_a_look_at_all_owners_asks_the_file_system_for_its_time_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To ask makes a file and removes it; between looks the time goes on."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue
+    run, probes, touch, now = RunPaths(tmp_path), [], Path.touch, [1000.0]
+    for task in range(300):
+        make_attempt(run, age_s=(14 if task % 2 else 16) * 60, task=task)
+    monkeypatch.setattr("launch.slurm.liveness.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Path, "touch", lambda path: (probes.append(path.name), touch(path)))
+    lives = Lives(run, 1, on_slurm=False)
+    assert [lives.of(task, 0) for task in range(300)] == [DEAD, ALIVE] * 150
+    assert len(probes) == 1 and probes[0].startswith(".now.")
+    now[0] += 4
+    make_attempt(run, age_s=15 * 60 - 2, task=300)
+    assert lives.of(300, 0) is DEAD and len(probes) == 2  # its own heartbeat is the second
+    now[0] += 2
+    assert [lives.of(task, 0) for task in range(300)] == [DEAD, ALIVE] * 150
+    assert len(probes) == 3
 
 
 def test_an_attempt_that_is_not_to_be_seen_is_dead_only_after_two_minutes(

@@ -1,15 +1,26 @@
 """No job is in the queue that nobody knows: whatever happens to jobs.jsonl, and whenever the disk is full."""
 
 import json
+import signal
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import launch.cli.follow_up
+from launch.config.schema import Scheduler
 from launch.errors import StorageError
 from launch.rundir.attempts import open_attempt
-from launch.slurm.submission import cancel_submission, send_submission, sent_jobs
+from launch.rundir.journal import write_json
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.rundir.process_mark import mark_process
+from launch.rundir.records import load_submission, save_record
+from launch.slurm.commands import QueueRow
+from launch.slurm.submission import cancel_submission, queue_of, send_submission, sent_jobs
+from tests.cli.commands import vllm_launch
+from tests.power_cut import PowerCuts
 from tests.slurm_room.sent_run import make_sent_run
 from tests.worker.distorted.full_disk import FullDisk
 
@@ -32,6 +43,10 @@ exit 0
 SCANCEL = """
 for id; do [[ $id == --* ]] || mv "$QUEUE/$id" "$QUEUE.gone/"; done
 """
+
+
+class LookedAtError(Exception):
+    """Ids of the jobs that a merge job goes by."""
 
 
 class Queue:
@@ -99,6 +114,75 @@ def test_jobs_are_found_by_name_and_cancelled(
     assert queue.jobs == set()
 
 
+def test_an_id_that_is_another_job_here_is_left_alone(tmp_path: Path, queue: Queue) -> None:
+    """As ids are on another cluster than the one that a run was sent to."""
+    run = make_sent_run(tmp_path / "runs")
+    array, merge = send_submission(run, 1, tmp_path / "logs")
+    (queue.folder / array.job_id).write_text("training\n")
+    assert {row.job_id for row in queue_of(run, 1)[1]} == {merge.job_id}
+    assert [job.job_id for job in cancel_submission(run, 1)] == [merge.job_id]
+    assert queue.jobs == {array.job_id}
+
+
+def test_a_merge_job_takes_no_other_job_for_its_tasks(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_sent_run(tmp_path / "runs")
+    array, merge = send_submission(run, 1, tmp_path / "logs")
+    (queue.folder / array.job_id).write_text("training\n")
+
+    def look(_run: RunPaths, _say: object, rows: Sequence[QueueRow], _round: int) -> None:
+        raise LookedAtError(*(row.job_id for row in rows))
+
+    monkeypatch.setattr(launch.cli.follow_up, "wait_until_seen", look)
+    with pytest.raises(LookedAtError) as looked:
+        launch.cli.follow_up.follow_up(run, 1, 0)
+    assert looked.value.args == (merge.job_id,)
+
+
+def add_submission(run: RunPaths, scheduler: str = "slurm") -> SubmissionPaths:
+    """Submission 2, not sent."""
+    paths, first = run.submission(2), load_submission(run, 1)
+    paths.root.mkdir()
+    resources = first.resources.model_copy(update={"scheduler": Scheduler(scheduler)})
+    second = first.model_copy(update={"submission": 2, "resources": resources})
+    save_record(paths.submission_yaml, second)
+    return paths
+
+
+@pytest.mark.process
+def test_cancel_stops_a_driver_here_where_slurm_is_not(tmp_path: Path, queue: Queue) -> None:
+    run = make_sent_run(tmp_path / "runs")
+    send_submission(run, 1, tmp_path / "logs")
+    (tmp_path / "bin" / "squeue").unlink()
+    driver = subprocess.Popen(["sleep", "60"])
+    try:
+        write_json(add_submission(run, "none").driver, mark_process(driver.pid).as_json())
+        said = vllm_launch("cancel", run.root, cwd=tmp_path, PATH=str(tmp_path / "bin"))
+        assert said.out.startswith(f"told the submit in process {driver.pid} to stop;")
+        assert said.code == 2 and "squeue: not found" in said.errors[0]
+        assert driver.wait(10) == -signal.SIGTERM
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+@pytest.mark.process
+def test_cancel_looks_again_for_what_a_merge_job_was_sending(tmp_path: Path, queue: Queue) -> None:
+    run = make_sent_run(tmp_path / "runs")
+    send_submission(run, 1, tmp_path / "logs")
+    row = {"name": "tasks-0", "job_name": "demo.2.tasks-0.abc123", "offset": 0, "size": 2}
+    second = add_submission(run)
+    second.jobs.write_text(json.dumps(row) + "\n")
+    later = second.root.rename(tmp_path / "later")
+    with (tmp_path / "bin" / "scancel").open("a") as scancel:  # sbatch is at work while the merge job ends
+        opens = f"mv {later} {second.root} && echo {row['job_name']} >$QUEUE/200"
+        scancel.write(f"\nif [[ -e {later} ]]; then {opens}; fi\n")
+    said = vllm_launch("cancel", run.root, cwd=tmp_path)
+    assert (said.code, len(said.out.splitlines())) == (0, 3), said
+    assert queue.jobs == set()
+
+
 def test_of_a_dry_run_nobody_is_asked(tmp_path: Path, queue: Queue) -> None:
     run = make_sent_run(tmp_path / "runs")
     send_submission(run, 1, tmp_path / "logs")
@@ -125,3 +209,15 @@ def test_a_disk_that_is_full_at_any_write_of_a_sending(
         with pytest.raises(StorageError, match="the disk is full"):
             send(tmp_path / str(at), at)
         assert queue.jobs == known, f"a job stayed in the queue, call {at}"
+
+
+@pytest.mark.process
+def test_from_any_power_cut_while_a_run_is_sent_its_jobs_are_known(tmp_path: Path, queue: Queue) -> None:
+    run = make_sent_run(tmp_path / "runs", [(0, 2), (2, 1)])
+    with PowerCuts(run.root, lambda: len(queue.jobs)) as disk:
+        send_submission(run, 1, tmp_path / "logs")
+    assert {cut.reported for cut in disk.cuts} == {0, 1, 2, 3}
+    for cut in disk.cuts:
+        cut.restore(run.root)
+        known = {job.job_id for job in sent_jobs(run.submission(1))}
+        assert known >= set(("100", "101", "102")[: cut.reported]), cut

@@ -1,15 +1,20 @@
-"""However many processes want Slurm's word, squeue is asked once in 30 s: real ones, a squeue that counts."""
+"""However many processes want Slurm's word, squeue is asked once in 30 s and scontrol once.
 
+Real processes, and commands that count.
+"""
+
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from launch.rundir.layout import RunPaths
 from launch.slurm.liveness import Life, Lives
-from launch.slurm.shared_queue import JobRow, load_answer, share_answer
+from launch.slurm.shared_queue import SHARED_FOR_S, JobRow, QueueAnswer, load_answer, share_answer
 from tests.runs import REPOSITORY
 from tests.slurm_room.test_liveness import make_attempt
 
@@ -27,22 +32,37 @@ print(answer.number, answer.error)
 
 
 class Cluster:
-    """A folder of fake commands; `calls` has a line for every call of squeue."""
+    """A folder of fake commands; `calls` has a line for every call of squeue, `asked` for one of scontrol."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.calls = folder / "calls"
+        self.asked = folder / "asked"
         self.write("squeue", "12_3|demo|RUNNING|None|n1|2026-01-02T03:04:05")
+        self.name("big")
 
     def write(self, name: str, text: str, *, before: str = "", code: int = 0) -> None:
         path = self.folder / name
-        count = f'echo "$*" >>"{self.calls}"\n' if name == "squeue" else ""
-        path.write_text(f"#!/bin/bash\n{count}{before}\nprintf '%s\\n' '{text}'\nexit {code}\n")
+        note = f'echo "$*" >>"{self.calls if name == "squeue" else self.asked}"'
+        path.write_text(f"#!/bin/bash\n{note}\n{before}\nprintf '%s\\n' '{text}'\nexit {code}\n")
         path.chmod(0o755)
+
+    def name(self, cluster: str, *, ahead_s: int = 0) -> None:
+        """What scontrol says from now on."""
+        told = f"printf 'Configuration data as of %(%FT%T)T\\n' $(($(date +%s) + {ahead_s}))"
+        self.write("scontrol", f"ClusterName             = {cluster}", before=told)
 
     @property
     def num_calls(self) -> int:
-        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+        return num_lines(self.calls)
+
+    @property
+    def num_asked(self) -> int:
+        return num_lines(self.asked)
+
+
+def num_lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @pytest.fixture
@@ -70,6 +90,15 @@ def make_older(run: RunPaths, seconds: float) -> None:
     path.write_text(path.read_text().replace(str(answer.asked), str(answer.asked - seconds)))
 
 
+def ask_anew(run: RunPaths) -> QueueAnswer:
+    """The answer that is asked for when that which is there, if any, is 30 s old."""
+    if load_answer(run.submission(1)) is not None:
+        make_older(run, SHARED_FOR_S)
+    answer = share_answer(run.submission(1), ["12"])
+    assert answer is not None and answer == load_answer(run.submission(1))
+    return answer
+
+
 def ask_from_many(run: RunPaths, num_processes: int, seconds: float) -> list[str]:
     """What each of many processes heard last."""
     words = [sys.executable, "-c", ASK, str(run.submission(1).root), str(seconds)]
@@ -88,7 +117,7 @@ def test_many_processes_make_one_call(cluster: Cluster, run: RunPaths) -> None:
     assert cluster.num_calls == 1
     make_older(run, 30)
     assert set(ask_from_many(run, 8, 1.5)) == {"2 None"}
-    assert cluster.num_calls == 2
+    assert (cluster.num_calls, cluster.num_asked) == (2, 1)
     assert sorted(path.name for path in run.submission(1).root.iterdir()) == ["squeue.json"]
 
 
@@ -116,13 +145,90 @@ def test_jobs_that_the_controller_does_not_know_are_a_good_answer(cluster: Clust
     assert answer is not None and (answer.error, answer.rows, answer.cluster) == (None, (), "big")
 
 
-def test_a_login_node_asks_which_cluster_it_is(
+def test_a_login_node_asks_once_which_cluster_it_is(
     cluster: Cluster, run: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURMD_NODENAME")  # an salloc's shell: the name may be another cluster's
-    cluster.write("scontrol", "ClusterName             = small")
+    cluster.name("small")
+    assert [ask_anew(run).cluster for _ in range(3)] == ["small"] * 3
+    assert (cluster.num_calls, cluster.num_asked) == (3, 1)
+
+
+def test_nodes_and_a_login_node_ask_once_each_however_they_take_turns(
+    cluster: Cluster, run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        monkeypatch.setenv("SLURMD_NODENAME", "n2")
+        assert ask_anew(run).cluster == "big"
+        monkeypatch.delenv("SLURMD_NODENAME")
+        assert ask_anew(run).cluster == "big"
+    assert (cluster.num_calls, cluster.num_asked) == (6, 2)
+
+
+@pytest.mark.parametrize("other", ["squeue", "SLURM_CONF"])
+def test_who_reaches_another_cluster_is_not_taken_for_the_one_before(
+    cluster: Cluster, run: RunPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: str
+) -> None:
+    """Its controller knows no job of ours: by the other's name that would say that all of them are over."""
+    first = ask_anew(run)
+    monkeypatch.delenv("SLURMD_NODENAME")
+    assert (first.cluster, ask_anew(run).cluster) == ("big", "big")
+    if other == "squeue":
+        (tmp_path / "bin2").mkdir()
+        Cluster(tmp_path / "bin2").name("small", ahead_s=600)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin2'}:/usr/bin:/bin")
+    else:
+        cluster.name("small", ahead_s=600)
+        monkeypatch.setenv("SLURM_CONF", "/etc/small.conf")
+    answer = ask_anew(run)
+    assert answer.cluster == "small" and answer.ahead_s == pytest.approx(600, abs=2)
+
+
+def test_how_far_the_controllers_clock_is_ahead_is_told_and_kept(
+    cluster: Cluster, run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the file system's clock: that of whoever asks may be off as well."""
+    cluster.name("big", ahead_s=600)
+    here = time.time()
+    with monkeypatch.context() as off:
+        off.setattr(time, "time", lambda: here - 300)
+        first = ask_anew(run)
+    assert first.ahead_s == pytest.approx(600, abs=2)
+    cluster.name("big", ahead_s=0)
+    cluster.write("squeue", "", before="echo 'slurm_load_jobs error: Socket timed out' >&2", code=1)
+    failed = ask_anew(run)
+    assert failed.error is not None and failed.controller == first.controller
+    cluster.write("squeue", "12_3|demo|RUNNING|None|n1|NONE")
+    assert ask_anew(run).controller == first.controller
+    assert (cluster.num_calls, cluster.num_asked) == (3, 1)
+
+
+def test_a_controller_that_did_not_tell_is_asked_again(cluster: Cluster, run: RunPaths) -> None:
+    cluster.write("scontrol", "", code=1)
+    answer = ask_anew(run)
+    assert (answer.cluster, answer.ahead_s, answer.error) == ("big", None, None)
+    cluster.name("big", ahead_s=600)
+    assert ask_anew(run).ahead_s == pytest.approx(600, abs=2)
+    ask_anew(run)
+    assert (cluster.num_calls, cluster.num_asked) == (3, 2)
+
+
+def test_one_who_does_not_answer_is_asked_nothing_more(cluster: Cluster, run: RunPaths) -> None:
+    cluster.write("squeue", "", before="echo 'slurm_load_jobs error: Socket timed out' >&2", code=1)
+    answer = ask_anew(run)
+    assert (answer.cluster, answer.ahead_s) == (None, None)
+    assert (cluster.num_calls, cluster.num_asked) == (1, 0)
+
+
+def test_an_answer_of_an_earlier_version_says_nothing_of_the_clock(cluster: Cluster, run: RunPaths) -> None:
+    first = ask_anew(run)
+    value = json.loads(run.submission(1).queue.read_text())
+    del value["ahead_s"], value["clients"]
+    run.submission(1).queue.write_text(json.dumps(value))
     answer = share_answer(run.submission(1), ["12"])
-    assert answer is not None and answer.cluster == "small"
+    assert answer is not None and (answer.rows, answer.ahead_s) == (first.rows, None)
+    assert ask_anew(run).ahead_s == pytest.approx(0, abs=2)
+    assert (cluster.num_calls, cluster.num_asked) == (2, 2)
 
 
 def test_one_who_died_asking_is_passed_over_after_a_minute(cluster: Cluster, run: RunPaths) -> None:
@@ -148,8 +254,15 @@ def test_many_who_find_a_dead_asker_make_one_call(cluster: Cluster, run: RunPath
     assert cluster.num_calls == 1
 
 
-def test_an_answer_in_other_words_is_none(cluster: Cluster, run: RunPaths) -> None:
-    run.submission(1).queue.write_text('{"number": 7, "rows": [], "jobs": []}')
+@pytest.mark.parametrize(
+    "wrong", [{"number": "7"}, {"asked": None}, {"ahead_s": "1"}, {"clients": []}, {"x": 1}]
+)
+def test_an_answer_in_other_words_is_none(cluster: Cluster, run: RunPaths, wrong: dict[str, object]) -> None:
+    ask_anew(run)
+    cluster.calls.unlink()
+    value = json.loads(run.submission(1).queue.read_text())
+    run.submission(1).queue.write_text(json.dumps(value | wrong))
+    assert load_answer(run.submission(1)) is None
     answer = share_answer(run.submission(1), ["12"])
     assert answer is not None and answer.number == 1
     assert cluster.num_calls == 1

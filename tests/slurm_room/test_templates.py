@@ -17,11 +17,14 @@ from tests.slurm_room.sent_run import make_sent_run
 pytestmark = pytest.mark.process
 
 WAIT_S = 60.0
-# Says with what it was started, then ends as the variable WORKER says: with an exit code, by KILL, or with 7
-# a moment after the first signal.
+# Says which signals it was born deaf to and with what it was started, then ends as the variable WORKER says:
+# with an exit code, by KILL, or with 7 a moment after the first signal.
 WORKER = f"""#!{sys.executable}
 import json, os, signal, sys, time
 came = []
+with open("deaf", "w") as deaf:
+    signals = (signal.SIGUSR2, signal.SIGTERM)
+    deaf.write(" ".join(number.name for number in signals if signal.getsignal(number) is signal.SIG_IGN))
 for number in (signal.SIGUSR2, signal.SIGTERM):
     signal.signal(number, lambda number, frame: came.append(signal.Signals(number).name))
 with open("said", "w") as said:
@@ -168,6 +171,53 @@ def test_a_signal_during_setup_asks_for_another_life_without_a_task(shell: Shell
 def test_setup_lines_hold_for_the_task(shell: Shell) -> None:
     assert shell.run("0", setup=("export WORKER=5", 'echo "a  b" > "x y"', "echo $unset")) == (5, "")
     assert shell.read("x y") == "a  b\n"
+
+
+NODE_IS_TO_BLAME = (
+    'scontrol() { local IFS=" "; echo "$*" >>asked; [[ $1 != show ]] || echo TotalNodes=4; }',
+    "squeue() { echo 'RUNNING|None'; }",
+    "export SLURM_JOB_PARTITION=gpu",
+    "command -p mkdir -p demo/tasks/1/4; printf 'n7\\n' >demo/tasks/1/4/exclude",
+)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "set -e",
+        "set -Eeuo pipefail; shopt -s inherit_errexit",
+        "trap 'exit 9' ERR CHLD TERM USR2",
+        "set -aefkmuvxCET -o pipefail -o posix",
+    ],
+)
+def test_what_setup_lines_leave_behind_costs_no_requeue(shell: Shell, left: str) -> None:
+    code, said = shell.run("75", setup=(*NODE_IS_TO_BLAME, left))
+    told = [line.partition(" ")[2] for line in said.splitlines()[-2:]]
+    assert (code, told) == (75, ["12_1: requeued", "12_1: not again on n7"])
+    asked = shell.read("asked").splitlines()
+    assert (asked[0], asked[-1]) == ("requeue 12_1", "update JobId=12_1 ExcNodeList=n7")
+    (line,) = shell.read("demo/tasks/1/4/shells.jsonl").splitlines()
+    assert json.loads(line)["code"] == 75
+
+
+@pytest.mark.parametrize("name", ["tasks-0", "merge"])
+@pytest.mark.parametrize("left", ["trap '' TERM USR2", "trap 'exit 9' TERM USR2", "set -em"])
+def test_setup_lines_make_nothing_deaf_to_slurm(shell: Shell, left: str, name: str) -> None:
+    job = shell.start("signal", setup=(left,), name=name)
+    shell.wait_for("said")
+    job.send_signal(signal.SIGTERM)
+    assert end(job)[0] == 7
+    assert shell.read("came") == "SIGTERM" and "SIGTERM" not in shell.read("deaf")
+
+
+def test_what_setup_lines_leave_for_the_end_is_done_then(shell: Shell) -> None:
+    assert shell.run("3", setup=("trap 'echo gone >scratch' EXIT", "set -e"))[0] == 3
+    assert shell.read("scratch") == "gone\n"
+
+
+def test_a_setup_line_that_fails_under_errexit_ends_the_job(shell: Shell) -> None:
+    assert shell.run("0", setup=("set -e", "(exit 4)"))[0] == 4
+    assert not (shell.place / "said").exists()
 
 
 def test_without_an_array_nothing_starts(shell: Shell) -> None:

@@ -30,19 +30,19 @@ def is_core(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for_core(run: RunPaths) -> psutil.Process:
-    """The engine core of the first start, as soon as it is there."""
-    wait_until(lambda: core_of(run) is not None, "an engine core", CORE_S)
-    core = core_of(run)
+def wait_for_core(run: RunPaths, start: int = 0) -> psutil.Process:
+    """The engine core of a start, as soon as it is there."""
+    wait_until(lambda: core_of(run, start) is not None, "an engine core", CORE_S)
+    core = core_of(run, start)
     assert core is not None
     return core
 
 
-def wait_for_busy_core(run: RunPaths, timeout_s: float) -> psutil.Process:
-    """The engine core of the first start, as soon as a result is committed.
+def wait_for_busy_core(run: RunPaths, timeout_s: float, start: int = 0) -> psutil.Process:
+    """The engine core of a start, as soon as it has committed a result.
 
     It is looked up before that: a tiny model may be through with the rest before anything else is read.
     """
-    core = wait_for_core(run)
-    wait_until(lambda: num_committed(run) > 0, "a result", timeout_s)
+    core = wait_for_core(run, start)
+    wait_until(lambda: num_committed(run, start=start) > 0, "a result", timeout_s)
     return core

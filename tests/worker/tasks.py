@@ -30,13 +30,13 @@ def start_task(run: RunPaths, task: int = 0, **environment: str) -> subprocess.P
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 30) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], timeout_s: float = 60) -> tuple[int, str]:
     """Exit code and stderr; the test fails when it takes longer."""
     _, errors = process.communicate(timeout=timeout_s)
     return process.returncode, errors
 
 
-def run_task(run: RunPaths, task: int = 0, timeout_s: float = 30, **environment: str) -> tuple[int, str]:
+def run_task(run: RunPaths, task: int = 0, timeout_s: float = 60, **environment: str) -> tuple[int, str]:
     """Runs a task to its end: exit code and stderr."""
     return finish(start_task(run, task, **environment), timeout_s)
 
@@ -65,7 +65,7 @@ def num_committed(run: RunPaths, task: int = 0, attempt: int = 0, slot: int = 0,
     return sum(len(line["items"]) for line in read_journal(commits))
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     """Until the condition holds; the test fails with `what` when it does not in time."""
     until = time.monotonic() + timeout_s
     while not condition():

@@ -59,7 +59,9 @@ def bring_code(model: Path, source: str, **changes: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def adapted_vllm(bare: Path, tiny_llama: Path, adapters, cpu_environment: None) -> Iterator[VllmEngine]:
+def adapted_vllm(
+    bare: Path, tiny_llama: Path, adapters, cpu_environment: None, vllm_in_one_process: None
+) -> Iterator[VllmEngine]:
     """vLLM with the adapter as .bin and its tokenizer elsewhere."""
     parts = {"adapter": adapters["bin"], "adapter_rank": RANK, "tokenizer": tiny_llama}
     engine = open_vllm(make_setup(bare, EngineKind.VLLM, sampling=GREEDY, **parts), pytest.fail)
@@ -68,7 +70,9 @@ def adapted_vllm(bare: Path, tiny_llama: Path, adapters, cpu_environment: None) 
 
 
 @pytest.fixture(scope="module")
-def plain_vllm(bare: Path, tiny_llama: Path, cpu_environment: None) -> Iterator[VllmEngine]:
+def plain_vllm(
+    bare: Path, tiny_llama: Path, cpu_environment: None, vllm_in_one_process: None
+) -> Iterator[VllmEngine]:
     """vLLM with the base model, its tokenizer elsewhere."""
     setup = make_setup(bare, EngineKind.VLLM, sampling=GREEDY, tokenizer=tiny_llama)
     engine = open_vllm(setup, pytest.fail)

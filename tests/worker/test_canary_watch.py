@@ -151,7 +151,7 @@ def test_failed_items_are_none_of_them(run: RunPaths) -> None:
     assert (len(find_first(run, 99).places), find_first(run, 99).num_settled) == (8, 14)
 
 
-def test_a_line_that_is_not_there_yet_waits(run: RunPaths) -> None:
+def test_a_line_that_is_not_there_yet_waits(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     start = write_results(run, make_generations(run)[:12])
     path = start.paths(run).results
     whole = path.read_bytes()
@@ -159,7 +159,30 @@ def test_a_line_that_is_not_there_yet_waits(run: RunPaths) -> None:
     engine = Engine(run, 0, num_done=12)
     assert not engine.watch.look() and read_canary(run) is None
     path.write_bytes(whole)
-    assert engine.watch.look()
+    monkeypatch.setattr("launch.worker.canary_watch.find_first", None)
+    assert not engine.watch.look(), "the commits of the whole run are not read again at once"
+    monkeypatch.undo()
+    engine.num_done = 24
+    assert engine.watch.look() and judged(run).num_items == NUM_JUDGED
+
+
+@pytest.mark.parametrize(("num_lost", "num_judged"), [(1, NUM_JUDGED - 1), (NUM_JUDGED - 1, None)])
+def test_a_line_that_is_lost_for_good_is_done_without(
+    run: RunPaths, num_lost: int, num_judged: int | None
+) -> None:
+    items = empty(make_generations(run))
+    lost = write_results(run, items[:num_lost], task=0)
+    path = lost.paths(run).results
+    path.write_bytes(bytes(path.stat().st_size))
+    write_results(run, items[num_lost:20], task=1)
+    engine = Engine(run, 0, num_done=20)
+    assert not engine.watch.look()
+    write_results(run, items[20:24], task=2)
+    engine.num_done = 32
+    assert engine.watch.look() is (num_judged is not None)
+    assert engine.is_stopped is (num_judged is not None), "one text tells nothing of a run"
+    if num_judged is not None:
+        assert judged(run).num_items == num_judged
 
 
 def test_the_first_are_those_that_were_committed_first(run: RunPaths) -> None:

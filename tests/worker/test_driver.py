@@ -123,7 +123,7 @@ def test_tasks_end_with_a_driver_that_is_killed(tmp_path: Path):
     driver = start_driver(run, 1, **SLOW)
     wait_for_phase(run, "generating")
     kill_9(driver)
-    wait_until(lambda: processes_with(str(run.root)) == [], "no process left", timeout_s=25)
+    wait_until(lambda: processes_with(str(run.root)) == [], "no process left", timeout_s=45)
     assert ended(run)["reason"] == "drained"
 
 
@@ -135,7 +135,7 @@ def test_a_second_signal_ends_the_tasks_at_once(tmp_path: Path):
     driver.send_signal(signal.SIGINT)
     wait_until(lambda: "asked=drain" in log_of(run), "the first order")
     driver.send_signal(signal.SIGINT)
-    _, codes = finish(driver, 8)
+    _, codes = finish(driver, 20)
     assert codes == [75]
     assert ended(run)["reason"] == "killed"
     assert processes_with(str(run.root)) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from launch.collect.merge import merge
@@ -95,11 +95,14 @@ def planned(run: RunPaths, submission: int) -> Iterator[int]:
         yield from chunk.items
 
 
+EVERY_TASK_DIES: tuple[list[int | None], list[int | None]] = ([2], [2])
+"""Of both stages: something is left for each of the three."""
 kills = st.lists(st.one_of(st.none(), st.integers(1, 8)), min_size=1, max_size=16)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stages=st.tuples(kills, kills), number=st.integers(0, 10**9))
+@example(stages=EVERY_TASK_DIES, number=0)
 def test_exactly_the_missing_items_are_sent_and_the_result_is_that_of_one_task(
     base: Path, whole: dict[str, str], stages: tuple[list[int | None], list[int | None]], number: int
 ) -> None:
@@ -115,6 +118,7 @@ def test_exactly_the_missing_items_are_sent_and_the_result_is_that_of_one_task(
             resume(run, STAGES[stage])
         assert sorted(planned(run, submission)) == missing
         run_tasks(run, submission, kills_of_stage)
+    assert stages != EVERY_TASK_DIES or submission == len(plans)
     assert survey_settled(run).num_done == NUM_ITEMS
     assert digests(merge(run).output_dir) == whole
 

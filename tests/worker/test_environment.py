@@ -60,6 +60,8 @@ def test_a_slot_gets_its_own_of_the_visible_gpus():
     base = {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}
     assert make(base).variables["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
     assert make(base, slot_gpus=["GPU-b"]).variables["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    blank = {"CUDA_VISIBLE_DEVICES": "0, 1"}
+    assert make(blank, slot_gpus=["1"]).variables["CUDA_VISIBLE_DEVICES"] == "1"
     with pytest.raises(AssertionError, match="GPU-c"):
         make(base, slot_gpus=["GPU-c"])
 

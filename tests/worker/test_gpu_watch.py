@@ -66,6 +66,11 @@ class Place:
         self.sampler.refresh(5)
         self.began = time.monotonic()
 
+    def ends(self) -> list[int]:
+        """How long the spells that are over lasted."""
+        rows = read_journal(self.paths.events)
+        return [line["lasted_s"] for line in rows if line["event"] == "gpu_idle_end"]
+
     def look(self, after_s: float, *, busy: int = 0) -> list[dict[str, Any]]:
         """The warnings so far, after a sample and a look at a time."""
         self.sampler.state.add_sample({"0": {"utilization_percent": busy}}, self.began + after_s)
@@ -86,9 +91,10 @@ def test_a_gpu_that_idles_beside_requests_is_told_once_a_spell(place: Place) -> 
     (told,) = place.look(IDLE_S)
     assert (told["slot"], told["gpu"], told["idle_s"]) == (0, "0", 60)
     assert (told["in_flight"], told["waiting"]) == (3, 4)
-    assert len(place.look(IDLE_S + 200)) == 1
+    assert len(place.look(IDLE_S + 200)) == 1 and place.ends() == []
     assert len(place.look(IDLE_S + 201, busy=50)) == 1
-    assert len(place.look(IDLE_S + 300)) == 2, "another spell"
+    assert place.ends() == [261]
+    assert [line["spell"] for line in place.look(IDLE_S + 300)] == [1, 2], "another spell"
 
 
 def test_a_gpu_without_requests_may_idle(place: Place) -> None:
@@ -98,6 +104,15 @@ def test_a_gpu_without_requests_may_idle(place: Place) -> None:
     place.slot.counts = {"in_flight": 1, "waiting": 0}
     assert place.look(130) == [], "its requests came a moment ago"
     assert len(place.look(190)) == 1
+
+
+def test_a_spell_is_over_when_its_requests_are(place: Place) -> None:
+    place.look(0)
+    assert len(place.look(100)) == 1 and place.ends() == []
+    place.slot.counts = {"in_flight": 0, "waiting": 0}
+    place.look(110)
+    place.look(120)
+    assert place.ends() == [110]
 
 
 def test_an_engine_that_loads_may_let_its_gpu_idle(place: Place) -> None:

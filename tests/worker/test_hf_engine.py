@@ -1,5 +1,6 @@
 """The transformers engine: its sampling, its endings, and that a batch does not change an item."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -7,10 +8,12 @@ import pytest
 
 from launch.config.schema import EngineConfig, EngineKind, SamplingConfig
 from launch.errors import EngineError
+from launch.model.checkpoint import inspect_checkpoint
 from launch.worker.engines.hf import TransformersEngine, open_transformers
 from launch.worker.engines.hf_batch import find_stop
 from launch.worker.engines.protocol import RequestRefused
 from launch.worker.engines.warping import RowSampler, warp
+from tests.models import make_tiny_llama
 from tests.worker.engine_setups import make_request, make_requests, make_setup, run_all, texts_of
 
 pytestmark = pytest.mark.engine
@@ -197,6 +200,47 @@ def test_penalties_change_what_is_said(tiny):
     penalized = run_all(again(tiny, asked | {"frequency_penalty": 2.0, "repetition_penalty": 5.0}), [request])
     text = penalized[0].samples[0].text
     assert max(Counter(text).values()) < max(Counter(plain).values())
+
+
+SAMPLING_OF_A_CHECKPOINT = {
+    "do_sample": True,
+    "temperature": 0.01,
+    "top_k": 1,
+    "repetition_penalty": 5.0,
+    "no_repeat_ngram_size": 1,
+    "suppress_tokens": list(range(3, 260)),
+    "max_new_tokens": 3,
+}
+
+
+def recommend(checkpoint, **more):
+    """Writes this sampling, and `more`, into a checkpoint's generation_config.json."""
+    path = checkpoint / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | SAMPLING_OF_A_CHECKPOINT | more))
+
+
+@pytest.mark.parametrize("asked", [{"temperature": 0}, {"temperature": 1.0}], ids=["greedy", "drawn"])
+def test_the_sampling_that_a_checkpoint_recommends_changes_no_text(tiny, tmp_path, asked):
+    checkpoint = make_tiny_llama(tmp_path / "model")  # the same weights
+    recommend(checkpoint)
+    request = make_request(0, [10, 11, 12, 13])
+    opened = open_transformers(make_setup(checkpoint, EngineKind.TRANSFORMERS))
+    plain = run_all(again(tiny, asked), [request])[0].samples
+    assert plain[0].num_tokens == 16
+    assert run_all(again(opened, asked), [request])[0].samples == plain
+
+
+def test_the_ends_that_a_checkpoint_names_count(tiny, tmp_path):
+    checkpoint = make_tiny_llama(tmp_path / "model")
+    request = make_request(0, [10, 11, 12, 13])
+    place, token = first_new_token(greedy_ids(tiny, request), after=3)
+    recommend(checkpoint, eos_token_id=[2, token])
+    setup = make_setup(
+        checkpoint, EngineKind.TRANSFORMERS, eos_token_ids=inspect_checkpoint(checkpoint).eos_token_ids
+    )
+    engine = again(open_transformers(setup), {"temperature": 0}, setup.eos_token_ids)
+    (sample,) = run_all(engine, [request])[0].samples
+    assert (sample.finish_reason, sample.num_tokens) == ("stop", place + 1)
 
 
 def test_what_does_not_fit_is_refused_alone(tiny):

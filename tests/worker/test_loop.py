@@ -64,7 +64,7 @@ def test_no_window_and_no_reading_ahead_changes_a_byte(
 ) -> None:
     wide, lines = work(planned, 1, 400)
     monkeypatch.setattr(reader, "READY_AT_START", 1)
-    monkeypatch.setattr(reader, "FIRST_READ_AHEAD", 1)
+    monkeypatch.setattr(reader, "MIN_READ_AHEAD", 1)
     narrow, one_by_one = work(planned, 2, 1)
     assert lines == one_by_one
     assert narrow.most == 1 < wide.most

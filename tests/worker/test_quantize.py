@@ -30,7 +30,11 @@ from tests.worker.test_quantized_layouts import greedy_tokens, logit_gaps
 TIMEOUT_S = 400
 # Of the logits of the original, in float32. Measured: 0.0 for the quantised weights, 16.1 for other ones.
 MOST_GAP = 1.0
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(TIMEOUT_S + 20)]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(TIMEOUT_S + 20),
+    pytest.mark.usefixtures("vllm_in_one_process"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.models import make_tiny_llama
 from tests.quantized_models import Layout, make_quantized_llama
 from tests.worker.engine_setups import make_requests, make_setup, run_all, texts_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240), pytest.mark.usefixtures("vllm_in_one_process")]
 NUM_TOKENS = 16
 # vLLM has these kernels in 16 bits only. Measured: at most 0.005 for the right weights, 9.4 for others.
 MOST_GAP = 0.4  # in bfloat16; the largest seen was 0.20 on a CPU with AMX, elsewhere it was under 0.1

@@ -3,6 +3,8 @@
 import os
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlannedUser
 from launch.rundir.records import load_run
-from launch.scenarios.records import Cuts, Generation, Item, Request
-from launch.worker.reader import FIRST_READ_AHEAD, Reader
+from launch.scenarios.records import Cuts, Failure, Generation, Item, Request
+from launch.worker.reader import Reader, claim_below
 from launch.worker.writer import ResultWriter
 from tests.runs import make_run
 
@@ -40,7 +42,7 @@ def open_reader(run: RunPaths, maker: object = make_request, book: ClaimBook | N
 
 
 def wait_until_ready(reader: Reader, count: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while reader.num_ready < count:
         assert time.monotonic() < deadline, reader.num_ready
         time.sleep(0.01)
@@ -55,34 +57,166 @@ def test_every_item_is_given_out_once(run: RunPaths) -> None:
     assert sorted(taken) == list(range(92))
 
 
-def test_before_the_engine_is_up_few_chunks_are_claimed(run: RunPaths) -> None:
+def test_before_the_engine_is_up_one_chunk_is_claimed(run: RunPaths) -> None:
     reader = open_reader(run)
-    wait_until_ready(reader, FIRST_READ_AHEAD)
+    wait_until_ready(reader, 1)
     time.sleep(0.2)
     chunks, claimed = read_chunks(run.submission(1)), survey_claims(run.submission(1)).highest
-    assert sum(len(chunks[number].items) for number in sorted(claimed)[:-1]) < FIRST_READ_AHEAD
-    assert reader.num_ready == sum(len(chunks[number].items) for number in claimed), "their requests are made"
-    assert len(claimed) < len(chunks) / 2
+    assert list(claimed) == [chunks[0].number]
+    assert reader.num_ready == len(chunks[0].items), "its requests are made"
     reader.stop()
+
+
+def test_a_request_that_is_taken_before_the_engine_is_up_counts(run: RunPaths) -> None:
+    """The engine process waits for one before it loads: of a chunk of one item nothing is left to hold."""
+    chunk = read_chunks(run.submission(1))[0]
+    one = replace(chunk.users[0], items=chunk.users[0].items[:1])
+    chunks = [replace(chunk, number=number, users=(one,)) for number in range(3)]
+    reader = open_reader(run, book=ClaimBook(run.submission(1), chunks, OWNER, lambda _: True))
+    assert reader.take(wait=True) is not None
+    time.sleep(0.2)
+    assert list(survey_claims(run.submission(1)).highest) == [0]
+    reader.stop()
+
+
+def test_an_engine_that_starts_first_leaves_a_short_shard_to_the_other(run: RunPaths) -> None:
+    """Each runs one sample at a time, and the second comes up when the first has had its first item."""
+    first = open_reader(run)
+    first.read_ahead(2)
+    assert first.take(wait=True) is not None
+    time.sleep(0.2)
+    chunks, claimed = read_chunks(run.submission(1)), survey_claims(run.submission(1)).highest
+    assert list(claimed) == [chunks[0].number]
+    first.stop()
+
+
+class CountedMaker:
+    """Makes requests, of some items none, and counts how often it was asked for each."""
+
+    def __init__(self, failing: int | None = None) -> None:
+        self.asked: Counter[int] = Counter()
+        self._failing = failing
+
+    def __call__(self, planned: PlannedUser, item: Item, history: HistoryEntries) -> Request | Generation:
+        self.asked[item.number] += 1
+        if item.number == self._failing:
+            return Generation(
+                item.number, item.key, item.digest, 7, 2, Cuts(), (), failure=Failure("too_long", "a test")
+            )
+        return make_request(planned, item, history)
+
+
+def wait_for_all(made: CountedMaker, numbers: set[int]) -> None:
+    deadline = time.monotonic() + 60
+    while set(made.asked) != numbers:
+        assert time.monotonic() < deadline, made.asked
+        time.sleep(0.01)
+
+
+def test_while_the_engine_starts_requests_are_made_of_what_nobody_claimed(run: RunPaths) -> None:
+    made = CountedMaker()
+    reader = open_reader(run, made)
+    wait_for_all(made, set(range(92)))
+    claimed = survey_claims(run.submission(1)).highest
+    assert len(claimed) < len(read_chunks(run.submission(1))) / 2, "and they are anybody's still"
+    reader.read_ahead(1000)
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request)
+    order = [number for chunk in read_chunks(run.submission(1)) for number in chunk.items]
+    assert [request.number for request in taken] == order
+    assert set(made.asked.values()) == {1}
+
+
+def test_no_more_are_made_early_than_a_full_batch(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.worker.reader.READY_AT_START", 40)
+    made = CountedMaker()
+    reader = open_reader(run, made)
+    time.sleep(0.5)
+    assert made.asked.total() == 40
+    reader.stop()
+
+
+def test_what_others_claim_meanwhile_is_theirs(run: RunPaths) -> None:
+    made = CountedMaker(failing=read_chunks(run.submission(1))[-1].items[-1])
+    reader = open_reader(run, made)
+    wait_for_all(made, set(range(92)))
+    paths = run.submission(1)
+    other = ClaimBook(paths, read_chunks(paths), replace(OWNER, task=1), lambda _: True)
+    theirs: list[int] = []
+    while (held := other.claim_next()) is not None:
+        theirs += held.chunk.items
+    reader.read_ahead(1000)
+    mine = []
+    while (request := reader.take(wait=True)) is not None:
+        mine.append(request.number)
+    assert mine and sorted(mine + theirs) == list(range(92))
+    assert reader._writer.num_failed == 0, "the failure of an item is its owner's to tell"
+
+
+def test_a_failure_that_was_found_early_is_told_once(run: RunPaths) -> None:
+    failing = read_chunks(run.submission(1))[-1].items[-1]
+    made = CountedMaker(failing)
+    reader = open_reader(run, made)
+    wait_for_all(made, set(range(92)))
+    assert reader._writer.num_failed == 0
+    reader.read_ahead(1000)
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request.number)
+    reader._writer.close()
+    assert reader._writer.num_failed == 1 and failing not in taken and len(taken) == 91
+
+
+def test_a_task_claims_as_much_as_runs_again_and_less_the_less_is_left() -> None:
+    def of_own(num_left: int) -> int:
+        return claim_below(80, num_left, is_helping=False)
+
+    assert [of_own(num_left) for num_left in (1000, 640, 320, 40, 0)] == [80, 80, 60, 50, 50]
+    assert claim_below(80, 0, is_helping=True) == 40, "what runs"
+    assert claim_below(81, 0, is_helping=True) == 41
 
 
 def test_a_further_chunk_is_claimed_when_reader_and_engine_hold_little(run: RunPaths) -> None:
     reader = open_reader(run)
-    reader.read_ahead(16)  # of which an engine runs 8: less than 10 is little
+    reader.read_ahead(16)  # of which an engine runs 8: of the 80 that are left 5 are claimed beside
     in_engine = 0
-    while reader.take(wait=in_engine < 10, num_in_engine=in_engine) is not None:
+    while reader.take(wait=in_engine < 13, num_in_engine=in_engine) is not None:
         in_engine += 1
         time.sleep(0.02)  # a chunk that is just being read is read
     claimed = read_chunks(run.submission(1))[: len(survey_claims(run.submission(1)).highest)]
-    assert in_engine >= 10
+    assert in_engine >= 12
     assert in_engine == sum(len(chunk.items) for chunk in claimed), "nothing is ready beside"
-    assert sum(len(chunk.items) for chunk in claimed[:-1]) < 10, "the last one was not needed"
+    assert sum(len(chunk.items) for chunk in claimed[:-1]) < 13, "the last one was not needed"
+    reader.close()
+
+
+def test_others_are_helped_only_when_the_engine_would_run_less_than_it_can(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Chameleons", num_tasks=2)
+    chunks = read_chunks(run.submission(1))
+    num_own = sum(len(chunk.items) for chunk in chunks if chunk.shard == OWNER.task)
+    reader = open_reader(run)
+    reader.read_ahead(16)  # of which an engine runs 8
+    taken, in_engine = 0, 8
+    deadline = time.monotonic() + 60
+    while taken < num_own:  # an engine that runs all it can, and of which one ends whenever one is taken
+        taken += reader.take(wait=False, num_in_engine=in_engine) is not None
+        assert time.monotonic() < deadline, taken
+    time.sleep(0.3)
+    claimed = survey_claims(run.submission(1)).highest
+    assert claimed.keys() == {chunk.number for chunk in chunks if chunk.shard == OWNER.task}
+    assert reader.take(wait=False, num_in_engine=in_engine) is None
+
+    assert reader.take(wait=False, num_in_engine=7) is None
+    wait_until_ready(reader, 1)
+    [of_other] = survey_claims(run.submission(1)).highest.keys() - claimed.keys()
+    assert chunks[of_other].shard != OWNER.task
     reader.close()
 
 
 def test_a_stopped_reader_claims_nothing_more(run: RunPaths) -> None:
     reader = open_reader(run)
-    wait_until_ready(reader, FIRST_READ_AHEAD)
+    wait_until_ready(reader, 1)
     reader.stop()
     while reader.take(wait=True) is not None:
         pass
@@ -95,10 +229,10 @@ class SlowBook(ClaimBook):
 
     num_begun = num_made = 0
 
-    def claim_next(self) -> Held | None:
+    def claim_next(self, *, helping: bool = True) -> Held | None:
         self.num_begun += 1
         time.sleep(0.3)
-        held = super().claim_next()
+        held = super().claim_next(helping=helping)
         self.num_made += 1
         return held
 
@@ -144,10 +278,11 @@ class LateBook(ClaimBook):
     """Others hold everything when one looks for the first time."""
 
     num_looks = 0
+    """At the chunks of others; its own shard it looks through before."""
 
-    def claim_next(self) -> Held | None:
-        self.num_looks += 1
-        return None if self.num_looks == 1 else super().claim_next()
+    def claim_next(self, *, helping: bool = True) -> Held | None:
+        self.num_looks += helping
+        return None if self.num_looks < 2 else super().claim_next(helping=helping)
 
 
 def open_late(run: RunPaths) -> tuple[Reader, LateBook]:
@@ -211,3 +346,16 @@ def test_a_reader_that_waits_for_a_claim_can_be_stopped(run: RunPaths) -> None:
     reader.close()
     assert reader.take(wait=True) is None
     assert time.monotonic() - started < 2
+
+
+def test_a_claim_on_its_own_shard_that_nobody_wrote_keeps_no_task_from_helping(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "Chameleons", num_tasks=2)
+    chunks = read_chunks(run.submission(1))
+    for chunk in chunks:
+        if chunk.shard == OWNER.task:
+            run.submission(1).claim(chunk.number, 1).touch()
+    reader = open_reader(run)
+    first = reader.take(wait=True)
+    assert first is not None
+    assert first.number in {item for chunk in chunks if chunk.shard != OWNER.task for item in chunk.items}
+    reader.close()

@@ -1,5 +1,6 @@
 """A task whose engine fails and comes back, or does not: real supervisors, the stub engine."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from launch.model.fit_memory import LENGTH_STEP
 from launch.rundir.chunks import read_chunks
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import FAILED, survey_settled
-from tests.worker.build_run import build_run
+from launch.worker.longest_prompt import count_longest_prompt, longest_prompt
+from tests.models import make_tiny_llama
+from tests.worker.build_run import MAX_MODEL_LEN, build_run
 from tests.worker.tasks import (
     ended,
     events,
@@ -26,7 +30,9 @@ from tests.worker.tasks import (
 pytestmark = pytest.mark.process
 SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
 """All is claimed when the first item ends: a crash leaves no claim half made, which would be waited for."""
-LIMITS = {"start_timeout_s": 2, "progress_timeout_s": 2}
+MAX_TOKENS = 16
+LIMITS = {"start_timeout_s": 10, "progress_timeout_s": 6}
+"""A start of the stub takes 0.6 s of CPU time; one of over 4 s was seen on a machine with other work."""
 
 
 def steps(run: RunPaths, attempt: int = 0) -> list[dict[str, Any]]:
@@ -64,18 +70,66 @@ def test_an_engine_without_memory_starts_again_with_fewer_sequences(tmp_path: Pa
     assert ended(run)["failure"] is None
 
 
-def test_a_kv_cache_too_small_shortens_max_model_len_but_not_below_the_plan(tmp_path: Path):
-    run = build_run(tmp_path / "room", prompt={"max_prompt_tokens": 300})
+def test_a_kv_cache_too_small_shortens_max_model_len_to_what_was_planned(tmp_path: Path):
+    run = build_run(tmp_path, prompt={"max_prompt_tokens": 300})
     code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL="kv:400")
     assert (code, errors) == (0, "")
     assert settings(run, 1)["max_model_len"] == 400
-    full = build_run(tmp_path / "full")
-    code, errors = run_task(full, VLLM_LAUNCH_STUB_FAIL="kv:400")
-    assert code == 1, "512 tokens are planned for, and on a CPU nothing else makes the cache larger"
-    assert "kv_cache_too_small" in str(ended(full)["failure"])
-    assert "setting" not in str(steps(full)) or all(
-        each["setting"] != "max_model_len" for each in steps(full)
-    )
+    assert "decided_s" not in steps(run)[0], "nothing had to be counted"
+
+
+def test_or_to_what_is_left_of_it_and_not_below(tmp_path: Path):
+    """512 tokens were planned for; the prompts that are left are shorter."""
+    run = build_run(tmp_path / "short")
+    needed = longest_prompt(run, 1) + MAX_TOKENS
+    fits = -(-needed // LENGTH_STEP) * LENGTH_STEP
+    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=f"kv:{fits}")
+    assert (code, errors) == (0, "")
+    assert [(each["setting"], each["from"], each["to"]) for each in steps(run)] == [
+        ("max_model_len", MAX_MODEL_LEN, fits)
+    ]
+    settled = survey_settled(run)
+    assert (settled.num_done, settled.num_failed) == (12, 0)
+    assert longest_prompt(run, 1) == 0, "nothing is left"
+
+    other = build_run(tmp_path / "long")
+    code, errors = run_task(other, VLLM_LAUNCH_STUB_FAIL=f"kv:{fits - LENGTH_STEP}")
+    assert code == 1 and "kv_cache_too_small" in str(ended(other)["failure"])
+    assert steps(other) == [], "on a CPU nothing else makes the cache larger"
+    settled = survey_settled(other)
+    assert (settled.num_done, settled.num_failed) == (0, 0), "no item fails for it"
+
+
+def test_or_to_where_the_model_is_another_one(tmp_path: Path):
+    """Above 350 tokens this model has the long factors of its RoPE, which the plan's 512 ask for."""
+    model = make_tiny_llama(tmp_path / "model", num_layers=1, num_heads=2, num_kv_heads=1)
+    config = json.loads((model / "config.json").read_text())
+    config["rope_scaling"] = {"rope_type": "longrope", "original_max_position_embeddings": 350}
+    (model / "config.json").write_text(json.dumps(config))
+    for name, planned in (("whole", {}), ("short", {"max_prompt_tokens": 300})):
+        other = build_run(tmp_path / name, model={"checkpoint": model}, prompt=planned)
+        code, errors = run_task(other, VLLM_LAUNCH_STUB_FAIL="kv:350")
+        assert code == 1 and "kv_cache_too_small" in str(ended(other)["failure"]), errors
+        assert steps(other) == []
+    run = build_run(tmp_path / "run", model={"checkpoint": model})
+    assert run_task(run, VLLM_LAUNCH_STUB_FAIL="kv:352") == (0, "")
+    assert settings(run, 1)["max_model_len"] == 352
+
+
+def test_what_is_left_is_counted_by_a_process_that_may_be_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = build_run(tmp_path)
+    assert count_longest_prompt(run, 1) == longest_prompt(run, 1) > 0
+    count_longest_prompt.cache_clear()
+    monkeypatch.setattr("launch.worker.longest_prompt.ANSWER_S", 0.01)
+    assert count_longest_prompt(run, 1) is None
+    count_longest_prompt.cache_clear()
+
+
+def test_nobody_counts_for_engines_that_have_another_transformers(tmp_path: Path):
+    run = build_run(tmp_path, resources={"container": ["env", "A=1"]})
+    assert count_longest_prompt(run, 1) is None
 
 
 def test_memory_that_runs_out_while_generating_leaves_what_is_committed(tmp_path: Path):
@@ -119,11 +173,11 @@ def test_a_start_that_hangs_is_killed_and_tried_again(tmp_path: Path):
     started = time.monotonic()
     code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL="hang:start@0")
     assert (code, errors) == (0, "")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 40
     assert [(each["class"], each["action"]) for each in steps(run)] == [("start_timeout", "restart")]
     first = ended(run)["slots"][0]
     assert (first["was_killed"], first["failure"]["class"]) == (True, "start_timeout")
-    assert "did not start within 2 s" in events(run, "kill")[0]["why"]
+    assert "did not start within 10 s" in events(run, "kill")[0]["why"]
     assert survey_settled(run).num_done == 12
 
 
@@ -159,7 +213,9 @@ def test_an_engine_that_dies_while_it_runs_is_started_again(tmp_path: Path, mode
 
 
 def test_the_other_slot_goes_on_undisturbed(tmp_path: Path):
-    run = build_run(tmp_path, num_users=40, items_per_user=5, engine={"engines_per_node": 2, **LIMITS})
+    # Ample limits: a start may be slow. A slot that stands still is found before the test's own limit.
+    limits = {"start_timeout_s": 15, "progress_timeout_s": 15}
+    run = build_run(tmp_path, num_users=40, items_per_user=5, engine={"engines_per_node": 2, **limits})
     code, errors = run_task(
         run, VLLM_LAUNCH_STUB_FAIL="die:user0#0.3@0", VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.01"
     )
@@ -175,7 +231,7 @@ def test_a_drain_while_a_start_is_due_ends_at_once_and_the_task_continues(tmp_pa
     process = start_task(run, VLLM_LAUNCH_STUB_FAIL="raise:CUDA-capable device(s) is/are busy or unavailable")
     wait_until(lambda: len(events(run, "ladder")) == 1, "the first step")
     process.send_signal(signal.SIGINT)
-    assert finish(process, 3)[0] == 75
+    assert finish(process, 15)[0] == 75
     assert ended(run)["failure"] is None
     assert processes_with(str(run.root)) == []
 
@@ -185,7 +241,7 @@ def test_a_drain_during_the_second_start_ends_it(tmp_path: Path):
     process = start_task(run, VLLM_LAUNCH_STUB_FAIL="die:user0#0.1@0,hang:start@1")
     wait_until(lambda: any(each["start"] == 1 for each in events(run, "phase")), "the second start")
     process.send_signal(signal.SIGUSR2)
-    assert finish(process, 5)[0] == 75
+    assert finish(process, 20)[0] == 75
     assert ended(run)["reason"] == "killed"
     assert processes_with(str(run.root)) == []
 

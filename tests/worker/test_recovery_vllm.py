@@ -14,8 +14,10 @@ from tests.worker.build_run import build_run
 from tests.worker.cores import wait_for_busy_core
 from tests.worker.tasks import events, finish, processes_with, start_task, wait_until
 
-pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(500)]
 TASK_S = 200
+LIMIT_S = 60
+"""Ample: how long the task takes to act where other work holds the cores is not what is tested."""
 CPU = {"CUDA_VISIBLE_DEVICES": ""}
 VLLM = {"engine": "vllm", "dtype": "float32"}
 QUICK = {"enforce_eager": True, "max_num_seqs": 8}
@@ -28,6 +30,7 @@ def steps(run: RunPaths) -> list[tuple[str, str]]:
 
 
 def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
+    """Prompts of nearly 65,536 tokens were allowed; what is left was counted, and is short."""
     # 16 layers of 8 KV heads in float32: 32 KiB a token, so the 1 GiB of a CPU holds half of 65,536 tokens.
     shape = {"num_layers": 16, "num_kv_heads": 8, "max_position_embeddings": 131072}
     model = make_tiny_llama(tmp_path / "m", **shape)
@@ -36,7 +39,6 @@ def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
         num_users=1,
         engine={**QUICK, "max_model_len": 65536},
         model={**VLLM, "checkpoint": model},
-        prompt={"max_prompt_tokens": 512},
     )
     code, errors = finish(start_task(run, **CPU), TASK_S)
     assert (code, errors) == (0, "")
@@ -48,27 +50,17 @@ def test_a_kv_cache_too_small_gets_a_shorter_max_model_len(tmp_path: Path):
     assert survey_settled(run).num_done == 3
 
 
-def test_an_engine_core_that_is_killed_is_started_again(tmp_path: Path):
-    run = build_run(tmp_path, num_users=15, items_per_user=20, engine=LONG, model=VLLM)
-    process = start_task(run, **CPU)
-    wait_for_busy_core(run, 100).kill()
-    code, errors = finish(process, TASK_S)
-    assert (code, errors) == (0, "")
-    assert [action for _, action in steps(run)] == ["restart"]
-    assert survey_settled(run).num_done == 300
-    assert processes_with(str(run.root)) == []
-
-
-def test_a_core_that_stands_still_is_killed_and_started_again(tmp_path: Path):
+def test_a_core_that_stands_still_and_one_that_is_killed_are_started_again(tmp_path: Path):
     engine = {**LONG, "progress_timeout_s": 8}
     run = build_run(tmp_path, num_users=15, items_per_user=20, engine=engine, model=VLLM)
     process = start_task(run, **CPU)
     core = wait_for_busy_core(run, 100)
     core.send_signal(signal.SIGSTOP)
-    wait_until(lambda: len(events(run, "ladder")) == 1, "the watchdog", 20)
-    wait_until(lambda: not is_alive(core), "the end of the core", 10)
+    wait_until(lambda: len(events(run, "ladder")) == 1, "the watchdog", LIMIT_S)
+    wait_until(lambda: not is_alive(core), "the end of the core", LIMIT_S)
+    wait_for_busy_core(run, 100, start=1).kill()
     code, errors = finish(process, TASK_S)
     assert (code, errors) == (0, "")
-    assert steps(run) == [("progress_timeout", "restart")]
+    assert steps(run) == [("progress_timeout", "restart"), ("engine_dead", "restart")]
     assert survey_settled(run).num_done == 300
     assert processes_with(str(run.root)) == []

@@ -1,4 +1,4 @@
-"""Tasks help each other on Slurm's word alone, and ask for it together. Real tasks, a squeue that counts."""
+"""Tasks help each other on Slurm's word alone, and ask for it together. Real tasks, commands that count."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.slurm.shared_queue import load_answer
+from tests.collect.large_run import names_called
 from tests.worker.build_run import build_run
 from tests.worker.tasks import ended, finish, kill_9, num_committed, run_task, start_task, wait_until
 
@@ -31,14 +32,12 @@ def on_node(folder: Path, task: int) -> dict[str, str]:
 
 
 def write_squeue(folder: Path, text: str) -> None:
-    """A squeue that notes down every call."""
+    """A squeue, and a scontrol that tells the time, which note down every call."""
     folder.mkdir(exist_ok=True)
-    (folder / "squeue").write_text(f'#!/bin/bash\necho call >>"{folder}/calls"\n{text}\n')
-    (folder / "squeue").chmod(0o755)
-
-
-def num_calls(folder: Path) -> int:
-    return len((folder / "calls").read_text().splitlines())
+    told = "printf 'Configuration data as of %(%FT%T)T\\n' -1"
+    for name, said in {"squeue": text, "scontrol": told}.items():
+        (folder / name).write_text(f'#!/bin/bash\necho {name} >>"{folder}/calls"\n{said}\n')
+        (folder / name).chmod(0o755)
 
 
 @pytest.fixture
@@ -50,12 +49,13 @@ def test_tasks_side_by_side_ask_slurm_once(run: RunPaths, tmp_path: Path):
     folder = tmp_path / "bin"
     rows = "".join(rf"12_{task}|demo|RUNNING|None|n1|2099-01-02T03:04:05\n" for task in range(3))
     write_squeue(folder, f"sleep 0.5; printf '{rows}'")
-    slow = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
+    slow = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05", "SLURM_JOB_END_TIME": "4000000000"}
     started = time.monotonic()
     tasks = [start_task(run, task, **slow, **on_node(folder, task)) for task in range(3)]
     assert [finish(task)[0] for task in tasks] == [0, 0, 0]
     assert survey_settled(run).num_done == NUM_ITEMS
-    assert num_calls(folder) <= 1 + (time.monotonic() - started) // 30
+    assert names_called(folder / "calls").count("squeue") <= 1 + (time.monotonic() - started) // 30
+    assert names_called(folder / "calls").count("scontrol") == 1
 
 
 def die_on_another_node(run: RunPaths, folder: Path) -> int:

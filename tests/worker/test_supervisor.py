@@ -40,9 +40,9 @@ def in_container(script: str) -> list[str]:
     return ["/bin/sh", "-c", f'{script} exec "$@"', "sh"]
 
 
-def faked(mode: str) -> dict[str, object]:
+def faked(mode: str, lead_s: int = 10) -> dict[str, object]:
     """Resources under which the engine process is the fake one."""
-    return {"container": [sys.executable, str(FAKE_ENGINE), mode], "signal_lead_s": 10}
+    return {"container": [sys.executable, str(FAKE_ENGINE), mode], "signal_lead_s": lead_s}
 
 
 def test_a_task_generates_everything_and_says_so(tmp_path: Path):
@@ -119,8 +119,8 @@ def test_an_engine_that_hears_no_drain_is_killed(tmp_path: Path):
     time.sleep(3.2)
     assert started[by_hand].poll() is None
     started[by_hand].send_signal(signal.SIGTERM)
-    assert finish(started[by_hand], 5)[0] == 75
-    assert finish(started[by_deadline], 8)[0] == 75
+    assert finish(started[by_hand], 15)[0] == 75
+    assert finish(started[by_deadline], 20)[0] == 75
     for run, why in ((by_deadline, "the deadline is over"), (by_hand, "told twice to stop")):
         assert ended(run)["reason"] == "killed"
         assert [event["why"] for event in events(run, "kill")] == [why]
@@ -128,12 +128,12 @@ def test_an_engine_that_hears_no_drain_is_killed(tmp_path: Path):
 
 
 def test_a_drain_while_loading_ends_at_once_and_the_second_in_vain_stops(tmp_path: Path):
-    run = build_run(tmp_path, resources=faked("loading"))
+    run = build_run(tmp_path, resources=faked("loading", lead_s=120))
     for attempt, code in ((0, 75), (1, 1)):
         process = start_task(run)
         wait_for_phase(run, "loading", attempt=attempt)
         process.send_signal(signal.SIGUSR2)
-        found, errors = finish(process, 4)
+        found, errors = finish(process, 20)
         assert found == code, errors
     assert "attempts 0 and 1 ended without a committed item" in errors
     assert ended(run, attempt=1)["failure"]["class"] == "no_progress"
@@ -225,7 +225,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path):
     wait_for_phase(run, "generating")
     assert len(processes_with(str(tmp_path))) >= 4, "supervisor, engine, its tether and the sleep"
     kill_9(process)
-    wait_until(lambda: processes_with(str(tmp_path)) == [], "no process left", timeout_s=10)
+    wait_until(lambda: processes_with(str(tmp_path)) == [], "no process left", timeout_s=30)
     assert not run.attempt(1, 0, 0).ended.exists()
 
 

@@ -1,4 +1,7 @@
-"""The preset `production` over two workers of vLLM on the CPU: only its resources are overridden."""
+"""The preset `production` over two workers of vLLM on the CPU.
+
+Overridden are tensor parallel size, engine, dtype and number of items; samples, lengths and the rest stay.
+"""
 
 import json
 from pathlib import Path

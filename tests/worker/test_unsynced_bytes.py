@@ -1,17 +1,12 @@
 """A machine that loses power keeps of a file what was fsynced, and may keep nothing else.
 
-Every write and fsync of a run is recorded. At each of them the run directory is rebuilt as it would be found
-after a power cut: every file cut to what had been fsynced, unsynced files empty. From each of these the run
-has to go on: nothing that was reported done is lost, and in the end the same is published.
+A run is worked on in two submissions. From what a power cut may leave of it (tests/power_cut.py) it goes on:
+nothing that was reported done is lost, a merge says what is missing, and in the end the same is published.
 """
 
 import os
 import shutil
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,119 +16,94 @@ from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
+from launch.rundir.rounds import add_round
 from launch.rundir.submissions import Place, open_submission
 from launch.worker import writer as writer_module
-from launch.worker.caution import Caution
-from launch.worker.engine_process import work
 from launch.worker.writer import ResultWriter
 from tests.local_submit import digests
+from tests.power_cut import PowerCuts
 from tests.worker.build_run import build_run
-from tests.worker.test_elastic_resume import SilentChannel
+from tests.worker.test_elastic_resume import is_ended_well
 
 pytestmark = pytest.mark.process  # seconds
 
 NUM_ITEMS = 12
+EVERY = 3
+"""A change in three is tried: no step of the writer's is always left out."""
 
 
-@dataclass
-class Disk:
-    """What would be left of a run directory at each moment, copied beside it: `cuts` in order of time."""
+def generate(run: RunPaths, submission: int) -> bool:
+    """One attempt of the only task; False when the engine failed in it."""
+    attempt, _ = open_attempt(run, submission, 0)
+    return is_ended_well(run, EngineStart(submission, 0, attempt, 0, 0))
 
-    run: RunPaths
-    place: Path
-    synced: dict[int, int] = field(default_factory=dict)
-    old: set[int] = field(default_factory=set)
-    cuts: list[tuple[Path, int]] = field(default_factory=list)
-    writer: ResultWriter | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)  # one copy at a time
 
-    def start(self) -> None:
-        """What is there now was synced long ago."""
-        self.old = {path.stat().st_ino for path in self.files()}
-
-    def files(self) -> Iterator[Path]:
-        """Every file of the run."""
-        return (path for path in self.run.root.rglob("*") if path.is_file())
-
-    def sync(self, descriptor: int) -> None:
-        """The file is on the disk as it is now."""
-        status = os.fstat(descriptor)
-        self.synced[status.st_ino] = status.st_size
-
-    def cut(self) -> None:
-        """Copies what a power cut would leave now, and notes how many items are reported done."""
-        with self.lock:
-            copy = self.place / f"cut{len(self.cuts)}" / "runs" / "run"
-            for path in self.files():
-                target = copy / path.relative_to(self.run.root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                inode, data = path.stat().st_ino, path.read_bytes()
-                target.write_bytes(data if inode in self.old else data[: self.synced.get(inode, 0)])
-            num_done = 0 if self.writer is None else self.writer.num_done
-            self.cuts.append((copy, num_done))
+def send_again(run: RunPaths) -> int:
+    """What resume does about the files of a run; the submission."""
+    config = run_config(load_run(run), load_submission(run, 1))
+    return open_submission(run, config, Place(1001, None, 0)).submission
 
 
 @pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """A run of one task that was worked on to its end while every write and fsync was recorded."""
-    run = build_run(tmp_path / "base", num_users=4, items_per_user=NUM_ITEMS // 4)
-    disk = Disk(run, tmp_path)
-    disk.start()
-    write, fsync = os.write, os.fsync
+def run(tmp_path: Path) -> RunPaths:
+    return build_run(tmp_path, num_users=4, items_per_user=NUM_ITEMS // 4)
 
-    def recorded_write(descriptor: int, data: Any) -> int:
-        count = write(descriptor, data)
-        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_relative_to(run.root):
-            disk.cut()
-        return count
 
-    def recorded_fsync(descriptor: int) -> None:
-        disk.cut()
-        fsync(descriptor)
-        disk.sync(descriptor)
-        disk.cut()
-
+@pytest.fixture
+def disk(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> PowerCuts:
+    """The run worked on to its end: an engine failed in the middle, and what was missing was sent again."""
+    writers: list[ResultWriter] = []
     init = ResultWriter.__init__
 
-    def remembered(self: ResultWriter, *arguments: Any) -> None:
-        disk.writer = self
-        init(self, *arguments)
+    def remembered(self: ResultWriter, *arguments: object) -> None:
+        init(self, *arguments)  # type: ignore[arg-type]
+        writers.append(self)
 
     monkeypatch.setattr(ResultWriter, "__init__", remembered)
     monkeypatch.setattr(writer_module, "GATHER_S", 0.0)  # many small batches instead of one
     monkeypatch.setenv("VLLM_LAUNCH_STUB_SECONDS_PER_ITEM", "0.1")
-    monkeypatch.setattr(os, "write", recorded_write)
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    attempt, _ = open_attempt(run, 1, 0)
-    work(run, EngineStart(1, 0, attempt, 0, 0), SilentChannel(), {}, Caution())  # type: ignore[arg-type]
+    monkeypatch.setenv("VLLM_LAUNCH_STUB_FAIL", "step:7")
+    with PowerCuts(run.root, lambda: sum(writer.num_done for writer in writers)) as disk:
+        assert not generate(run, 1)
+        monkeypatch.delenv("VLLM_LAUNCH_STUB_FAIL")
+        add_round(run, 1, round_=0, num_missing=survey_settled(run).num_missing, sends=True, why="failed")
+        assert generate(run, send_again(run))
     monkeypatch.undo()
-    disk.cut()
     return disk
 
 
-def test_from_any_power_cut_the_run_goes_on_and_nothing_reported_is_lost(disk: Disk) -> None:
-    expected = digests(merge(disk.run).output_dir)
-    assert len(disk.cuts) > 2 * NUM_ITEMS
+def test_from_any_power_cut_the_run_goes_on_and_nothing_reported_is_lost(
+    run: RunPaths, disk: PowerCuts
+) -> None:
+    expected = digests(merge(run).output_dir)
     seen_between = set()
-    for root, num_reported in disk.cuts:
-        run = RunPaths(root)
+    for cut in disk.chosen(EVERY):
+        cut.restore(run.root)
+        shutil.rmtree(run.root.parent.parent / "leaderboards")
         settled = survey_settled(run)
-        assert settled.num_done >= num_reported, root
+        assert settled.num_done >= cut.reported, cut
         seen_between.add(settled.num_done)
         if settled.num_missing:
-            with pytest.raises(
-                IncompleteError, match=rf"{settled.num_missing} of {NUM_ITEMS} items are missing"
-            ):
+            missing = rf"{settled.num_missing} of {NUM_ITEMS} items are missing"
+            with pytest.raises(IncompleteError, match=missing):
                 merge(run)
-            assert not (root.parent.parent / "leaderboards").exists()
-            go_on(run)
-        assert digests(merge(run).output_dir) == expected
-        shutil.rmtree(root.parent.parent)
+            assert not (run.root.parent.parent / "leaderboards").exists()
+            assert generate(run, send_again(run)), cut
+        assert digests(merge(run).output_dir) == expected, cut
     assert len(seen_between) >= NUM_ITEMS // 3  # the cuts lie all over the run
 
 
-def go_on(run: RunPaths) -> None:
-    """resume, and its one task."""
-    open_submission(run, run_config(load_run(run), load_submission(run, 1)), Place(1001, None, 0))
-    attempt, _ = open_attempt(run, 2, 0)
-    work(run, EngineStart(2, 0, attempt, 0, 0), SilentChannel(), {}, Caution())  # type: ignore[arg-type]
+def test_what_a_dead_engine_did_not_fsync_is_durable_before_its_chunks_are_marked_done(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PowerCuts(run.root) as disk:
+        with monkeypatch.context() as patch:
+            patch.setenv("VLLM_LAUNCH_STUB_FAIL", "step:7")
+            patch.setattr(os, "fsync", lambda descriptor: None)
+            assert not generate(run, 1)
+        assert survey_settled(run).num_done
+        for mark in run.submission(1).claims.glob("*.done"):
+            mark.unlink()  # it had not come to that
+        assert generate(run, 1)  # takes its claims over
+    disk.least.restore(run.root)
+    assert survey_settled(run).num_missing == 0

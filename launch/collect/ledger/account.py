@@ -120,25 +120,26 @@ def _attempt(attempt: AttemptSpans, repeated: Moved) -> dict[str, Any]:
         "end_by": attempt.end_by,
         "allocated_s": round(allocated, 3),
         "phases": {phase.value: round(spent, 3) for phase, spent in seconds.items()},
-        "unexplained": round(max(0.0, allocated - sum(seconds.values())), 3),
+        "unexplained": _unexplained(allocated, sum(seconds.values())),
         "queued_s": _rounded(attempt.queued_s, 3),
     }
 
 
 def _unattended(life: Unattended) -> dict[str, Any]:
-    """A row of the sums: setup where its batch shell told that it ran, else nobody knows."""
-    allocated = life.seconds * life.num_gpus
-    phases = {phase.value: 0.0 for phase in PHASES}
-    if life.has_shell:
-        phases[Phase.SETUP] = allocated
-    unexplained = 0.0 if life.has_shell else allocated
+    """A row of the sums: setup while its batch shell told that it ran, else nobody knows."""
+    allocated, setup = life.seconds * life.num_gpus, life.setup_s * life.num_gpus
     return {
         "submission": life.submission,
         "allocated_s": allocated,
-        "phases": phases,
-        "unexplained": unexplained,
+        "phases": {phase.value: setup if phase is Phase.SETUP else 0.0 for phase in PHASES},
+        "unexplained": _unexplained(allocated, setup),
         "queued_s": None,
     }
+
+
+def _unexplained(allocated: float, explained: float) -> float:
+    """What no span covers; spans lie side by side within their allocation, so only rounding is below 0."""
+    return max(0.0, round(allocated - explained, 3))
 
 
 def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

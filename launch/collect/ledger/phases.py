@@ -10,7 +10,7 @@ class Phase(StrEnum):
     """
 
     SETUP = "setup"
-    """Batch shell and supervisor: before, between and after engine processes."""
+    """Batch shell and supervisor: before the first engine, waits of the ladder, after the supervisor."""
     LOADING = "loading"
     """An engine process from its start until it generates, without what it compiles."""
     COMPILING = "compiling"

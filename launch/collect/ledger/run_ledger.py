@@ -27,7 +27,7 @@ def run_ledger(
     no_sacct = ask_slurm(run, list(found.values()), sent_arrays(run))
     lives = read_lives(run)
     attempts = match_spans(found, lives)
-    others = list(unattended(run, lives, found.values()))
+    others = list(unattended(run, lives, found))
     by_place = {each.place: each for each in attempts}
     repeated: dict[Place, dict[Phase, float]] = {}
     for index, offsets in not_counted.items():

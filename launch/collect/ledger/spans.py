@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from launch.collect.ledger.allocations import Allocation, allocation_of, job_name, read_lives
-from launch.collect.ledger.lanes import Bounds, Interval, end_of, lane_of
+from launch.collect.ledger.lanes import Bounds, Interval, end_of, lane_of, unused_lane
 from launch.collect.ledger.phases import Phase
 from launch.collect.ledger.times import AttemptTimes, read_times
 from launch.rundir.attempt_files import CLOCKS_AGREE_S
@@ -121,9 +121,9 @@ def spans_of(place: Place, times: AttemptTimes, allocation: Allocation | None = 
     A killed attempt was in its last phase until its end, if that came before its next sign of life was due;
     what is later than that nobody knows, and is in no span.
     """
-    begin, end, end_by = _bounds(times, allocation)
-    told = end if times.left is not None else min(end, times.last_sign + NEXT_SIGN_S)
-    lanes = [*_slot_lanes(times, begin, told), *_other_lanes(times, begin, told)]
+    begin, end, end_by = _allocation(times, allocation)
+    bounds = _bounds(times, begin, end)
+    lanes = [*_slot_lanes(times, bounds), *_other_lanes(times, bounds)]
     ahead = times.clock_ahead_s
     spans = tuple(
         Span(
@@ -146,7 +146,7 @@ def spans_of(place: Place, times: AttemptTimes, allocation: Allocation | None = 
     )
 
 
-def _bounds(times: AttemptTimes, allocation: Allocation | None) -> tuple[float, float, str]:
+def _allocation(times: AttemptTimes, allocation: Allocation | None) -> tuple[float, float, str]:
     """When the GPUs were held, and who knows the end."""
     begin = times.began if allocation is None else allocation.begin
     if allocation is not None and allocation.end is not None:
@@ -156,6 +156,13 @@ def _bounds(times: AttemptTimes, allocation: Allocation | None) -> tuple[float, 
     return begin, max(begin, times.last_sign), "last sign"
 
 
+def _bounds(times: AttemptTimes, begin: float, end: float) -> Bounds:
+    """Those of the attempt as one that had no slots."""
+    words = (times.ended, times.shell_ended, end, times.seen + NEXT_SIGN_S)
+    seen_until = min(word for word in words if word is not None)
+    return Bounds(begin, end, times.ended, times.left, seen_until, times.stop_asked, begin)
+
+
 class _Lane(NamedTuple):
     slot: int | None
     gpus: tuple[str, ...]
@@ -163,24 +170,23 @@ class _Lane(NamedTuple):
     pieces: list[Interval]
 
 
-def _slot_lanes(times: AttemptTimes, begin: float, end: float) -> Iterator[_Lane]:
+def _slot_lanes(times: AttemptTimes, bounds: Bounds) -> Iterator[_Lane]:
     """A lane a slot. GPUs that several slots name are shared by them in equal parts."""
     num_slots = Counter(gpu for slot in times.slots for gpu in slot.gpus)
-    ends = [end_of(slot.starts, end) for slot in times.slots]
+    ends = [end_of(slot.starts, bounds.seen_until) for slot in times.slots]
     for index, slot in enumerate(times.slots):
         others = ends[:index] + ends[index + 1 :]
-        bounds = Bounds(begin, end, times.stop_asked, max(others, default=begin))
-        share = sum(1 / num_slots[gpu] for gpu in slot.gpus) if times.gpus else 1.0
-        yield _Lane(slot.slot, slot.gpus, share, lane_of(slot.starts, bounds))
+        lane = lane_of(slot.starts, bounds._replace(others_ended=max(others, default=bounds.begin)))
+        share = sum(1 / num_slots[gpu] for gpu in slot.gpus if gpu in times.gpus) if times.gpus else 1.0
+        yield _Lane(slot.slot, slot.gpus, share, lane)
 
 
-def _other_lanes(times: AttemptTimes, begin: float, end: float) -> Iterator[_Lane]:
+def _other_lanes(times: AttemptTimes, bounds: Bounds) -> Iterator[_Lane]:
     """What is of no slot: the whole of an attempt that never had one, and GPUs that none was given."""
     if not times.slots:
-        share = float(len(times.gpus) or 1)
-        yield _Lane(None, times.gpus, share, [Interval(Phase.SETUP, begin, end)])
+        yield _Lane(None, times.gpus, float(len(times.gpus) or 1), lane_of((), bounds))
         return
     given = {gpu for slot in times.slots for gpu in slot.gpus}
     unused = tuple(gpu for gpu in times.gpus if gpu not in given)
     if unused:
-        yield _Lane(None, unused, float(len(unused)), [Interval(Phase.UNUSED, begin, end)])
+        yield _Lane(None, unused, float(len(unused)), unused_lane(bounds))

@@ -11,7 +11,7 @@ from typing import Any
 from launch.collect.startup_figures import startup_of
 from launch.rundir.attempt_files import read_about, read_ended, read_engine, read_events
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import NUMBER, read_journal
+from launch.rundir.journal import NUMBER, has_fields, read_journal
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.results import COMMIT_FIELDS
 from launch.rundir.tails import last_record
@@ -35,6 +35,8 @@ class StartTimes:
     has_finished: bool = False
     """Whether it ended by itself, with everything durable."""
     last_commit: float | None = None
+    resumes: float | None = None
+    """Until when the ladder let the slot wait before its next start."""
     compile_s: float = 0.0
     warm_up_s: float = 0.0
 
@@ -52,14 +54,16 @@ class SlotTimes:
 class AttemptTimes:
     """One attempt.
 
-    `began`: when its batch shell began, where there is one, else its supervisor. `left`: when the batch shell
-    ended, else the supervisor; None for an attempt that was killed, or lives. `last_sign`: the last that is
-    known of it. `stop_asked`: when it was told to drain.
+    `began`: when its batch shell began, where there is one, else its supervisor. `ended` and `shell_ended`:
+    when supervisor and batch shell did, by their own word. `seen`: the last heartbeat, commit or event before
+    its end; `last_sign`: the last that is known of it at all. `stop_asked`: when it was told to drain.
     """
 
     began: float
     started: float
-    left: float | None
+    ended: float | None
+    shell_ended: float | None
+    seen: float
     last_sign: float
     stop_asked: float | None
     queue_wait_s: float | None
@@ -71,6 +75,11 @@ class AttemptTimes:
     is_copy: bool
     """Whether its directory was copied from another place: its seconds would count twice."""
 
+    @property
+    def left(self) -> float | None:
+        """When it was over by its own word; None for an attempt that was killed, or lives."""
+        return self.ended if self.shell_ended is None else self.shell_ended
+
 
 def read_times(run: RunPaths, submission: int, task: int, attempt: int) -> AttemptTimes:
     """The times of an attempt; one that left nothing but its directory begins and ends with that."""
@@ -79,20 +88,25 @@ def read_times(run: RunPaths, submission: int, task: int, attempt: int) -> Attem
     slots = _slots(run, EngineStart(submission, task, attempt, 0, 0), about, events)
     beat = _last_beat(paths) + about["clock_ahead_s"]
     started, shell = _number(about.get("started")), _number(about.get("shell_began"))
-    supervisor = _first(_number(about.get("supervisor_began")), started, beat)
+    told = [float(event["time"]) for event in events if event["event"] != "ended"]
+    supervisor = _first(_number(about.get("supervisor_began")), started, min(told, default=None), beat)
     began = supervisor if shell is None else min(shell, supervisor)
-    ended = _number((read_ended(paths) or {}).get("ended"))
+    ended = _first(
+        _number((read_ended(paths) or {}).get("ended")),
+        next((float(event["time"]) for event in events if event["event"] == "ended"), None),
+    )
     shell_ended = _shell_end(run, submission, task, shell)
     sampled = last_record(paths.gpu, time=NUMBER)
-    signs = [beat, began, ended, shell_ended, sampled and sampled["time"]]
-    signs += [event["time"] for event in events]
-    signs += [start.last_commit for slot in slots for start in slot.starts]
+    commits = [start.last_commit for slot in slots for start in slot.starts]
+    seen = _last(beat, began, *told, *commits)
     place = {"submission": submission, "task": task, "attempt": attempt}
     return AttemptTimes(
         began=began,
         started=_first(started, began),
-        left=shell_ended if shell_ended is not None else ended,
-        last_sign=max(float(sign) for sign in signs if sign is not None),
+        ended=ended,
+        shell_ended=shell_ended,
+        seen=seen,
+        last_sign=_last(seen, ended, shell_ended, None if sampled is None else sampled["time"]),
         stop_asked=min((event["time"] for event in events if event.get("asked") == "drain"), default=None),
         queue_wait_s=_number(about.get("queue_wait_s")),
         host=about["host"],
@@ -107,11 +121,11 @@ def read_times(run: RunPaths, submission: int, task: int, attempt: int) -> Attem
 def _slots(
     run: RunPaths, at: EngineStart, about: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
 ) -> tuple[SlotTimes, ...]:
-    """The slots that attempt.json names, each with the starts that it names."""
+    """The slots that attempt.json names, each with the starts that it names; else those that told a phase."""
     found: dict[int, list[StartTimes]] = {}
     gpus: dict[int, tuple[str, ...]] = {}
     rows = about.get("slots")
-    for row in rows if isinstance(rows, list) else []:
+    for row in rows if isinstance(rows, list) and rows else _told_starts(events):
         numbers = (row.get("slot"), row.get("start")) if isinstance(row, dict) else (None, None)
         slot, start = numbers
         if not isinstance(slot, int) or not isinstance(start, int):
@@ -122,6 +136,14 @@ def _slots(
             found.setdefault(slot, []).append(times)
             gpus.setdefault(slot, _texts(row.get("gpus")))
     return tuple(SlotTimes(slot, gpus[slot], tuple(found[slot])) for slot in sorted(found))
+
+
+def _told_starts(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of an attempt.json that is damaged: rows as it has them, in the order in which they began."""
+    phases = [event for event in events if event["event"] == "phase"]
+    whole = [event for event in phases if has_fields(event, {"slot": int, "start": int})]
+    numbers = dict.fromkeys((event["slot"], event["start"]) for event in whole)
+    return [{"slot": slot, "start": start} for slot, start in numbers]
 
 
 def _start(
@@ -147,9 +169,18 @@ def _start(
         ended=None if end is None else float(end["time"]),
         has_finished=end is not None and end.get("said") in LAST_WORDS,
         last_commit=None if commit is None else float(commit["time"]),
+        resumes=next((_resumes(event) for event in events if event["event"] == "ladder"), None),
         compile_s=sum(part["seconds"] for part in parts if part["part"] in COMPILE_PARTS),
         warm_up_s=sum(part["seconds"] for part in parts if part["part"] == "warm_up"),
     )
+
+
+def _resumes(step: Mapping[str, Any]) -> float | None:
+    """When the wait that a step of the ladder told of is over: until it was decided, and then `wait_s`."""
+    wait_s, decided_s = (_number(step.get(name)) for name in ("wait_s", "decided_s"))
+    if wait_s is None and decided_s is None:
+        return None
+    return float(step["time"]) + (wait_s or 0.0)
 
 
 def _shell_end(run: RunPaths, submission: int, task: int, began: float | None) -> float | None:
@@ -170,6 +201,10 @@ def _last_beat(paths: AttemptPaths) -> float:
 
 def _first(*values: float | None) -> Any:
     return next((value for value in values if value is not None), None)
+
+
+def _last(*signs: float | None) -> float:
+    return max(float(sign) for sign in signs if sign is not None)
 
 
 def _number(value: object) -> float | None:

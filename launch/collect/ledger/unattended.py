@@ -1,12 +1,15 @@
 """Lives of jobs in which no attempt began: setup lines that failed, follow-ups with nothing to do.
 
-Only Slurm's accounting knows of them, and how many GPUs they held.
+Only Slurm's accounting knows of them, and how many GPUs they held. An attempt whose attempt.json is damaged
+names no job: the life during which it was has an attempt all the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from launch.collect.ledger.allocations import MATCH_S, life_of
+from launch.collect.ledger.lanes import JOIN_S
+from launch.collect.ledger.spans import Place
 from launch.collect.ledger.times import AttemptTimes
 from launch.rundir.journal import NUMBER, read_journal
 from launch.rundir.layout import RunPaths
@@ -16,13 +19,13 @@ from launch.worker.startup.queue_wait import SENT_FIELDS
 
 
 class Unattended(NamedTuple):
-    """Seconds in which a task had GPUs and no attempt; `has_shell`: its batch shell told that it ran."""
+    """Seconds in which a task had GPUs and no attempt; in `setup_s` of them its batch shell ran."""
 
     submission: int
     task: int
     seconds: float
     num_gpus: int
-    has_shell: bool
+    setup_s: float
 
 
 class SentArray(NamedTuple):
@@ -43,16 +46,35 @@ def sent_arrays(run: RunPaths) -> dict[str, SentArray]:
 
 
 def unattended(
-    run: RunPaths, lives: Sequence[JobLife], attempts: Iterable[AttemptTimes]
+    run: RunPaths, lives: Sequence[JobLife], attempts: Mapping[Place, AttemptTimes]
 ) -> Iterator[Unattended]:
     """Those of lives that have ended, held GPUs and are no attempt's."""
-    attended = {life_of(times, lives) for times in attempts}
+    owners = {place: life_of(times, lives) for place, times in attempts.items()}
+    attended = set(owners.values())
     arrays = sent_arrays(run)
     for life in lives:
         sent = arrays.get(life.job)
         if life in attended or sent is None or life.end is None or not life.num_gpus:
             continue
         task = sent.offset + life.index
-        shells = read_journal(run.shells(sent.submission, task), began=NUMBER)
-        has_shell = any(life.begin - MATCH_S <= row["began"] <= life.end + MATCH_S for row in shells)
-        yield Unattended(sent.submission, task, life.end - life.begin, life.num_gpus, has_shell)
+        nameless = (
+            times
+            for place, times in attempts.items()
+            if place[:2] == (sent.submission, task) and owners[place] is None
+        )
+        has_attempt = any(_overlap(life, times.began, times.last_sign) for times in nameless)
+        setup_s = 0.0 if has_attempt else _setup_s(run, sent.submission, task, life)
+        yield Unattended(sent.submission, task, life.end - life.begin, life.num_gpus, setup_s)
+
+
+def _setup_s(run: RunPaths, submission: int, task: int, life: JobLife) -> float:
+    """From the begin of a life to where its batch shell ended, as that wrote it down."""
+    assert life.end is not None
+    shells = read_journal(run.shells(submission, task), began=NUMBER, ended=NUMBER)
+    ends = [float(row["ended"]) for row in shells if _overlap(life, row["began"], row["began"])]
+    ended = max([life.begin, *ends])
+    return (life.end if life.end - ended <= JOIN_S and ends else ended) - life.begin
+
+
+def _overlap(life: JobLife, begin: float, end: float) -> bool:
+    return life.end is not None and life.begin - MATCH_S <= end and begin <= life.end + MATCH_S

@@ -56,10 +56,10 @@ SCALES = {
 _DIGITS = r"(?<![\d.])-?\d+(?:\.\d+)?(?!\.?\d)"
 _HAN = "零一二两三四五六七八九"
 _HAN_VALUE = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2}
-_STARS = re.compile(r"((?:[★⭐]\ufe0f?\s?)+)(?:☆\s?)*(\.5)?")
+_STARS = re.compile(r"(?![★⭐]\ufe0f?\s*:?\s*\d)((?:[★⭐]\ufe0f?\s?)+)(?:☆\s?)*(\.5)?")
 _OF = re.compile(rf"({_DIGITS})\s*(?:/|out of)\s*({_DIGITS})", re.IGNORECASE)
 _TOP = re.compile(
-    rf"(?:满分|満点)\s*(?:是|为|は|が)?\s*{_DIGITS}\s*(?:分|点)?|{_DIGITS}\s*(?:点|つ星)?\s*満点"
+    rf"(?:满分|満点)\s*(?:是|为|は|が)?\s*{_DIGITS}\s*(?:分|点)?|{_DIGITS}\s*(?:点|つ星)?\s*満点|{_DIGITS}\s*つ星のうち"
 )
 _UNIT = r"(?:颗|顆|个|個)?(?:半)?\s*(?:stars?\b|points?\b|星|分|点|つ星|つ)"
 _MARKED = (
@@ -75,9 +75,12 @@ _BARE = re.compile(_DIGITS)
 _NUMBER_REFERENCE = re.compile(rf"\s*({_DIGITS})\s*(?:stars?|points?|星|分|点)?\s*(?:[.:、)].*)?", re.DOTALL)
 _OPTION_REFERENCE = re.compile(r"\s*[(\[]?([A-Za-z])(?:[.:、)\]].*|\s*)", re.DOTALL)
 _OPTION_ALONE = re.compile(r"[\s\"'“”「『*]*[(\[]?([A-Za-z])(?:\s*[.:、)\]*」』\"'”]|\s*$)")
+# Not the article, nor the pronoun: "a resounding no", "I agree".
+_LETTER = r"([A-Z])(?![A-Za-z])(?!(?-i:(?<=[aI])\s+[a-z]))"
 _OPTION_SAID = re.compile(
     r"(?:answer|choice|option|choose|select|pick|答案|选项|选择|选|選択肢|選択|選ぶ|回答|答え)"
-    r"\s*(?:is|are|option|是|为|は|:|，|,|了)*\s*[(\[\"'“「]?([A-Z])(?![A-Za-z])",
+    rf"\s*(?:is|are|option|是|为|は|:|，|,|了)*\s*[(\[\"'“「]?{_LETTER}"
+    rf"(?:\s*(?:or|and|/|或|和|か|と)\s*[(\[]?{_LETTER})?",
     re.IGNORECASE,
 )
 
@@ -114,7 +117,7 @@ def parse_number(text: str, scale: Scale) -> float | None:
     text = unicodedata.normalize("NFKC", text[:MAX_CHARS].replace("½", ".5"))
     for part in _parts(text):
         numbers = _numbers(_TOP.sub(" ", part), scale)
-        if numbers:
+        if numbers is not None:
             return numbers[0] if len(numbers) == 1 else None
     return None
 
@@ -124,21 +127,25 @@ def _parts(text: str) -> list[str]:
     return [first, text]
 
 
-def _numbers(text: str, scale: Scale) -> list[float]:
-    """The different numbers on the scale of the clearest kind that the text has.
+def _numbers(text: str, scale: Scale) -> list[float] | None:
+    """The different numbers on the scale of the clearest kind that the text has; None where it has none.
 
-    Stars, a/b, marked as a rating, leading, any. None for an a/b whose b is not the top of the scale, such as
-    8/10 where 5 is the most: that is another scale.
+    Stars, a/b, marked as a rating, leading, any. No number for an a/b whose b is not the top of the scale,
+    such as 8/10 where 5 is the most: that is another scale. Nor where one of the first three kinds is there
+    and off the scale, such as 0/5 where 0.5 is the least; a year at the beginning says nothing.
     """
     pairs = [(float(number), float(top)) for number, top in _OF.findall(text)]
     if any(top != scale.high for _, top in pairs):
         return []
-    kinds = (_stars(text), [number for number, _ in pairs], _marked(text), _leading(text), _bare(text))
-    for found in kinds:
-        kept = list(dict.fromkeys(number for number in found if scale.holds(number)))
-        if kept:
-            return kept
-    return []
+    for said in (_stars(text), [number for number, _ in pairs], _marked(text)):
+        if said:
+            return _on_scale(said, scale)
+    return _on_scale(_leading(text), scale) or _on_scale(_bare(text), scale) or None
+
+
+def _on_scale(numbers: Iterable[float], scale: Scale) -> list[float]:
+    """The different ones of them that are on the scale."""
+    return list(dict.fromkeys(number for number in numbers if scale.holds(number)))
 
 
 def _stars(text: str) -> list[float]:
@@ -176,7 +183,8 @@ def parse_option(text: str) -> str | None:
         alone = _OPTION_ALONE.match(part)
         if alone:
             return alone[1].upper()
-        said = {letter.upper() for letter in _OPTION_SAID.findall(part)}
+        found = (letter for letters in _OPTION_SAID.findall(part) for letter in letters)
+        said = {letter.upper() for letter in found if letter}
         if said:
             return said.pop() if len(said) == 1 else None
     return None

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from launch.collect.manifest import GENERATIONS_FILE, LEADERBOARD_FILE, PROVENANCE_FILE
+from launch.collect.replaced import replacement_errors
 from launch.errors import RunError
 from launch.rundir.journal import NUMBER
 from launch.scenarios.json_stream import stream_objects
@@ -47,9 +48,10 @@ class PublishedItem:
 def read_items(directory: Path) -> Iterator[PublishedItem]:
     """Every item of a published directory in item order.
 
-    RunError where one of the three files is missing or not of the others: it was changed after publishing.
+    RunError where one of the three files is missing or not of the others, or taken away while it is read: it
+    was changed after publishing.
     """
-    with ExitStack() as stack:
+    with ExitStack() as stack, replacement_errors(directory):
         rows, places = (
             _Lines(stack.enter_context(_open(directory / name)), directory)
             for name in (GENERATIONS_FILE, PROVENANCE_FILE)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.collect.leaderboard.folder import holds_only_ours
 from launch.collect.manifest import PLOTLY_FILE
+from launch.errors import RunError
 from launch.rundir.journal import size_of, write_bytes
 
 
@@ -18,8 +19,17 @@ def plotly_of(published_dir: Path) -> Path:
 
 
 def write_plotly(path: Path) -> None:
-    """Puts plotly.min.js there unless the same is there; StorageError where it cannot be written."""
-    import plotly  # noqa: PLC0415  its file is wanted, not the library
+    """Puts plotly.min.js there unless the same is there.
+
+    RunError without plotly, StorageError where it cannot be written.
+    """
+    try:
+        import plotly  # noqa: PLC0415  its file is wanted, not the library
+    except ImportError:
+        raise RunError(
+            "plotly is not installed, which the page's charts are drawn with. Install what vllm-launch"
+            " requires, then `vllm-launch report` makes the page."
+        ) from None
 
     source = Path(plotly.__file__).with_name("package_data") / PLOTLY_FILE
     if size_of(path) != source.stat().st_size:

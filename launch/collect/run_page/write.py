@@ -38,8 +38,8 @@ def write_run_page(published_dir: Path, run: RunPaths | None) -> Path:
     if run is not None and isinstance(timeline, Timeline):
         write_timeline(published_dir, timeline)
     path = published_dir / RUN_PAGE_FILE
-    write_bytes(path, page)
     write_plotly(plotly)
+    write_bytes(path, page)
     return path
 
 

@@ -18,8 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from launch.collect.manifest import GENERATIONS_FILE
-from launch.collect.published import Entry, ResultReader
+from launch.collect.published import Entry, open_results
 from launch.collect.reference_texts import ItemReference
 from launch.collect.scoring.values import ItemScorer, Row, Rules
 from launch.errors import RunError
@@ -172,10 +171,8 @@ def _serve(pipe: Pipe, directory: Path, rules: Rules, parent: int) -> None:
 
 
 def _score(directory: Path, scorer: ItemScorer, chunk: Chunk) -> list[Row]:
-    path = directory / GENERATIONS_FILE
     entries = {item.key: entry for item, entry in chunk}
-    with path.open("rb") as handle:
-        reader = ResultReader(path, handle, entries)
+    with open_results(directory, entries) as reader:
         return scorer.score_all([(item, reader.read(item.key)) for item, _ in chunk])
 
 

@@ -19,11 +19,13 @@ import orjson
 from launch.config.schema import EngineConfig, ModelConfig
 from launch.rundir.records import RunRecord
 from launch.worker.devices import visible_gpus
-from launch.worker.gpu_devices import describe_compiler_target
+from launch.worker.gpu_target import describe_compiler_target
 
 FORMAT = "1"
 KERNELS, GRAPHS = "kernels", "graphs"
 VLLM_CACHE = "VLLM_CACHE_ROOT"
+CPU_DEVICE = "cpu "
+"""How the device of a key begins that is no GPU."""
 FOLDERS = {
     KERNELS: {
         "TRITON_CACHE_DIR": "triton",
@@ -47,11 +49,15 @@ _NOT_COMPILED = ("tokenizer", "generation_config")
 
 @dataclass(frozen=True, slots=True)
 class CacheLayer:
-    """A layer's name, what its key is made of, and a folder by variable."""
+    """A layer's name, what its key is made of, and a folder by variable.
+
+    `is_awaited`: a start is the faster for what another has left in it, so that it waits for that one.
+    """
 
     name: str
     key: dict[str, str]
     folders: dict[str, str]
+    is_awaited: bool = True
 
     @property
     def folder(self) -> str:
@@ -63,14 +69,18 @@ class CacheLayer:
 def cache_layers(record: RunRecord, engine: EngineConfig, own: Mapping[str, str]) -> list[CacheLayer]:
     """Both layers of an engine with these settings on this machine's GPU.
 
-    `own` are the variables that are ours to set, by name: one that the user has set is in no layer.
+    `own` are the variables that are ours to set, by name: one that the user has set is in no layer. An eager
+    engine compiles no graphs, and waits for nobody's.
     """
     software = software_key()
     shaped = software | model_key(record, engine)
     keys = {KERNELS: software, GRAPHS: shaped}
     layers = [
         CacheLayer(
-            name, keys[name], {variable: at for variable, at in FOLDERS[name].items() if variable in own}
+            name,
+            keys[name],
+            {variable: at for variable, at in FOLDERS[name].items() if variable in own},
+            is_awaited=name == KERNELS or not engine.enforce_eager,
         )
         for name in (KERNELS, GRAPHS)
     ]
@@ -79,14 +89,19 @@ def cache_layers(record: RunRecord, engine: EngineConfig, own: Mapping[str, str]
 
 def software_key() -> dict[str, str]:
     """Versions of what compiles, and for what: the GPU with its driver, or the CPU."""
+    gpus = visible_gpus()
+    return version_key() | (describe_compiler_target(gpus[0]) if gpus else _cpu_target())
+
+
+def version_key() -> dict[str, str]:
+    """The part of every key that this installation gives, whatever machine it runs on."""
     key = {"format": FORMAT, "python": platform.python_version(), "machine": platform.machine()}
     for package in _PACKAGES:
         try:
             key[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    gpus = visible_gpus()
-    return key | (describe_compiler_target(gpus[0]) if gpus else _cpu_target())
+    return key
 
 
 def model_key(record: RunRecord, engine: EngineConfig) -> dict[str, str]:
@@ -119,4 +134,4 @@ def _cpu_target() -> dict[str, str]:
         if name.strip() in wanted:
             found.setdefault(name.strip(), value.strip())
     digest = hashlib.blake2b(orjson.dumps(found, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
-    return {"device": f"cpu {found.get('model name', platform.processor())}", "cpu": digest}
+    return {"device": f"{CPU_DEVICE}{found.get('model name', platform.processor())}", "cpu": digest}

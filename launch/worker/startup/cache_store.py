@@ -6,6 +6,7 @@ lacks makes the next one, once: `<n>.claim` is made with O_EXCL, and of many tas
 changed in place. A claim of somebody dead is not broken; the next number is taken.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from launch.rundir.journal import fsync_directory, has_fields, read_json, write_
 from launch.rundir.layout import number_of
 from launch.rundir.process_mark import mark_process, read_mark
 from launch.worker.startup.cache_tree import (
+    MARK_PREFIX,
     CacheRefusedError,
     FileFacts,
     TornTreeError,
@@ -29,6 +31,7 @@ from launch.worker.startup.cache_tree import (
     refuse_others,
     unpack,
 )
+from launch.worker.startup.node_lock import NodeLock
 
 CLAIM_DEAD_S = 30 * 60
 """A claim made on another host is nobody's when it is older: packing takes seconds."""
@@ -37,6 +40,7 @@ EMPTY_CLAIM_DEAD_S = 60
 MAX_GENERATIONS = 16
 """An end to writing, should every start compile something new; who starts from the last one is warm enough.
 """
+SEED_WAIT_S = 300
 KEPT_GENERATIONS = 2
 """Older ones are removed; the one before the newest may be read just now."""
 
@@ -64,17 +68,36 @@ class CacheStore:
         numbers = self._numbers(".json")
         return None if not numbers else self._read(max(numbers))
 
+    def newest_key(self) -> dict[str, str] | None:
+        """What the highest generation was made for; None when there is none, or none of ours."""
+        try:
+            numbers = self._numbers(".json")
+            return dict(self._manifest(max(numbers))["key"]) if numbers else None
+        except CacheRefusedError:
+            return None
+
     def seed(self, local: Path) -> Generation | None:
         """Puts what `local` lacks of the newest generation into it; None when there is none.
 
         All is checked before anything is put there. CacheRefusedError for a corrupt or foreign one,
-        StorageError when the node's disk is full; `local` is as it was then. For one process at a time.
+        StorageError when the node's disk is full or has no locks; `local` is as it was then. One process of
+        the node does it at a time: engines of different models share a layer.
         """
         newest = self.newest()
         if newest is None:
             return None
+        with NodeLock(local.with_name(f"{MARK_PREFIX}-{local.name}.seed.lock")) as turn:
+            if not turn.acquire(SEED_WAIT_S):
+                raise StorageError(
+                    f"{local}: another engine was not done with seeding it in {SEED_WAIT_S} s."
+                )
+            if not newest.files.keys() <= list_files(local).keys():
+                self._put(newest, local)
+        return newest
+
+    def _put(self, newest: Generation, local: Path) -> None:
         work = local.with_name(f".incoming-{local.name}")
-        shutil.rmtree(work, ignore_errors=True)  # of one that was killed; `local` has one seeder at a time
+        shutil.rmtree(work, ignore_errors=True)  # of one that was killed
         try:
             work.mkdir(mode=0o700)
             self._fetch(newest, work)
@@ -86,31 +109,31 @@ class CacheStore:
             raise StorageError(f"{self._root}: cannot be copied to {work}: {error.strerror}.") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return newest
 
     def write_back(self, local: Path) -> str:
         """Makes a generation of `local` if it has files that the newest lacks; what came of it, in words.
 
-        The first may be empty: it says that there is nothing to compile, so that nobody waits for it.
+        It holds what the newest had, too, which another node may have made since this one was seeded. The
+        first may be empty: it says that there is nothing to compile, so that nobody waits for it.
         """
-        files = list_files(local)
-        try:
-            newest = self.newest()
-        except CacheRefusedError:
-            newest = None  # a sound one follows it
-        is_sound = newest is not None and newest.number != self._refused
-        if newest is not None and is_sound and files.keys() <= newest.files.keys():
+        if (newest := self._sound()) is not None and list_files(local).keys() <= newest.files.keys():
             return f"generation {newest.number} has it all"
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             number = self._claim()
-            if number is None:
-                return "another task writes it"
-            return self._write(number, local, list(files))
+            return "another task writes it" if number is None else self._write(number, local)
         except OSError as error:
             return f"not written: {error.strerror or error}"
         except StorageError as error:
             return f"not written: {error}"
+
+    def _sound(self) -> Generation | None:
+        """The newest generation unless it is known to be corrupt or foreign: a sound one follows it."""
+        try:
+            newest = self.newest()
+        except CacheRefusedError:
+            return None
+        return None if newest is None or newest.number == self._refused else newest
 
     def _fetch(self, generation: Generation, work: Path) -> None:
         source = self._root / f"{generation.number}.tar"
@@ -125,13 +148,17 @@ class CacheStore:
         except TornTreeError as error:
             raise CacheRefusedError(f"{source}: is corrupt: {error}.") from error
 
-    def _read(self, number: int) -> Generation:
+    def _manifest(self, number: int) -> dict[str, Any]:
         path = self._root / f"{number}.json"
         for each in (self._root, path, self._root / f"{number}.tar"):
             refuse_others(each)
         value = read_json(path) or {}
         if not has_fields(value, {"key": dict, "files": dict, "digest": str}):
             raise CacheRefusedError(f"{path}: is damaged.")
+        return value
+
+    def _read(self, number: int) -> Generation:
+        path, value = self._root / f"{number}.json", self._manifest(number)
         if value["key"] != self._key:
             raise CacheRefusedError(f"{path}: was made for another GPU, software or model.")
         try:
@@ -171,9 +198,17 @@ class CacheStore:
         except FileNotFoundError:  # its writer could not write, and gave it back
             return True
 
-    def _write(self, number: int, local: Path, names: list[str]) -> str:
+    def _take_in(self, local: Path) -> None:
+        """What others have made since `local` was seeded."""
+        if self._sound() is not None:
+            with contextlib.suppress(CacheRefusedError):  # it is corrupt: what is here is all there is
+                self.seed(local)
+
+    def _write(self, number: int, local: Path) -> str:
         final, partial = self._root / f"{number}.tar", self._root / f".{number}.tar.{os.getpid()}.tmp"
         try:
+            self._take_in(local)
+            names = list(list_files(local))
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as target:
                 packed = pack(local, names, target)
@@ -216,4 +251,14 @@ class CacheStore:
 
 def store_of(cache_dir: Path, folder: str, key: Mapping[str, Any]) -> CacheStore:
     """The store of a layer in the shared directory; a user's own, since others' code would run as theirs."""
-    return CacheStore(cache_dir / f"user-{os.getuid()}" / folder, key)
+    return CacheStore(_users(cache_dir) / folder, key)
+
+
+def list_keys(cache_dir: Path, layer: str) -> list[dict[str, str]]:
+    """The keys of a layer's stores in the shared directory, of those that hold something."""
+    stores = (CacheStore(folder, {}) for folder in sorted(_users(cache_dir).glob(f"{layer}-*")))
+    return [key for store in stores if (key := store.newest_key()) is not None]
+
+
+def _users(cache_dir: Path) -> Path:
+    return cache_dir / f"user-{os.getuid()}"

@@ -2,7 +2,7 @@
 
 The engine process times its own parts by the monotonic clock, from the moment the kernel made it to "ready".
 What happens inside vllm.LLM(...) is taken from vLLM's own log lines. Nothing is a remainder under another
-name: seconds that no part explains are called so.
+name: seconds that no part explains are called so, and so are seconds that two parts explain.
 """
 
 import os
@@ -15,6 +15,7 @@ from launch.rundir.process_mark import mark_process
 from launch.worker.startup.vllm_lines import ENGINE, INIT_ENGINE, LOAD_MODEL, VllmLines, within_of
 
 UNEXPLAINED = "unexplained"
+OVERLAP = "overlap"
 START = "start"
 """The whole; everything lies within it."""
 STAGING_VARIABLE = "VLLM_LAUNCH_STAGING_S"
@@ -51,15 +52,19 @@ class StartLedger:
         staged = environment.pop(STAGING_VARIABLE, None)
         self.parts: dict[str, float] = {} if staged is None else {"stage_environment": float(staged)}
         self.parts["python"] = max(0.0, lived - float(staged or 0.0))
+        self._inner_s = 0.0
+        """What parts within the current one took so far."""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times what happens inside; also when it fails."""
-        began = time.monotonic()
+        """Times what happens inside, without the parts that are entered there; also when it fails."""
+        began, outer_s, self._inner_s = time.monotonic(), self._inner_s, 0.0
         try:
             yield
         finally:
-            self.add(name, time.monotonic() - began)
+            took_s = time.monotonic() - began
+            self.add(name, took_s - self._inner_s)
+            self._inner_s = outer_s + took_s
 
     def add(self, name: str, seconds: float) -> None:
         """Adds seconds that were measured elsewhere in this process."""
@@ -99,12 +104,17 @@ def _row(part: str, seconds: float, within: str, by: str) -> dict[str, Any]:
 def _unexplained(rows: list[dict[str, Any]], total: float) -> Iterator[dict[str, Any]]:
     """A row for each part that has others within it, and for the whole: what those leave unexplained.
 
-    vLLM's lines round, and processes overlap, so that parts may be longer than their whole: then it is 0.
+    vLLM's lines round, and its processes work side by side, so that parts may be longer than their whole:
+    then 0 is left, and a row of its own has by how much they are longer. Of vLLM only lengths are known, not
+    when: parts that overlap by less than what nothing explains make that look smaller, and no row tells.
     """
     wholes: Mapping[str, float] = {START: total} | {
         row["part"]: row["seconds"] for row in rows if row["part"] in (ENGINE, LOAD_MODEL, INIT_ENGINE)
     }
     for whole, seconds in wholes.items():
         inside = [row["seconds"] for row in rows if row["within"] == whole]
+        left = round(seconds - sum(inside), 3)
         if inside:
-            yield _row(UNEXPLAINED, max(0.0, seconds - sum(inside)), whole, "what is left")
+            yield _row(UNEXPLAINED, max(0.0, left), whole, "what is left")
+        if inside and left < 0:
+            yield _row(OVERLAP, -left, whole, "what is too much")

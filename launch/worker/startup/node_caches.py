@@ -11,16 +11,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from launch.errors import StorageError
 from launch.rundir.journal import write_json
 from launch.rundir.process_mark import mark_process
+from launch.worker.startup.boot_mark import forget_earlier_boot
 from launch.worker.startup.cache_layers import KERNELS, VLLM_CACHE, CacheLayer
 from launch.worker.startup.cache_store import CacheStore, store_of
 from launch.worker.startup.cache_tree import MARK_PREFIX
-from launch.worker.startup.node_lock import LOOK_AGAIN_S, LockError, NodeLock
+from launch.worker.startup.node_lock import LOOK_AGAIN_S, NodeLock
 
 WARM_MARK = f"{MARK_PREFIX}-warm"
 """In a layer's directory on the node: an engine has become ready with it, or it was seeded whole."""
@@ -39,7 +41,8 @@ class NodeCaches:
 
     `state` says what became of it: "warm" (the node had them), "seeded", "after_another" (another engine
     compiled them while this one waited), "compiles", "unlocked" (it waited in vain), or "unusable" (no
-    directory of ours, or no locks: the libraries' variables are left as they were).
+    directory of ours, or no locks: the libraries' variables are left as they were, unless vLLM was imported
+    while it waited).
     """
 
     def __init__(
@@ -65,35 +68,20 @@ class NodeCaches:
             for variable, folder in layer.folders.items()
         }
 
-    def wait(self, wait_s: float) -> None:
-        """Makes the directories, and returns when the node is warm or this engine is the one to compile."""
-        try:
-            for place in self.variables.values():
-                Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._share_model_facts()
-            if self._is_warm():
-                self.state = "warm"
-                return
-            is_first = self._lock.acquire()
-            if not is_first and not self._lock.acquire(wait_s):
-                self.state = "unlocked"
-                self._tell("cache_wait_over", waited_s=round(wait_s))
-                return
-        except (LockError, OSError) as error:
-            self.state = "unusable"
-            self._tell("cache_unusable", why=str(error))
-            return
-        if self._is_warm():
-            self.state = "after_another"
-            self._lock.release()
-        else:
-            self.state = "compiles"
+    def wait(self, wait_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Makes the directories, and returns when the node is warm or this engine is the one to compile.
+
+        `meanwhile` is done first where there is another to wait for.
+        """
+        if self._usable(self._begin):
+            meanwhile()
+            self._usable(partial(self._wait_for_another, wait_s))
 
     def seed(self) -> None:
         """Takes what the shared directory has, where this engine would compile; all of it: none waits."""
         if self.state != "compiles" or not self._stores:
             return
-        seeded = [self._seed(layer, store) for layer, store in self._stores]
+        seeded = [self._seed(layer, store) or not layer.is_awaited for layer, store in self._stores]
         if all(seeded):
             self.state = "seeded"
             self._set_warm()
@@ -120,6 +108,47 @@ class NodeCaches:
         """Gives the lock back; an engine that never became ready leaves the compiling to the next."""
         self._lock.release()
 
+    def _usable(self, act: Callable[[], bool]) -> bool:
+        """What `act` says; False where directories or locks cannot be had, which is told."""
+        try:
+            return act()
+        except (StorageError, OSError) as error:
+            self.state = "unusable"
+            self._tell("cache_unusable", why=str(error))
+            return False
+
+    def _begin(self) -> bool:
+        """Makes the directories; whether another engine compiles what this one lacks."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if forget_earlier_boot(self._root):
+            self._tell("cache_removed", why="this machine was started anew since: what it holds may be torn")
+        for place in self.variables.values():
+            Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._share_model_facts()
+        if self._is_warm():
+            self.state = "warm"
+            return False
+        if not self._lock.acquire():
+            return True
+        self._take_turn()
+        return False
+
+    def _wait_for_another(self, wait_s: float) -> bool:
+        if self._lock.acquire(wait_s):
+            self._take_turn()
+            return True
+        self.state = "unlocked"
+        self._tell("cache_wait_over", waited_s=round(wait_s))
+        return False
+
+    def _take_turn(self) -> None:
+        """With the lock: nothing is left to compile, or this engine is the one to do it."""
+        if self._is_warm():
+            self.state = "after_another"
+            self._lock.release()
+        else:
+            self.state = "compiles"
+
     def _directory(self, layer: CacheLayer) -> Path:
         return self._root / layer.folder
 
@@ -136,7 +165,9 @@ class NodeCaches:
             link.symlink_to(os.path.relpath(shared, link.parent), target_is_directory=True)
 
     def _is_warm(self) -> bool:
-        return all((self._directory(layer) / WARM_MARK).exists() for layer in self._layers)
+        return all(
+            (self._directory(layer) / WARM_MARK).exists() for layer in self._layers if layer.is_awaited
+        )
 
     def _set_warm(self) -> None:
         for layer in self._layers:

@@ -59,8 +59,9 @@ class NodeLock:
         return True
 
     def release(self) -> None:
-        """Gives it back; nothing when it is not held."""
+        """Gives it back, though a forked child may have the file open; nothing when it is not held."""
         if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None
 

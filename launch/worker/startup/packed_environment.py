@@ -21,13 +21,18 @@ from typing import Any
 
 import orjson
 
-from launch.config.schema import IMAGE_SUFFIXES
+from launch.config.schema import IMAGE_SUFFIXES, ResourcesConfig
 from launch.model.fingerprint import fingerprint_files
 from launch.worker.startup.ledger import STAGING_VARIABLE, process_age_s
 from launch.worker.startup.staging import GIB, Content, StagingArea, StagingError
 
 PYTHON = "{python}"
 _PR_SET_PDEATHSIG = 1
+
+
+def engines_differ(resources: ResourcesConfig) -> bool:
+    """Whether engines run with other software than this process, whose versions nobody knows here."""
+    return bool(resources.container) or resources.environment is not None
 
 
 def is_image(environment: Path) -> bool:

@@ -12,6 +12,7 @@ from launch.config.schema import EngineKind, RunConfig, Scheduler
 from launch.errors import StorageError
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import RunRecord
+from launch.worker.engines.vllm_calls import import_vllm
 from launch.worker.startup.cache_layers import cache_layers
 from launch.worker.startup.ledger import StartLedger
 from launch.worker.startup.node_caches import NodeCaches, as_json, own_variables, shared_cache_dir
@@ -101,11 +102,18 @@ class Preparation:
         shared = shared_cache_dir(self.config.resources.cache_dir, self.run.root, on_slurm=on_slurm)
         self.caches = NodeCaches(scratch, layers, shared, self.tell)
         with self.ledger.part("wait_for_caches"):
-            self.caches.wait(self._wait_s)
+            self.caches.wait(self._wait_s, self._import_ahead)
         with self.ledger.part("seed_caches"):
             self.caches.seed()
         if self.caches.state != "unusable":
             os.environ.update(self.caches.variables)
+
+    def _import_ahead(self) -> None:
+        """Imports vLLM while another engine compiles; libraries may read their variables just then."""
+        assert self.caches is not None
+        os.environ.update(self.caches.variables)
+        with self.ledger.part("import"):
+            import_vllm()
 
     def _stage_weights(self, scratch: Path) -> None:
         budget = self.config.resources.stage_budget_gib

@@ -23,9 +23,18 @@ def test_runs_files_and_what_is_being_published_are_not_looked_at(tmp_path: Path
 
 
 def test_what_a_cut_publication_left_is_named(publications: Publications, tmp_path: Path) -> None:
-    publications.write(tmp_path / "gone.old-gone")
+    publications.write(tmp_path / "gone.old-gone", manifest={"run_id": "gone"})
     (left,) = read_directories(directories_in(tmp_path), tmp_path).left_out
     assert "publication left that was cut off" in left.why
+
+
+def test_a_run_may_have_a_name_of_that_form(publications: Publications, tmp_path: Path) -> None:
+    """Only what ends in its own run's id is on its way."""
+    for name in ("mistral", "mistral.old-prompts", "llama.partial-users"):
+        publications.write(tmp_path / name, manifest={"run_id": "m1"})
+    for kind in ("old", "partial"):
+        publications.write(tmp_path / f"mistral.{kind}-m1", manifest={"run_id": "m1"})
+    assert names_in(tmp_path) == ["llama.partial-users", "mistral", "mistral.old-prompts"]
 
 
 def test_what_is_not_ours_is_named_and_left_out(publications: Publications, tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ def test_a_cost_is_that_of_all_or_none(prices: dict[int, Price | None], cost: di
 
 
 def test_jobs_that_began_no_attempt_cost_as_much() -> None:
-    others = (Unattended(1, 0, 100, 2, has_shell=True), Unattended(1, 1, 30, 2, has_shell=False))
+    others = (Unattended(1, 0, 100, 2, setup_s=90), Unattended(1, 1, 30, 2, setup_s=0))
     found = ledger(attempt(), unattended=others, prices={1: EURO})
-    assert found["allocated_s"] == 7200 + 260 and found["phases"]["setup"] == 200 + 200
-    assert found["unexplained"] == 18 + 60
+    assert found["allocated_s"] == 7200 + 260 and found["phases"]["setup"] == 200 + 180
+    assert found["unexplained"] == 18 + 20 + 60
     assert found["without_attempt"] == {"num_jobs": 2, "allocated_s": 260}
     assert found["cost"]["amount"] == pytest.approx(7460 / 3600 * 2.5, abs=0.01)
     assert sum(task["allocated_s"] for task in found["tasks"]) == 7200

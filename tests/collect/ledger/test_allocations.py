@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from launch.slurm.accounting import JobLife
 from tests.collect.ledger.test_spans import TIMES
 
 SLURM = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CLUSTER_NAME": "main"}
-JOB = replace(TIMES, slurm=SLURM, began=1000, started=1005, left=1100, last_sign=1100)
+JOB = replace(TIMES, slurm=SLURM, began=1000, started=1005, ended=1099, shell_ended=1100, last_sign=1100)
+KILLED: dict[str, Any] = {"ended": None, "shell_ended": None}
 LIFE = JobLife("12", 3, "main", 999, 1101, 2)
 
 
@@ -44,8 +46,8 @@ def test_of_two_that_touch_it_is_the_later() -> None:
 
 
 def test_a_requeue_waited_since_slurm_took_the_gpus_of_the_killed_one() -> None:
-    killed = replace(JOB, left=None, last_sign=1090)
-    again = replace(JOB, began=1130, started=1131, left=1200, queue_wait_s=None)
+    killed = replace(JOB, **KILLED, seen=1090, last_sign=1090)
+    again = replace(JOB, began=1130, started=1131, ended=1199, shell_ended=1200, queue_wait_s=None)
     lives = [LIFE, replace(LIFE, begin=1125, end=1201)]
     first, second = match_spans({(1, 3, 0): killed, (1, 3, 1): again}, lives)
     assert (first.end, first.end_by, second.queued_s) == (1101, "sacct", 24)
@@ -54,7 +56,7 @@ def test_a_requeue_waited_since_slurm_took_the_gpus_of_the_killed_one() -> None:
 
 
 def test_a_gap_that_is_longer_than_a_heartbeat_nobody_explains() -> None:
-    killed = replace(JOB, left=None, last_sign=1050, slots=())
+    killed = replace(JOB, **KILLED, seen=1050, last_sign=1050, slots=())
     (found,) = match_spans({(1, 3, 0): killed}, [LIFE])
     assert found.spans[-1].end == 1082 and found.end == 1101
 
@@ -92,7 +94,7 @@ def test_an_end_that_slurm_has_not_heard_of_yet_is_asked_for_again(
     monkeypatch.setattr("launch.collect.ledger.allocations.LATE_S", 0.0)
     script = '[ -e asked ] && end=1101; touch asked; echo "12_3|main|999|${end:-Unknown}|gres/gpu=2"'
     monkeypatch.chdir(sacct.parent)
-    assert ask(sacct, script, replace(JOB, left=None)) == (None, [LIFE])
+    assert ask(sacct, script, replace(JOB, **KILLED)) == (None, [LIFE])
 
 
 def test_what_is_damaged_in_the_kept_answer_is_not_taken(tmp_path: Path) -> None:
@@ -106,8 +108,9 @@ def test_what_is_damaged_in_the_kept_answer_is_not_taken(tmp_path: Path) -> None
     assert read_lives(run) == []
 
 
-def test_lives_that_are_no_attempts(tmp_path: Path) -> None:
-    """One whose shell told that it ran, and one that nobody knows of; the others are none."""
+@pytest.fixture
+def sent(tmp_path: Path) -> RunPaths:
+    """A run whose array 12 has the tasks 100 to 108; the batch shell of 103 told that it ran once."""
     run = RunPaths(tmp_path)
     run.submission(1).root.mkdir(parents=True)
     run.task(1, 103).mkdir(parents=True)
@@ -116,8 +119,13 @@ def test_lives_that_are_no_attempts(tmp_path: Path) -> None:
     journal.append({"name": "merge", "offset": 0, "size": 0, "time": 1.0, "job_id": "13"})
     journal.close()
     shells = Journal(run.shells(1, 103))
-    shells.append({"job": "12_3", "began": 500.5, "ended": 501, "code": 1})
+    shells.append({"job": "12_3", "began": 500.5, "ended": 509, "code": 1})
     shells.close()
+    return run
+
+
+def test_lives_that_are_no_attempts(sent: RunPaths) -> None:
+    """One whose shell told that it ran, and one that nobody knows of; the others are none."""
     lives = [
         LIFE,
         replace(LIFE, begin=500, end=510),
@@ -126,8 +134,23 @@ def test_lives_that_are_no_attempts(tmp_path: Path) -> None:
         replace(LIFE, index=6, num_gpus=0),
         replace(LIFE, job="99"),
     ]
-    assert list(sent_arrays(run)) == ["12"]
-    assert list(unattended(run, lives, [JOB])) == [
-        Unattended(1, 103, 10, 2, has_shell=True),
-        Unattended(1, 104, 30, 1, has_shell=False),
+    assert list(sent_arrays(sent)) == ["12"]
+    assert list(unattended(sent, lives, {(1, 103, 0): JOB})) == [
+        Unattended(1, 103, 10, 2, setup_s=10),
+        Unattended(1, 104, 30, 1, setup_s=0),
     ]
+
+
+def test_what_a_job_held_after_its_shell_ended_nobody_explains(sent: RunPaths) -> None:
+    (found,) = unattended(sent, [replace(LIFE, begin=500, end=600)], {})
+    assert (found.seconds, found.setup_s) == (100, 9)
+
+
+def test_an_attempt_that_names_no_job_is_no_setup_of_the_life_in_which_it_was(sent: RunPaths) -> None:
+    """Its attempt.json is damaged: its batch shell ran, and what for nobody knows."""
+    nameless = replace(JOB, slurm={}, began=502, last_sign=508)
+    life = replace(LIFE, begin=500, end=510)
+    (found,) = unattended(sent, [life], {(1, 103, 0): nameless})
+    assert (found.seconds, found.setup_s) == (10, 0)
+    (found,) = unattended(sent, [life], {(1, 103, 0): replace(nameless, began=702, last_sign=708)})
+    assert found.setup_s == 10

@@ -6,21 +6,29 @@ from pathlib import Path
 import pytest
 
 from launch.collect.ledger.allocations import Allocation
-from launch.collect.ledger.spans import AttemptSpans, phase_spans, spans_of
+from launch.collect.ledger.lanes import JOIN_S
+from launch.collect.ledger.spans import NEXT_SIGN_S, AttemptSpans, phase_spans, spans_of
 from launch.collect.ledger.times import AttemptTimes, SlotTimes, StartTimes
 from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
+from launch.worker.gpu import STOP_TIMEOUT_S
+from tests.runs import REPOSITORY
 from tests.worker.build_run import build_run
 from tests.worker.tasks import kill_9, num_committed, run_task, start_task, wait_until
+from tests.worker.test_gpu_watch import NVML
 
 PLACE = (1, 0, 0)
+TICK_S = 2 / 100
+"""When a process began is told in hundredths of a second (proc(5)), from a boot time that is."""
 FINISHED = StartTimes(
     start=0, opened=10, generating=30, drained=80, ended=90, has_finished=True, last_commit=79
 )
 TIMES = AttemptTimes(
     began=0,
     started=5,
-    left=100,
+    ended=92,
+    shell_ended=100,
+    seen=91,
     last_sign=100,
     stop_asked=None,
     queue_wait_s=12,
@@ -76,12 +84,22 @@ def test_an_attempt_that_never_had_an_engine_is_setup() -> None:
 
 def test_a_killed_one_ends_with_its_last_sign_and_where_slurm_tells_with_that() -> None:
     killed = replace(FINISHED, drained=None, ended=None, has_finished=False)
-    times = replace(TIMES, left=None, last_sign=85, slots=(SlotTimes(0, ("0", "1"), (killed,)),))
+    slots = (SlotTimes(0, ("0", "1"), (killed,)),)
+    times = replace(TIMES, ended=None, shell_ended=None, seen=85, last_sign=85, slots=slots)
     found = spans_of(PLACE, times)
     assert (found.end, found.end_by, gpu_seconds(found)["lost"]) == (85, "last sign", 12)
     told = spans_of(PLACE, times, Allocation(-3, 92))
     assert (told.begin, told.end, told.end_by, gpu_seconds(told)["lost"]) == (-3, 92, "sacct", 26)
     assert gpu_seconds(told)["setup"] == 26
+
+
+def test_a_supervisor_that_was_killed_below_its_shell_is_not_alive_until_that_ends() -> None:
+    killed = replace(FINISHED, drained=None, ended=None, has_finished=False)
+    slots = (SlotTimes(0, ("0", "1"), (killed,)),)
+    times = replace(TIMES, ended=None, shell_ended=500, seen=85, last_sign=500, slots=slots)
+    found = spans_of(PLACE, times)
+    assert (found.end, found.end_by) == (500, "itself")
+    assert gpu_seconds(found)["lost"] == 2 * (85 + NEXT_SIGN_S - 79)
 
 
 def test_slurm_has_the_last_word_about_an_end_and_none_about_a_job_that_runs() -> None:
@@ -114,6 +132,23 @@ def test_a_real_task_that_finished_is_explained_to_its_ends(tmp_path: Path) -> N
     assert attempt.gpus == ("0", "1") and attempt.end_by == "itself"
 
 
+HANGING_NVML = f"import time\n{NVML}\ndef nvmlDeviceGetUtilizationRates(handle): time.sleep(600)\n"
+
+
+@pytest.mark.process
+def test_a_real_supervisor_that_stood_still_after_its_engines_end_is_not_explained(tmp_path: Path) -> None:
+    """It waits for its GPU sampler, whose driver hangs; nobody wrote down what it did meanwhile."""
+    run = build_run(tmp_path, num_users=1)
+    (tmp_path / "nvml").mkdir()
+    (tmp_path / "nvml" / "pynvml.py").write_text(HANGING_NVML)
+    path = f"{tmp_path / 'nvml'}:{REPOSITORY}"
+    code, said = run_task(run, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="0")
+    assert code == 0, said
+    (attempt,) = phase_spans(run)
+    unexplained = attempt.end - attempt.begin - sum(gpu_seconds(attempt).values())
+    assert STOP_TIMEOUT_S <= unexplained < STOP_TIMEOUT_S + JOIN_S
+
+
 @pytest.mark.process
 def test_a_real_task_that_was_killed_lost_what_it_had_not_committed(tmp_path: Path) -> None:
     run = build_run(tmp_path, num_users=4)
@@ -126,7 +161,7 @@ def test_a_real_task_that_was_killed_lost_what_it_had_not_committed(tmp_path: Pa
     assert run_task(run) == (0, "")
     first, second = phase_spans(run)
     assert (first.attempt, second.attempt, second.end_by) == (0, 1, "itself")
-    assert second.begin >= first.end
+    assert second.begin >= first.end - TICK_S
 
 
 def test_what_a_damaged_attempt_left_is_read_and_a_copy_is_not(tmp_path: Path) -> None:
@@ -145,6 +180,65 @@ def test_what_a_damaged_attempt_left_is_read_and_a_copy_is_not(tmp_path: Path) -
     events.close()
     (found,) = phase_spans(run)
     assert found.attempt == 0 and found.gpus == () and found.begin <= found.end
+
+
+@pytest.mark.parametrize(
+    ("decided", "step"),
+    [
+        (116.0, {"class": "gpu_busy", "action": "restart", "wait_s": 30.0}),
+        (146.0, {"class": "kv_cache_too_small", "action": "shrink", "decided_s": 30.5}),
+    ],
+)
+def test_an_hour_after_the_engines_end_is_in_no_span(
+    tmp_path: Path, decided: float, step: dict[str, object]
+) -> None:
+    """Out of the files of an attempt whose supervisor stood still; its GPUs were sampled all the same."""
+    run = RunPaths(tmp_path)
+    paths = run.attempt(1, 0, 0)
+    paths.root.mkdir(parents=True)
+    slots = [{"slot": 0, "start": start, "opened": 110.0 + 40 * start, "gpus": ["0"]} for start in (0, 1)]
+    about = {"started": 100.0, "supervisor_began": 99.0, "shell_began": 95.0, "gpus": ["0"]}
+    write_json(paths.attempt_json, {**about, "slots": slots})
+    events = Journal(paths.events)
+    first, second = ({"slot": 0, "start": start} for start in (0, 1))
+    events.append({"time": 115.0, "event": "engine_end", **first, "said": None})
+    events.append({"time": decided, "event": "ladder", **first, **step})
+    events.append({"time": 160.0, "event": "phase", **second, "phase": "generating"})
+    events.append({"time": 190.0, "event": "engine_end", **second, "said": "drained"})
+    events.append({"time": 3790.0, "event": "ended", "code": 75, "reason": "drained"})
+    events.close()
+    samples = Journal(paths.gpu)
+    samples.append({"time": 3789.0, "gpus": []})
+    samples.close()
+    shells = Journal(run.shells(1, 0))
+    shells.append({"job": "12_0", "began": 95.0, "ended": 3797.0, "code": 75})
+    shells.close()
+    (found,) = phase_spans(run)
+    assert (found.begin, found.end, found.end_by) == (95, 3797, "itself")
+    setup = 15 + 31 + 7  # to the first start; its end and the wait; from the supervisor's end to the shell's
+    assert gpu_seconds(found) == {"setup": setup, "loading": 5 + 10, "generating": 30}
+    assert [(span.begin, span.end) for span in found.spans if span.phase == "setup"] == [
+        (95, 110),
+        (115, 146),
+        (3790, 3797),
+    ]
+
+
+def test_engines_that_a_damaged_attempt_names_no_more_are_known_by_their_events(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    paths = run.attempt(1, 0, 0)
+    paths.root.mkdir(parents=True)
+    paths.attempt_json.write_text('{"started": 1')
+    events = Journal(paths.events)
+    place = {"slot": 0, "start": 0}
+    for time, phase in ((110.0, "starting"), (120.0, "generating")):
+        events.append({"time": time, "event": "phase", **place, "phase": phase})
+    events.append({"time": 121.0, "event": "phase", "slot": [0], "start": 0, "phase": "loading"})
+    events.append({"time": 150.0, "event": "engine_end", **place, "said": "empty"})
+    events.close()
+    write_json(paths.ended, {"code": 0, "reason": "empty", "ended": 151.0})
+    (found,) = phase_spans(run)
+    assert gpu_seconds(found) == {"loading": 10, "generating": 30, "setup": 1}
 
 
 def test_what_vllm_told_of_its_compiling_is_a_phase(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,17 @@ def test_a_directory_that_cannot_be_written_is_one_line(
     with pytest.raises(StorageError, match=r"run\.html: cannot write: the disk is full"):
         write_run_page(published, run)
     assert verify_published(published).is_whole
+
+
+def test_without_plotly_there_is_no_page_and_one_line(
+    run: RunPaths, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(
+        RunError, match=r"^plotly is not installed, .* `vllm-launch report` makes the page\.$"
+    ):
+        write_run_page(published, run)
+    assert not (published / "run.html").exists()
 
 
 def test_none_of_ours_is_one_line(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_what_shapes_compilation_changes_the_graphs_alone(record: RunRecord, eng
     assert before[GRAPHS] != after[GRAPHS]
 
 
+def test_an_eager_engine_waits_for_no_graphs(record: RunRecord):
+    for eager, awaited in ((None, [KERNELS, GRAPHS]), (False, [KERNELS, GRAPHS]), (True, [KERNELS])):
+        layers = cache_layers(record, EngineConfig(enforce_eager=eager), OWN)
+        assert [layer.name for layer in layers if layer.is_awaited] == awaited
+
+
 def test_what_does_not_shape_it_changes_nothing(record: RunRecord):
     assert folders(record) == folders(
         record, gpu_memory_utilization=0.5, start_timeout_s=60, engines_per_node=4

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -373,3 +374,58 @@ def test_killed_at_any_instant_nothing_torn_is_found(tmp_path: Path):
     (local / "new").write_bytes(b"x")
     store.write_back(local)
     assert list(shared.glob(".*.tar.*")) == []
+
+
+SEED = """
+import json, sys
+from pathlib import Path
+from launch.worker.startup.cache_store import CacheStore
+store = CacheStore(Path(sys.argv[1]), json.loads(sys.argv[3]))
+print("ready", flush=True)
+print(store.seed(Path(sys.argv[2])).number, flush=True)
+"""
+
+
+def test_engines_of_several_models_seed_what_they_share_at_the_same_time(store: CacheStore, tmp_path: Path):
+    many = {f"triton/{number:03}/kernel.cubin": os.urandom(20_000) for number in range(200)}
+    store.write_back(make_tree(tmp_path / "local", many))
+    for attempt in range(3):
+        node = tmp_path / f"node{attempt}"
+        node.mkdir()
+        words = [str(tmp_path / "shared"), str(node), json.dumps(KEY)]
+        seeders = [start(SEED, *words) for _ in range(4)]
+        for process in seeders:
+            out, errors = process.communicate(timeout=60)
+            assert (process.returncode, out.splitlines()[-1:]) == (0, ["1"]), errors
+        assert contents(node) == many
+    assert store.write_back(node) == "generation 1 has it all"
+
+
+def test_a_generation_holds_what_other_nodes_have_made_meanwhile(store: CacheStore, tmp_path: Path):
+    base = {"flashinfer/a.so": b"base"}
+    store.write_back(make_tree(tmp_path / "local", base))
+    nodes = [tmp_path / "one", tmp_path / "two"]
+    for node in nodes:
+        seeded(store, node)
+    for node in nodes:
+        (node / "triton").mkdir()
+        (node / "triton" / f"{node.name}.cubin").write_bytes(node.name.encode())
+    for number, node in enumerate(nodes, 2):
+        assert store.write_back(node).startswith(f"generation {number}: {number} files")
+    everything = {**base, "triton/one.cubin": b"one", "triton/two.cubin": b"two"}
+    assert seeded(store, tmp_path / "three") == everything
+    assert store.write_back(nodes[0]) == "generation 3 has it all"
+
+
+def test_a_corrupt_generation_is_followed_by_a_sound_one_of_what_is_here(
+    store: CacheStore, local: Path, tmp_path: Path
+):
+    """Found corrupt by the writer itself, which took it for sound before."""
+    store.write_back(local)
+    with (tmp_path / "shared" / "1.tar").open("r+b") as handle:
+        handle.seek(1000)
+        handle.write(b"wrong")
+    (tmp_path / "node").mkdir()
+    other = make_tree(tmp_path / "node", {"triton/new.cubin": b"new"})
+    assert CacheStore(tmp_path / "shared", KEY).write_back(other).startswith("generation 2: 1 files")
+    assert seeded(store, tmp_path / "next") == {"triton/new.cubin": b"new"}

@@ -62,6 +62,11 @@ def test_engines_started_together_compile_once_and_another_node_not_at_all(tmp_p
         "compiles": {"compiled": 1, "loaded": 0, "not_loadable": 0},
         "after_another": {"compiled": 0, "loaded": 1, "not_loadable": 0},
     }
+    first, second = sorted((startup for startup, _ in starts), key=lambda each: each["total_s"])
+    own = {row["part"]: row["seconds"] for row in second["parts"] if row["within"] == "start"}
+    assert own["wait_for_caches"] > 0 and own["import"] > 0
+    waited_s = second["total_s"] - own["engine"] - own["warm_up"]
+    assert waited_s < first["total_s"] + own["import"] / 2, "it imported vLLM while the other compiled"
     written = [each["outcome"] for each in events(together, "startup") if each["what"] == "cache_written"]
     assert sum(outcome.startswith("generation 1: ") for outcome in written) == 2  # of each layer one
 

@@ -27,6 +27,7 @@ def test_parts_and_what_they_leave():
     assert found["start", "python"] == 10.0
     assert found["warm_up", "first_token"] == 0.2
     assert found["start", "unexplained"] == 0.0  # parts that were added never passed
+    assert found["start", "overlap"] == pytest.approx(8.5, abs=0.1)
     assert ("engine", "unexplained") not in found  # vLLM said nothing: then nothing in it is explained or not
 
 
@@ -43,6 +44,22 @@ def test_time_that_nothing_explains_is_called_so():
     assert sum(own) == pytest.approx(value["total_s"], abs=0.01)
 
 
+def test_a_part_within_another_is_not_counted_twice():
+    ledger = StartLedger(lived_s=0.0, environment={})
+    began = time.monotonic()
+    with ledger.part("wait_for_caches"):
+        time.sleep(0.05)
+        with ledger.part("import"), ledger.part("stage_weights"):
+            time.sleep(0.2)
+        with ledger.part("import"):
+            time.sleep(0.1)
+    took_s = time.monotonic() - began
+    parts = {name: ledger.parts[name] for name in ("wait_for_caches", "import", "stage_weights")}
+    assert parts["stage_weights"] >= 0.2 and 0.1 <= parts["import"] < 0.2
+    assert 0.05 <= parts["wait_for_caches"] < 0.15
+    assert sum(parts.values()) == pytest.approx(took_s, abs=0.01)
+
+
 def test_what_vllm_counts_lies_within_what_we_measure():
     ledger = StartLedger(lived_s=0.0, environment={})
     ledger.add("engine", 60.0)
@@ -54,8 +71,17 @@ def test_what_vllm_counts_lies_within_what_we_measure():
     assert found["engine", "unexplained"] == 17.0  # 60 - 3 - 40: processes that start and import
     assert found["init_engine", "unexplained"] == 16.0  # 40 - 19 - 5: what vLLM prints no seconds of
     assert found["load_model", "unexplained"] == 0.5
+    assert not {whole for whole, part in found if part == "overlap"} - {"start"}
     assert found["init_engine", "compile"] == 19.0
     assert ledger.as_json(lines)["vllm_lines"] == {"compiled": 1}
+
+
+def test_parts_that_overlap_are_told_and_not_called_explained_to_the_second():
+    """Processes of vLLM that work side by side are each as long as the slowest of them."""
+    ledger = StartLedger(lived_s=0.0, environment={})
+    ledger.add("engine", 60.0)
+    found = rows_of(ledger, VllmLines({"load_model": 25.0, "init_engine": 40.0}))
+    assert (found["engine", "unexplained"], found["engine", "overlap"]) == (0.0, 5.0)
 
 
 def test_what_vllm_does_not_print_holds_nothing():

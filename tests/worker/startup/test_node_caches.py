@@ -1,5 +1,6 @@
 """The caches of several engine starts on a node and on others: who compiles, who waits, who is seeded."""
 
+import json
 import os
 import shutil
 import threading
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from launch.errors import StorageError
+from launch.rundir.journal import write_json
 from launch.worker.startup import node_caches
+from launch.worker.startup.boot_mark import BOOT_MARK
 from launch.worker.startup.cache_layers import GRAPHS, KERNELS, CacheLayer
 from launch.worker.startup.node_caches import NodeCaches, own_variables, shared_cache_dir
 from tests.worker.startup.trees import contents
@@ -100,10 +104,52 @@ def test_who_comes_meanwhile_waits_for_it(node: Node):
     first, second = node.open(), node.open()
     assert start(first) == "compiles"
     threading.Timer(0.5, become_ready, [first]).start()
-    began = time.monotonic()
-    assert start(second, 20) == "after_another"
+    began, done = time.monotonic(), []
+    second.wait(20, lambda: done.append(first.state))
+    assert done == ["compiles"], "what is to be done meanwhile was done, and before the wait"
+    assert second.state == "after_another"
     assert 0.4 < time.monotonic() - began < 15
     assert (Path(second.variables["VLLM_CACHE_ROOT"]) / "made").exists()
+
+
+def test_nothing_is_done_meanwhile_where_there_is_nobody_to_wait_for(node: Node):
+    def refuse() -> None:
+        raise AssertionError
+
+    first = node.open()
+    first.wait(0, refuse)
+    become_ready(first)
+    warm = node.open()
+    warm.wait(0, refuse)
+    assert (first.state, warm.state) == ("compiles", "warm")
+
+
+def test_what_fails_meanwhile_is_no_fault_of_the_caches(node: Node):
+    def no_torch() -> None:
+        raise OSError("libcudart.so: cannot open shared object file")
+
+    first, second = node.open(), node.open()
+    start(first)
+    with pytest.raises(OSError, match="libcudart"):
+        second.wait(20, no_torch)
+    assert node.told == []
+
+
+def test_an_eager_engine_waits_for_kernels_and_for_no_graphs(tmp_path: Path):
+    shared = tmp_path / "shared"
+    kernels, graphs = LAYERS[0], replace(LAYERS[1], is_awaited=False)
+
+    def open_on(place: str, key: dict[str, str] = graphs.key) -> NodeCaches:
+        layers = [kernels, replace(graphs, key=key)]
+        return NodeCaches(tmp_path / place, layers, shared, lambda what, **more: None)
+
+    first = open_on("node")
+    assert start(first) == "compiles"
+    assert start(open_on("node")) == "unlocked", "it waited, for as long as it may"
+    become_ready(first)
+    another = {"gpu": "H200", "model": "1b"}
+    assert start(open_on("node", another)) == start(open_on("node", another)) == "warm"
+    assert start(open_on("other", another)) == "seeded"
 
 
 def test_the_wait_has_a_bound(node: Node):
@@ -214,3 +260,41 @@ def test_where_the_shared_directory_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PROJECT", "/project")
     assert shared_cache_dir(Path("$PROJECT/c"), run, on_slurm=False) == Path("/project/c")
     assert os.environ["PROJECT"] == "/project"
+
+
+def test_after_a_crash_of_the_machine_nothing_of_before_is_used(node: Node):
+    become_ready_of(node)
+    mark = node.root / "caches" / BOOT_MARK
+    write_json(mark, {**json.loads(mark.read_text()), "boot": "an earlier one"})
+    again = node.open()
+    assert start(again) == "compiles"
+    assert node.whats() == ["cache_removed"]
+    assert not any(Path(place, "made").exists() for place in again.variables.values())
+    become_ready(again)
+    assert start(node.open()) == "warm"
+    assert node.whats() == ["cache_removed"]
+
+
+def test_a_disk_that_is_full_then_costs_the_caches_and_no_start(node: Node, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, value: object) -> None:
+        raise StorageError(f"{path}: cannot write: the disk is full.")
+
+    monkeypatch.setattr("launch.worker.startup.boot_mark.write_json", full)
+    assert start(node.open()) == "unusable"
+    (told,) = node.told
+    assert told["what"] == "cache_unusable" and "the disk is full" in told["why"]
+
+
+def test_caches_that_another_host_made_there_are_left(node: Node):
+    """A scratch folder that is no node's own."""
+    become_ready_of(node)
+    mark = node.root / "caches" / BOOT_MARK
+    write_json(mark, {**json.loads(mark.read_text()), "host": "other", "boot": "its own"})
+    assert start(node.open()) == "warm"
+    assert node.told == []
+
+
+def become_ready_of(node: Node) -> None:
+    caches = node.open()
+    start(caches)
+    become_ready(caches)

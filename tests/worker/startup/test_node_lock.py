@@ -1,7 +1,10 @@
 """Locks between processes of a node: of the dead none holds."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,19 @@ def test_shared_ones_hold_together(tmp_path: Path):
 def test_where_no_file_can_be_made(tmp_path: Path):
     with pytest.raises(LockError, match="cannot be opened"):
         NodeLock(tmp_path / "no" / "such" / "lock").acquire()
+
+
+def test_a_forked_child_does_not_keep_what_was_given_back(tmp_path: Path):
+    """vLLM forks its engine core, where a user asks for that, while its compiling is guarded by a lock."""
+    lock = NodeLock(tmp_path / "lock")
+    assert lock.acquire()
+    child = os.fork()
+    if not child:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        lock.release()
+        assert NodeLock(tmp_path / "lock").acquire()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

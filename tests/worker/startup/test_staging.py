@@ -1,5 +1,6 @@
 """Staged copies: whole or not there, never taken from a living task, the least recently used first."""
 
+import errno
 import os
 import shutil
 import signal
@@ -76,6 +77,32 @@ def test_what_is_not_as_it_should_be_is_made_anew(tmp_path: Path):
     (path / "0.bin").write_bytes(b"changed")
     assert StagingArea(tmp_path, None).place(content("a"), 0) == (path, True)
     assert len((path / "0.bin").read_bytes()) == MIB
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_copy_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
+):
+    """After a power cut digests of three blocks, or a size, would not tell what is lacking."""
+    synced: list[dict[str, int]] = []
+    sync = staging.sync_file_system
+
+    def noted(directory: Path) -> None:
+        assert staged(tmp_path) == {directory.name} and directory.name.startswith(".filling-")
+        synced.append({name: len(data) for name, data in contents(directory).items()})
+        if is_full:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        sync(directory)
+
+    monkeypatch.setattr(staging, "sync_file_system", noted)
+    area = StagingArea(tmp_path, None)
+    if is_full:
+        with pytest.raises(StagingError, match="quota"):
+            area.place(content("a"), 0)
+    else:
+        assert area.place(content("a"), 0)[1]
+    assert synced == [{"0.bin": MIB}]
+    assert staged(tmp_path) == (set() if is_full else {"a"})
 
 
 def test_the_least_recently_used_go_first(tmp_path: Path):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from launch.planning.forecast import Warmth
 from launch.rundir.journal import read_json
 from launch.rundir.progress import survey_settled
-from launch.rundir.records import load_run
+from launch.rundir.records import load_run, load_submission, task_config
+from launch.worker.startup.expected_caches import expect_here, expect_on_nodes
 from tests.worker.build_run import build_run
 from tests.worker.tasks import events, finish, start_task
 
@@ -14,7 +16,10 @@ pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
 TASK_S = 300
 
 
-def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(tmp_path: Path):
+def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     run = build_run(
         tmp_path,
         num_users=1,
@@ -24,6 +29,13 @@ def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(tmp_path: Path
     )
     code, errors = finish(start_task(run, CUDA_VISIBLE_DEVICES=""), TASK_S)
     assert (code, errors) == (0, "")
+    config = task_config(load_run(run), load_submission(run, 1))
+    found = expect_here(load_run(run), config, None)
+    on_cpus = config.model_copy(
+        update={"resources": config.resources.model_copy(update={"gpus_per_task": 0})}
+    )
+    assert found == expect_on_nodes(load_run(run), on_cpus, tmp_path / "shared")
+    assert found == Warmth(compiled=True, eager=True)
     settled = survey_settled(run)
     assert settled.num_done == 3
     assert settled.num_output_tokens <= 3 * 2 * 16  # the warm-up's tokens are nobody's
