@@ -4,13 +4,14 @@
 
 The same shape of work as benchmarks/bare_engine.py: random prompts of one length, `--num-samples` samples of
 exactly `--output-tokens` each, temperature 1, top-p 0.9, top-k 50, sdpa attention, random weights in
-bfloat16. The batch (prompts at a time) doubles until memory ends, a step gains less than 5 %, or the time is
-up. The JSON is written anew after every batch.
+bfloat16. The batch (prompts at a time) doubles, or grows by --growth, until memory ends, a step gains less
+than 5 %, or the time is up. The JSON is written anew after every batch.
 """
 
 # ruff: noqa: TID253  (it is about them)
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -89,7 +90,7 @@ def measure(model: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
         elif spent + 2.5 * seconds > args.max_seconds:
             why = "no time for a larger batch"
         write_record(args.out, summary(args, rows, why or "cut while it ran"))
-        batch *= 2
+        batch = math.ceil(batch * args.growth)
     return rows
 
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--output-tokens", type=int, default=256)
     parser.add_argument("--num-samples", type=int, default=5)
     parser.add_argument("--first-batch", type=int, default=1)
+    parser.add_argument("--growth", type=float, default=2.0, help="each batch over the one before it")
     parser.add_argument("--max-seconds", type=float, default=480.0)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,7 @@ Parts, each with warm caches, one engine at a time, and everything that a task i
     N      a number of tasks: N shares of the items, each a run of its own, so that none helps another;
            --measured of them are run and stand for all (8 of 8, 6 of 64)
     bare   one bare LLM(...) with eager execution and one LLM.generate of as many prompts, without us; before
-           it a short one that fills the caches, which are others than ours
+           it --bare-starts short ones, of which the first fills the caches, which are others than ours
 
 A task costs the seconds of its process times its GPUs. What the planner said beforehand is that of
 `open_submission` for so many tasks, which finds the caches warm as submit does. The record grows with every
@@ -18,6 +18,10 @@ part; the table shows what is there:
 - over one: the cost of N tasks over that of one (at most 1.6 is asked for with 8).
 - over bare: the cost of N tasks over N bare starts and the bare generation (at most 1.1 with 64).
 - predicted: the forecast over what was measured (within 15 %).
+
+Below it the starts one by one: of a task from the making of its engine process to ready, warm-up included; of
+the bare engine from the first line of its script to the end of LLM(...). A second task is to start within
+1.15 of a bare warm start.
 """
 
 import argparse
@@ -30,10 +34,13 @@ import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.record import list_gpus, table, write_record
 from benchmarks.synthetic import Shape, make_run, open_run
+from launch.collect.startup_figures import startup_of
+from launch.rundir.attempt_files import read_engine
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 
@@ -65,10 +72,12 @@ class Bench:
             num_measured = min(num_tasks, self._args.measured)
             users = self._shape.num_users // num_tasks
             predicted = self._predict(num_tasks)
-            seconds = [self._task(f"{part}-{number}", users) for number in range(num_measured)]
+            measured = [self._task(f"{part}-{number}", users) for number in range(num_measured)]
+            seconds = [lasted for lasted, _ in measured]
             self._parts[part] = {
                 "tasks": num_tasks,
                 "seconds": seconds,
+                "start_s": [start for _, start in measured],
                 "cost_s": sum(seconds) * num_tasks / num_measured,
                 **predicted,
             }
@@ -94,6 +103,21 @@ class Bench:
                     "eager": str(found["eager"]),
                 }
             )
+        return rows
+
+    def starts(self) -> list[dict[str, Any]]:
+        """The starts of what is there, in seconds, and the median of ours over that of the warm bare ones."""
+        bare = self._parts.get(BARE, {}).get("starts_s", [])[1:]
+        rows = (
+            [{"of": BARE, "starts s": " ".join(f"{each:.1f}" for each in bare), "over bare": None}]
+            if bare
+            else []
+        )
+        for name, found in self._parts.items():
+            if name != BARE:
+                ratio = round(median(found["start_s"]) / median(bare), 3) if bare else None
+                listed = " ".join(f"{each:.1f}" for each in found["start_s"])
+                rows.append({"of": f"{name} of us", "starts s": listed, "over bare": ratio})
         return rows
 
     def _sections(self, num_tasks: int) -> dict[str, dict[str, Any]]:
@@ -124,7 +148,8 @@ class Bench:
             "eager": opened.plan.eager.enforce_eager,
         }
 
-    def _task(self, name: str, num_users: int) -> float:
+    def _task(self, name: str, num_users: int) -> tuple[float, float]:
+        """Seconds of the task's process, and those of its engine's start."""
         shape = replace(self._shape, num_users=num_users)
         run = make_run(self._scratch, name, shape, self._sections(1), seed=zlib.crc32(name.encode()))
         words = [sys.executable, "-m", "launch.worker", str(run.root), "--submission", "1", "--task", "0"]
@@ -135,7 +160,9 @@ class Bench:
         seconds = time.monotonic() - began
         self._check(run, code, num_users, log)
         print(f"{name}: {num_users} items in {seconds:.1f} s", file=sys.stderr, flush=True)
-        return round(seconds, 2)
+        start = startup_of(read_engine(run.attempt(1, 0, 0).engine(0, 0)))
+        assert start is not None, run
+        return round(seconds, 2), start["total_s"]
 
     def _check(self, run: RunPaths, code: int, num_items: int, log: Path) -> None:
         done = survey_settled(run).num_done
@@ -143,9 +170,14 @@ class Bench:
             sys.exit(f"exit {code}, {done} of {num_items} items: {log.read_text(errors='replace')[-3000:]}")
 
     def _bare(self) -> dict[str, Any]:
-        for users in (NUM_WARM_USERS, self._args.users):
-            found = self._bare_engine(users)
-        return {"start_s": found["start_s"], "generation_s": found["seconds"]}
+        each_users = [NUM_WARM_USERS] * self._args.bare_starts + [self._args.users]
+        found = [self._bare_engine(users) for users in each_users]
+        last = found[-1]
+        return {
+            "start_s": last["start_s"],
+            "generation_s": last["seconds"],
+            "starts_s": [round(each["start_s"], 2) for each in found],
+        }
 
     def _bare_engine(self, users: int) -> dict[str, Any]:
         args, out = self._args, self._scratch / "bare.json"
@@ -177,6 +209,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num-samples", type=int, default=5)
     parser.add_argument("--max-num-seqs", type=int, default=None if list_gpus() else CPU_SEQS)
     parser.add_argument("--measured", type=int, default=8, help="tasks of each part that are run")
+    parser.add_argument("--bare-starts", type=int, default=2, help="short ones before the one that counts")
     parser.add_argument("--caches", type=Path, help="the node's scratch folder, kept from call to call")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/task-cost.json")
     args = parser.parse_args()
@@ -196,6 +229,7 @@ def main() -> None:
         for part in args.parts:
             bench.measure(part)
         print(table(bench.rows()))
+        print(table(bench.starts()))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("launch", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)  # `make test-fast`: a fifth
-hypothesis.settings.load_profile("launch")
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)  # the same examples in every run
+hypothesis.settings.load_profile("ci" if os.environ.get("VLLM_LAUNCH_CI") else "launch")
 
 
 @pytest.fixture
