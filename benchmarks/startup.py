@@ -1,18 +1,18 @@
 """How long engines take to start, part by part: together on one node, again, on another node, and without us.
 
-    python -m benchmarks.startup [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager]
-                                              [--out FILE.json]
+    python -m benchmarks.startup [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager] [--rounds 3]
+                                 [--folder DIR] [--out FILE.json] [PART ...]
 
 Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CPU where there is none:
 
     together   --engines tasks at once, nothing compiled: how many compiled, by vLLM's own logs
-    warm       one more task of that node
-    bare       vllm.LLM(...) alone with the warm caches, from the start of its process to ready
-    warm again for the ratio warm / bare, of which the better of the two counts
-    seeded     one of another node: an empty scratch folder of the same path, the shared cache of the first
+    warm       --rounds times in turn: one more task of that node, and vllm.LLM(...) alone with the node's
+               caches, from the start of its process to ready; the medians' ratio is warm / bare
+    seeded     one task of another node: an empty scratch folder of the same path, the first's shared cache
 
 Without --checkpoint a tiny random Llama is made. The engines share the GPU: each gets 0.8 / --engines of it.
-The record has every start of every task: one that failed with reason, the ladder's step and its log's end.
+With --folder the node's folder (DIR/node) stays, so that parts may be asked for one by one. The record grows
+with every part; it has every start of every task: of one that failed reason, ladder's step and its log's end.
 """
 
 import argparse
@@ -24,11 +24,13 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.record import write_record
 from launch.collect.startup_figures import sentence, startup_figures, startup_of
 from launch.rundir.attempt_files import read_engine, read_events
+from launch.rundir.journal import read_json
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.tails import read_tail
 from launch.worker.devices import visible_gpus
@@ -36,6 +38,7 @@ from tests.models import make_tiny_llama
 from tests.runs import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
+PARTS = TOGETHER, WARM, SEEDED = "together", "warm", "seeded"
 MAX_MODEL_LEN, MAX_NUM_SEQS = 2048, 64
 LOG_BYTES = 8_000
 BARE = """
@@ -180,29 +183,48 @@ def told(row: dict[str, Any]) -> str:
     return f"task {row['task']}, start {row['start']}: {ready}{failed}{steps}"
 
 
+def measure_warm(bench: Bench, rounds: int) -> dict[str, Any]:
+    """A task and the bare engine in turn, so often; only a start that became ready at once counts."""
+    ours, bare = [], []
+    for number in range(rounds):
+        ours.append(bench.start(f"warm-{number}", "node", 1))
+        bare.append(bench.bare("node"))
+    totals = [ledger["total_s"] for each in ours for ledger in ledgers_of(each["starts"][:1])]
+    ratio = round(median(totals) / median(bare), 3) if totals else None
+    print(f"warm / bare  {ratio}")
+    return {"tasks": ours, "warm_s": totals, "bare_s": bare, "warm_over_bare": ratio}
+
+
 def main() -> None:
-    """Runs all and prints what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    """Runs the parts that were asked for and prints what came of them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--engines", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--load-format")
     parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--folder", type=Path, help="of nodes and runs; a temporary one unless given")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/startup.json")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), args)
-        found: dict[str, Any] = {"engines": args.engines}
-        found["together"] = bench.start("together", "node", args.engines)
-        found["warm"] = bench.start("warm", "node", 1)
-        found["bare_s"] = bench.bare("node")
-        found["warm_again"] = bench.start("warm-again", "node", 1)
-        Path(folder, "node").rename(Path(folder, "first-node"))
-        found["seeded"] = bench.start("seeded", "node", 1)
-    warm = [row for name in ("warm", "warm_again") for row in found[name]["starts"]]
-    totals = [ledger["total_s"] for ledger in ledgers_of(warm)]
-    found["warm_over_bare"] = round(min(totals) / found["bare_s"], 3) if totals else None
-    print(f"warm / bare  {found['warm_over_bare']}")
-    write_record(args.out, found)
+    args = parser.parse_intermixed_args()
+    if unknown := [part for part in args.parts if part not in PARTS]:
+        parser.error(f"{unknown[0]}: no such part; choose of {', '.join(PARTS)}")
+    parts: dict[str, Any] = (read_json(args.out) or {}).get("parts", {}) if args.folder else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        bench = Bench(folder, args)
+        for part in args.parts:
+            if part == TOGETHER:
+                parts[part] = bench.start(part, "node", args.engines)
+            elif part == WARM:
+                parts[part] = measure_warm(bench, args.rounds)
+            else:
+                (folder / "node").rename(folder / "first-node")
+                parts[part] = bench.start(part, "node", 1)
+            write_record(args.out, {"engines": args.engines, "parts": parts})
 
 
 if __name__ == "__main__":
