@@ -125,12 +125,13 @@ class GpuSampler:
     def _sample(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> None:
         folder, xids = Folder(), self._watch_xids(nvml, devices, journal)
         number = num_empty = 0
-        due = time.monotonic()
-        while num_empty < MAX_EMPTY_SAMPLES and not self._wait(due):
+        due, is_last = time.monotonic(), False
+        while num_empty < MAX_EMPTY_SAMPLES and not is_last:
+            is_last = self._wait(due)
             due += self._period_s
             if due < time.monotonic():  # late by more than a period: what was missed is not made up
                 due = time.monotonic() + self._period_s
-            now, wanted = _now(), self._wanted
+            now, wanted = _now(), self._wanted or is_last
             self._wanted = False
             if xids is not None:
                 xids = self._take_xids(nvml, xids, journal)

@@ -2,7 +2,8 @@
 
 A figure that no sample held is None, never 0. Energy is the difference of the device's own counter where it
 has one (NVML counts it since Volta), else the integral of power over time by trapezoids; `energy_from` says
-which.
+which. The counter is read now and then, and at the end; what came after its last reading in an attempt that was
+killed is the integral.
 """
 
 import contextlib
@@ -39,30 +40,38 @@ class _Figure:
 
 @dataclass(slots=True)
 class _Energy:
-    """Joules by counter and by integral; the counter counts until it ever runs backwards."""
+    """Joules by counter and by integral; the counter counts until it ever runs backwards.
+
+    `since_counter`: by integral, since the sample at which the counter last had another value.
+    """
 
     by_counter: float | None = None
     by_power: float | None = None
+    since_counter: float = 0.0
     counter_broken: bool = False
     last_counter: float | None = None
     last_power: tuple[float, float] | None = None
 
     def add(self, time: float, counter: float | None, power: float | None) -> None:
+        if power is not None:
+            if self.last_power is not None:
+                then, before = self.last_power
+                joules = (time - then) * (power + before) / 2
+                self.by_power = (self.by_power or 0.0) + joules
+                self.since_counter += joules
+            self.last_power = (time, power)
         if counter is not None:
+            if counter != self.last_counter:
+                self.since_counter = 0.0
             if self.last_counter is not None:
                 self.counter_broken |= counter < self.last_counter
                 self.by_counter = (self.by_counter or 0.0) + counter - self.last_counter
             self.last_counter = counter
-        if power is not None:
-            if self.last_power is not None:
-                then, before = self.last_power
-                self.by_power = (self.by_power or 0.0) + (time - then) * (power + before) / 2
-            self.last_power = (time, power)
 
     @property
     def result(self) -> tuple[float | None, str | None]:
         if self.by_counter is not None and not self.counter_broken:
-            return self.by_counter, "counter"
+            return self.by_counter + self.since_counter, "counter"
         return self.by_power, None if self.by_power is None else "power"
 
 

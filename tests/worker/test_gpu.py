@@ -47,8 +47,9 @@ def test_every_reading_of_every_visible_gpu(tmp_path: Path):
         "ecc_corrected": 7,
         "ecc_uncorrected": 0,
     }
-    assert samples[1][1] == {"energy_j": 5003.0}, "a line has what changed"
-    energy = 1.5 * (len(samples) - 1)
+    assert samples[1][1] == {}, "a line has what changed, and energy is read now and then"
+    assert samples[-1][1] == {"energy_j": 5003.0}, "and at the end"
+    energy = 1.5  # a reading of the counter; it was read twice
     assert [gpu["energy_j"] for gpu in summary["gpus"]] == [pytest.approx(energy)] * 2
     assert summary["total"] == {
         "num_gpus": 2,
@@ -234,6 +235,17 @@ def test_a_counter_that_ran_backwards_is_not_believed():
     ]
     gpu = summarise_gpu(lines)["gpus"][0]
     assert (gpu["energy_j"], gpu["energy_from"]) == (200.0, "power")
+
+
+def test_energy_after_the_last_reading_of_the_counter_is_the_integral_of_power():
+    """The counter is read at every 30th sample; an attempt that is killed has no last one."""
+    lines = [{"time": 0.0, "devices": [{"id": "0"}]}]
+    lines += [
+        line(float(second), {"power_w": 100.0, "energy_j": 5000.0 + 120.0 * (second // 30 * 30)})
+        for second in range(36)
+    ]
+    gpu = summarise_gpu(lines)["gpus"][0]
+    assert (gpu["energy_j"], gpu["energy_from"]) == (120.0 * 30 + 100.0 * 5, "counter")
 
 
 def test_nothing_makes_no_figures():
