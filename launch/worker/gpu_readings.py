@@ -71,7 +71,7 @@ def _ecc(nvml: Any, handle: Any, kind: int) -> int:
 READINGS = {
     "utilization_percent": Reading(lambda nvml, handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
     "memory_used_mib": Reading(_memory_mib),
-    # milliwatts; millijoules since the driver was loaded, of which one reading took 5 ms of CPU time on an H200
+    # milliwatts; millijoules since the driver was loaded: one reading took 5 ms of CPU time on an H200
     "power_w": Reading(lambda nvml, handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
     "energy_j": Reading(
         lambda nvml, handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, every=30

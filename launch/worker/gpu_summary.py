@@ -2,8 +2,8 @@
 
 A figure that no sample held is None, never 0. Energy is the difference of the device's own counter where it
 has one (NVML counts it since Volta), else the integral of power over time by trapezoids; `energy_from` says
-which. The counter is read now and then, and at the end; what came after its last reading in an attempt that was
-killed is the integral.
+which. The counter is read now and then, and at the end; what came after its last reading, in an attempt that
+was killed, is the integral.
 """
 
 import contextlib
