@@ -41,6 +41,7 @@ from benchmarks.record import list_gpus, table, write_record
 from benchmarks.synthetic import Shape, make_run, open_run
 from launch.collect.startup_figures import startup_of
 from launch.rundir.attempt_files import read_engine
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 
@@ -73,11 +74,12 @@ class Bench:
             users = self._shape.num_users // num_tasks
             predicted = self._predict(num_tasks)
             measured = [self._task(f"{part}-{number}", users) for number in range(num_measured)]
-            seconds = [lasted for lasted, _ in measured]
+            seconds = [each["seconds"] for each in measured]
             self._parts[part] = {
                 "tasks": num_tasks,
                 "seconds": seconds,
-                "start_s": [start for _, start in measured],
+                "start_s": [each["start_s"] for each in measured],
+                "phases_s": [each["phases_s"] for each in measured],
                 "cost_s": sum(seconds) * num_tasks / num_measured,
                 **predicted,
             }
@@ -148,8 +150,8 @@ class Bench:
             "eager": opened.plan.eager.enforce_eager,
         }
 
-    def _task(self, name: str, num_users: int) -> tuple[float, float]:
-        """Seconds of the task's process, and those of its engine's start."""
+    def _task(self, name: str, num_users: int) -> dict[str, Any]:
+        """Seconds of the task's process, of its engine's start, and of its phases."""
         shape = replace(self._shape, num_users=num_users)
         run = make_run(self._scratch, name, shape, self._sections(1), seed=zlib.crc32(name.encode()))
         words = [sys.executable, "-m", "launch.worker", str(run.root), "--submission", "1", "--task", "0"]
@@ -160,9 +162,10 @@ class Bench:
         seconds = time.monotonic() - began
         self._check(run, code, num_users, log)
         print(f"{name}: {num_users} items in {seconds:.1f} s", file=sys.stderr, flush=True)
-        start = startup_of(read_engine(run.attempt(1, 0, 0).engine(0, 0)))
-        assert start is not None, run
-        return round(seconds, 2), start["total_s"]
+        attempt = run.attempt(1, 0, 0)
+        start, end = startup_of(read_engine(attempt.engine(0, 0))), read_json(attempt.ended)
+        assert start is not None and end is not None, run
+        return {"seconds": round(seconds, 2), "start_s": start["total_s"], "phases_s": end["phases_s"]}
 
     def _check(self, run: RunPaths, code: int, num_items: int, log: Path) -> None:
         done = survey_settled(run).num_done

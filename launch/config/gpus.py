@@ -40,9 +40,12 @@ class GpuSpeed(Section):
     output_tokens: int = Field(gt=0, description="Of an item, over all its samples.")
     parameters: int = Field(gt=0, description="Of the model.")
     max_num_seqs: int = Field(gt=0, description="Sequences in a step.")
-    start_cold_s: Number | None = Field(default=None, gt=0, description="Seconds, caches empty.")
+    start_cold_s: Number | None = Field(default=None, gt=0, description="Seconds of LLM(...), caches empty.")
     start_warm_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled.")
     start_eager_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled, eager.")
+    beside_s: Number | None = Field(
+        default=None, gt=0, description="Seconds of a task beside that and generation: imports, its end."
+    )
     eager_share: Number | None = Field(default=None, gt=0, le=1, description="Speed of eager over compiled.")
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."

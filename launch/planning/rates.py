@@ -27,9 +27,10 @@ CPU_STARTUP_S = 45.0
 
 @dataclass(frozen=True, slots=True)
 class TaskRate:
-    """Speed of one task: token equivalents per second over its engines, seconds until the first token.
+    """Speed of one task: token equivalents per second over its engines, seconds beside generation.
 
-    `startup_s` is with cold caches, `warm_startup_s` with warm ones, where that is known.
+    `startup_s` is with cold caches, `warm_startup_s` with warm ones, where that is known; a task's end is in
+    both.
     """
 
     tokens_per_s: float
@@ -57,8 +58,8 @@ class TaskShape:
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `eager_share` and `parallel_shares` are the row's or, where it has none, another type's;
-    `eager_on` is the type that eager was measured on.
+    The starts, `beside_s`, `eager_share` and `parallel_shares` are the row's or, where it has none, another
+    type's; `eager_on` is the type that eager was measured on.
     """
 
     gpu_type: str
@@ -67,6 +68,7 @@ class Measured:
     start_cold_s: float
     start_warm_s: float
     start_eager_s: float
+    beside_s: float
     eager_share: float
     parallel_shares: Mapping[int, float]
     eager_on: str
@@ -89,6 +91,7 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_cold_s=first("start_cold_s"),
         start_warm_s=first("start_warm_s"),
         start_eager_s=first("start_eager_s"),
+        beside_s=first("beside_s"),
         eager_share=first("eager_share"),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
@@ -113,9 +116,9 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool
     saved_s = known.start_warm_s - known.start_eager_s if eager else 0.0
     return TaskRate(
         rate * (known.eager_share if eager else 1.0),
-        known.start_cold_s - saved_s,
+        known.start_cold_s + known.beside_s - saved_s,
         _source(shape, known),
-        known.start_warm_s - saved_s,
+        known.start_warm_s + known.beside_s - saved_s,
     )
 
 

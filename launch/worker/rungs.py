@@ -17,6 +17,8 @@ from launch.worker.steps import Action, Fall, Step
 
 UTILIZATION_STEP = 0.05
 MIN_UTILIZATION = 0.5
+WHOLE_GPU = 0.8
+"""Who asks for less of a GPU's memory shares it, we take it."""
 MIN_BATCHED_TOKENS = 512
 ASSUMED_BATCHED_TOKENS = 8192
 """vLLM's smaller default for LLM(); half of it is less than what any GPU takes unasked."""
@@ -66,8 +68,15 @@ def _shorter(fall: Fall) -> int | None:
 
 
 def _largest_share(fall: Fall) -> float | None:
+    """Where a whole GPU was meant: with a small share there are others, whose memory it would take."""
     now = fall.engine.gpu_memory_utilization
-    return MAX_UTILIZATION if not fall.on_cpu and now < MAX_UTILIZATION else None
+    return MAX_UTILIZATION if not fall.on_cpu and WHOLE_GPU <= now < MAX_UTILIZATION else None
+
+
+def _once_beside_others(fall: Fall) -> bool | None:
+    """vLLM counts as its own what others on the GPU take while it profiles (eight starts on an H200)."""
+    shares = not fall.on_cpu and fall.engine.gpu_memory_utilization < WHOLE_GPU
+    return _once(fall) if shares else None
 
 
 def _smaller_share(fall: Fall) -> float | None:
@@ -190,6 +199,7 @@ LADDER: Mapping[FailureClass, tuple[Rung, ...]] = {
     FailureClass.KV_CACHE_TOO_SMALL: (
         _shrink("max_model_len", _shorter),
         _shrink("gpu_memory_utilization", _largest_share),
+        _restart(_once_beside_others),
         _shrink("enforce_eager", _eager),
         _shrink("max_num_seqs", _fewer_sequences_on_gpu),
         _TOKENS,

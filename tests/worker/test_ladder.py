@@ -96,6 +96,18 @@ def test_an_unknown_failure_is_not_tried_again():
             fall("No available memory for the cache blocks", on_cpu=True, engine={"max_model_len": FLOOR}),
             [],
         ),
+        (
+            fall("No available memory for the cache blocks", engine={"gpu_memory_utilization": 0.1}),
+            ["max_model_len 4096", "restart", "enforce_eager True"],
+        ),
+        (
+            fall(
+                "No available memory for the cache blocks",
+                on_cpu=True,
+                engine={"gpu_memory_utilization": 0.1},
+            ),
+            ["max_model_len 4096"],
+        ),
         (fall(FailureClass.PORT_IN_USE), ["restart"] * 3),
         (fall(FailureClass.ENGINE_DEAD, ran=True), ["restart", "in_flight 8", "in_flight 8"]),
         (fall(FailureClass.ENGINE_DEAD), []),
