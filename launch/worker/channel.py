@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from launch.worker.forked import keep_private
+
 _PR_SET_PDEATHSIG = 1
 
 # Slurm sends TERM to every process of a job, whatever its session; the tether must outlast that.
@@ -38,6 +40,8 @@ class Channel:
 
     def listen(self) -> None:
         """Follows the pipe down in a thread of its own."""
+        keep_private(self._down)
+        keep_private(self._up)
         threading.Thread(target=self._follow, name="channel", daemon=True).start()
 
     def send(self, **message: Any) -> None:
@@ -76,3 +80,4 @@ def tether() -> None:
     )
     os.close(read_end)
     os.set_inheritable(write_end, False)
+    keep_private(write_end)

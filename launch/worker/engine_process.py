@@ -47,6 +47,7 @@ from launch.worker.caution import Caution, note_flight, read_caution
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup
 from launch.worker.engines.select import open_engine
+from launch.worker.forked import before_or_after_forks
 from launch.worker.generator import Counts, Generator, Safeguards
 from launch.worker.ladder import changed
 from launch.worker.reader import Reader
@@ -89,7 +90,10 @@ def work(
     settings, paths = settings_digest(record), at.paths(run)
     book = _open_book(run, at, submission)
     writer = ResultWriter(paths, settings, book.mark_done)
-    reader = Reader(run, record, at.submission, book, writer, lambda: open_request_maker(run, record, config))
+    reader = Reader(
+        *(run, record, at.submission, book, writer),
+        lambda: before_or_after_forks(open_request_maker(run, record, config)),
+    )
     with ledger.part("first_request"):
         first = reader.take(wait=True)
     if first is None:
