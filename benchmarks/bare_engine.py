@@ -23,6 +23,7 @@ from benchmarks.worker_loop import take_environment
 from launch.worker.engines.shield import kill_trees, list_children
 
 MEET_TIMEOUT_S, MEET_PAUSE_S = 500.0, 0.2
+START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 WARM_UP_TOKENS = 8
 HIGHEST_SEED = 2**62
 
@@ -136,7 +137,10 @@ def main() -> None:
     parser.add_argument("--meet", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    asked_for = os.environ.get(START_METHOD)
     take_environment()
+    if asked_for is None:
+        del os.environ[START_METHOD]  # vLLM's own way, which is what a bare engine has
     found = measure(args)
     asked = {name: getattr(args, name) for name in ("users", "prompt_tokens", "output_tokens", "num_samples")}
     write_record(args.out, {"shape": asked, "settings": args.set, **found})

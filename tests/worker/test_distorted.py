@@ -28,7 +28,7 @@ from tests.worker.test_elastic_resume import run_tasks
 pytestmark = pytest.mark.process
 
 WORLD = Path(__file__).with_name("distorted")
-SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.1"}
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.25"}
 VIEW_S = 2.0
 NUM_ITEMS = 48
 

@@ -28,7 +28,7 @@ from tests.worker.tasks import (
 
 pytestmark = pytest.mark.process
 
-SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.06"}
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.2"}
 
 
 def start_driver(

@@ -61,7 +61,7 @@ def test_tasks_side_by_side_ask_slurm_once(run: RunPaths, tmp_path: Path):
 def die_on_another_node(run: RunPaths, folder: Path) -> int:
     """Task 1 claims, commits and dies without a word, as if on another host; how many items it settled."""
     write_squeue(folder, "exit 1")
-    victim = start_task(run, 1, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.1", **on_node(folder, 1))
+    victim = start_task(run, 1, VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.3", **on_node(folder, 1))
     wait_until(lambda: num_committed(run, task=1) > 0, "a commit")
     kill_9(victim)
     paths = run.attempt(1, 1, 0)

@@ -31,7 +31,7 @@ from tests.worker.tasks import (
 
 pytestmark = pytest.mark.process
 
-SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.06"}
+SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.25"}
 MARK = "VLLM_LAUNCH_TEST_MARK"
 
 
