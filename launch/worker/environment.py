@@ -26,7 +26,7 @@ _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 # (variable, value, why)
 _ALWAYS = (
-    ("VLLM_WORKER_MULTIPROC_METHOD", "spawn", "a fork copies locks without their threads; see launch/worker/forked.py"),
+    ("VLLM_WORKER_MULTIPROC_METHOD", "spawn", "a fork copies locks without their threads (forked.py)"),
     ("VLLM_NO_USAGE_STATS", "1", "nothing is reported to anyone"),
     ("DO_NOT_TRACK", "1", "the same, as other libraries read it"),
     ("HF_HUB_OFFLINE", "1", "a checkpoint is a directory; a node without network must not wait for one"),
