@@ -4,6 +4,7 @@ Scripts sort, filter, rank by another score and lay two runs side by side; their
 Names are shown by `shown`; a link is always a relative path with its special characters quoted.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from launch.collect.pages import render_page, shown
 from launch.collect.scoring.kinds import KIND_OF, KINDS
 
 TITLE = "Leaderboard"
+MAX_SETTING = 200
 
 
 def as_page(leaderboard: Leaderboard) -> bytes:
@@ -222,5 +224,9 @@ def _score(entry: Entry, key: str, ways: dict[str, int]) -> list[Any]:
 
 
 def _setting(value: Any) -> str:
-    """A setting as it is shown; equal texts are equal settings."""
-    return shown(value if isinstance(value, str) else orjson.dumps(value).decode(), 200)
+    """A setting as it is shown; equal texts are equal settings, also where one is cut."""
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if len(text) <= MAX_SETTING:
+        return shown(text, MAX_SETTING)
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{shown(text, MAX_SETTING)} ({len(text):,} characters, {digest})"
