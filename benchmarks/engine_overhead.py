@@ -164,7 +164,7 @@ def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--checkpoint", type=Path, help="a random Llama of a few MB unless given")
-    parser.add_argument("--users", type=int, default=80)
+    parser.add_argument("--users", type=int, default=400)
     parser.add_argument("--items-per-user", type=int, default=1)
     parser.add_argument("--prompt-tokens", type=int, default=256)
     parser.add_argument("--output-tokens", type=int, default=32)
