@@ -7,8 +7,7 @@ only says whether they are wanted, and tasks of one that is not end at once.
 
 import click
 
-from launch.cli.runs import logs_dir
-from launch.cli.sending import Sending, open_and_show, send
+from launch.cli.sending import Sending, begin_sending, open_and_show, send, send_marked
 from launch.collect.rounds import decide
 from launch.collect.standing import read_standing
 from launch.collect.unseen import wait_until_seen
@@ -25,7 +24,6 @@ from launch.slurm.submission import (
     ids,
     open_rows,
     rows_of,
-    send_submission,
     sent_jobs,
 )
 
@@ -98,8 +96,9 @@ def _finish_sending(run: RunPaths, submission: int, newest: int) -> bool:
     round_ = load_submission(run, newest).round
     mine = (submission + 1, load_submission(run, submission).round + 1) == (newest, round_)
     if mine and all(job.size for job in sent_jobs(run.submission(newest))):
+        begin_sending(run, newest)
         cancel_submission(run, newest)
-        send_submission(run, newest, logs_dir(run))
+        send_marked(run, newest)
     click.echo(f"note: submission {newest} generates what is missing; its merge job publishes", err=True)
     return True
 

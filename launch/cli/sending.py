@@ -31,7 +31,7 @@ from launch.rundir.submissions import Opened, Opening, Place, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
-from launch.slurm.submission import command_arguments, send_submission, write_jobs
+from launch.slurm.submission import SentJob, command_arguments, send_submission, write_jobs
 from launch.slurm.submit_limits import ask_submit_limit
 from launch.worker.driver import LocalTasks, drive, visible_gpus
 from launch.worker.gpu_settings import device_name
@@ -165,11 +165,7 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
             click.echo(f"\n--- {job.name}.sbatch, sent by: {words}\n{job.text}")
         click.echo("dry run: nothing was sent")
         return ExitCode.OK
-    try:
-        jobs = send_submission(run, submission, logs)
-    finally:
-        _end_sending(run, submission)
-    for sent in jobs:
+    for sent in send_marked(run, submission):
         what = (
             f"tasks {sent.offset} to {sent.offset + sent.size - 1}" if sent.size else "merge, after them all"
         )
@@ -178,6 +174,19 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
     click.echo(f"{'logs':<12}{logs}")
     click.echo(f"next: vllm-launch status {run.root}")
     return _follow(run, submission) if sending.foreground else ExitCode.OK
+
+
+def begin_sending(run: RunPaths, submission: int) -> None:
+    """Says that this process sends a submission that another had opened."""
+    write_json(run.submission(submission).sender, mark_process().as_json())
+
+
+def send_marked(run: RunPaths, submission: int) -> list[SentJob]:
+    """Sends the jobs of a submission whose sender this process is, which it is no longer afterwards."""
+    try:
+        return send_submission(run, submission, logs_dir(run))
+    finally:
+        _end_sending(run, submission)
 
 
 def _end_sending(run: RunPaths, submission: int) -> None:

@@ -112,7 +112,7 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool
     rate *= shape.num_engines * shape.tensor_parallel_size
     rate *= parallel_share(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
-        return TaskRate(rate, known.start_eager_s, _source(shape, known))
+        return TaskRate(rate, known.start_eager_s + known.beside_s, _source(shape, known))
     saved_s = known.start_warm_s - known.start_eager_s if eager else 0.0
     return TaskRate(
         rate * (known.eager_share if eager else 1.0),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from launch.config.schema import RunConfig, Scheduler
 from launch.model.fit_memory import MAX_UTILIZATION, advised_length
+from launch.model.length_bounds import crossed
 from launch.model.memory import LARGE_GPU_GIB, MAX_NUM_SEQS_LARGE, MAX_NUM_SEQS_SMALL
 from launch.model.shape import ModelShape
 from launch.worker.failures import Diagnosis, FailureClass
@@ -25,7 +26,8 @@ UTILIZATION_STEP = 0.05
 class Case:
     """A failure and what is known around it; `shape` is None where config.json cannot be read.
 
-    `is_beside` is a run of the single-node commands, which one types again instead of `resume`.
+    `is_beside` is a run of the single-node commands, which one types again instead of `resume`. For
+    `length_bounds` see launch/model/length_bounds.py.
     """
 
     diagnosis: Diagnosis
@@ -34,6 +36,7 @@ class Case:
     log: str
     on_cpu: bool = False
     is_beside: bool = False
+    length_bounds: tuple[int, ...] = ()
 
     @property
     def again(self) -> str:
@@ -181,7 +184,10 @@ def _shorter(case: Case) -> Iterator[str]:
     length = None if estimated is None else advised_length(int(estimated), case.config.sampling.max_tokens)
     if length is None:
         return
-    if length >= _needed_tokens(case):
+    bound = crossed(case.length_bounds, case.config.engine.max_model_len, length)
+    if bound is not None:
+        yield f"{case.anew} --max-model-len {length}: vLLM computes this model otherwise above {bound}"
+    elif length >= _needed_tokens(case):
         yield f"{case.resume} --max-model-len {length}"
     else:
         yield f"{case.anew} --max-model-len {length}: {_cut(case, length)}"

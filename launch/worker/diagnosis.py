@@ -7,6 +7,7 @@ from typing import Any
 
 from launch.config.schema import RunConfig
 from launch.errors import CheckpointError, ExitCode
+from launch.model.length_bounds import length_bounds
 from launch.model.shape import ModelShape, read_shape
 from launch.model.weights import read_json_object
 from launch.worker.advice import Case, advise, numbered
@@ -51,7 +52,9 @@ def explain(
     if found is None:
         return outcome
     is_known = found.failure_class is not FailureClass.UNKNOWN
-    advice = advise(Case(found, config, _shape(checkpoint), end.log, on_cpu, is_beside))
+    about = _config_json(checkpoint)
+    shape, bounds = (None, ()) if about is None else (_shape(about), length_bounds(about))
+    advice = advise(Case(found, config, shape, end.log, on_cpu, is_beside, bounds))
     explained = {**failure, "advice": list(advice)}
     if is_known:
         message = f"slot {end.slot}: {found.meaning}: {found.evidence}"
@@ -104,11 +107,14 @@ def _tail(log: Path) -> str:
         return ""
 
 
-def _shape(checkpoint: Path) -> ModelShape | None:
+def _config_json(checkpoint: Path) -> dict[str, Any] | None:
     try:
-        config = read_json_object(checkpoint / "config.json")
+        return read_json_object(checkpoint / "config.json")
     except (CheckpointError, OSError):
         return None
+
+
+def _shape(config: dict[str, Any]) -> ModelShape | None:
     names = config.get("architectures")
     architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
     return read_shape(config, architecture)

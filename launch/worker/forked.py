@@ -9,6 +9,7 @@ was, without the threads that would give it back: a fork waits while one of ours
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
@@ -41,4 +42,10 @@ def _in_child() -> None:
     _at_work.release()
 
 
-os.register_at_fork(before=_at_work.acquire, after_in_parent=_at_work.release, after_in_child=_in_child)
+@cache
+def prepare_forks() -> None:
+    """From here on forks are as said above; to be called when all is imported that has such hooks of its own.
+
+    The hook that was registered last runs first: before logging's, whose lock who is at work may need.
+    """
+    os.register_at_fork(before=_at_work.acquire, after_in_parent=_at_work.release, after_in_child=_in_child)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from launch.worker.gpu_xids import CLEANED_UP, Xid
 
 IDLE_PERCENT = 5
+OLD_S = 10.0
+"""What was sampled longer ago says nothing of now: the sampler has stopped, or NVML hangs."""
 
 
 class GpuError(NamedTuple):
@@ -29,6 +31,7 @@ class GpuState:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # keeps the two from seeing each other's half-made changes
         self._busy: dict[str, float] = {}
+        self._sampled = 0.0
         self._uncorrected: dict[str, float] = {}
         self._errors: list[GpuError] = []
         self._num_taken = 0
@@ -36,6 +39,7 @@ class GpuState:
     def add_sample(self, rows: Mapping[str, Mapping[str, Any]], now: float) -> None:
         """Takes the readings of every GPU, by id."""
         with self._lock:
+            self._sampled = now
             for gpu, row in rows.items():
                 utilization = row.get("utilization_percent")
                 if utilization is None:
@@ -58,8 +62,13 @@ class GpuState:
             self._errors.append(GpuError(now, xid.gpu, xid.text, is_cause=xid.code != CLEANED_UP))
 
     def idle_s(self, now: float) -> dict[str, float]:
-        """Seconds for which each GPU has been at 5 % or less; without those that tell no utilisation."""
+        """Seconds for which each GPU has been at 5 % or less; without those that tell no utilisation.
+
+        None at all when the last sample is old.
+        """
         with self._lock:
+            if now - self._sampled > OLD_S:
+                return {}
             return {gpu: now - since for gpu, since in self._busy.items()}
 
     def take_errors(self) -> list[GpuError]:

@@ -1,7 +1,8 @@
 """How long the prompts are that a submission has left, counted in a process of its own under a time limit.
 
-`python -m launch.worker.longest_prompt RUN SUBMISSION` prints it. The plan has estimates only; what a shorter
-max_model_len must hold is known when every prompt that is left was made, with the engine's own tokenizer.
+`python -m launch.worker.longest_prompt RUN SUBMISSION PARENT` prints it, and ends with process PARENT. The plan
+has estimates only; what a shorter max_model_len must hold is known when every prompt that is left was made, with
+the engine's own tokenizer.
 """
 
 import os
@@ -17,6 +18,7 @@ from launch.scenarios.records import Request
 from launch.worker.bounded import answer_of
 from launch.worker.chunk_requests import ChunkRequests
 from launch.worker.commands import with_package
+from launch.worker.processes import die_with_parent
 from launch.worker.requests import open_request_maker
 from launch.worker.startup.packed_environment import engines_differ
 
@@ -35,7 +37,7 @@ def count_longest_prompt(run: RunPaths, submission: int) -> int | None:
     if engines_differ(load_submission(run, submission).resources):
         return None
     command = [sys.executable, "-P", "-m", "launch.worker.longest_prompt"]
-    command += [str(run.root.absolute()), str(submission)]
+    command += [str(run.root.absolute()), str(submission), str(os.getpid())]
     lines = (answer_of(command, ANSWER_S, with_package({**os.environ, **OFFLINE})) or "").split()
     return int(lines[-1]) if lines and lines[-1].isdecimal() else None
 
@@ -63,4 +65,5 @@ def longest_prompt(run: RunPaths, submission: int) -> int:
 
 
 if __name__ == "__main__":
+    die_with_parent(int(sys.argv[3]))
     print(longest_prompt(RunPaths(Path(sys.argv[1])), int(sys.argv[2])), flush=True)

@@ -30,6 +30,13 @@ def tie_to_parent(parent: int) -> bool:
     return os.getppid() == parent or parent in [above.pid for above in psutil.Process().parents()]
 
 
+def die_with_parent(parent: int) -> None:
+    """KILL reaches this process when `parent`, which started it, dies; at once if that is dead already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent and parent not in [above.pid for above in psutil.Process().parents()]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def has_exited(pid: int) -> bool:
     """Whether a child has exited; it stays a zombie, so that nobody else can take its pid or group."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None

@@ -90,7 +90,7 @@ def test_a_cpu_is_slow_whatever_the_model() -> None:
 def test_the_other_engine_is_slower_and_starts_at_once() -> None:
     seen = assume_rate(replace(H200, is_transformers=True), SPEEDS, eager=True)
     assert seen.tokens_per_s == pytest.approx(rate(H200) * 1887 / 13_042)
-    assert (seen.startup_s, seen.warm_startup_s) == (9.3, None)
+    assert (seen.startup_s, seen.warm_startup_s) == (9.3 + 26, None)
     assert seen.source == "measured with transformers on one h200 with a model of 8.0B"
 
 

@@ -67,6 +67,7 @@ def make_case(
     model: dict[str, str] | None = None,
     scheduler: Scheduler = Scheduler.SLURM,
     is_beside: bool = False,
+    length_bounds: tuple[int, ...] = (),
     **engine: object,
 ) -> Case:
     config = RunConfig(
@@ -76,7 +77,7 @@ def make_case(
         engine=EngineConfig.model_validate(engine),
         resources=ResourcesConfig(scheduler=scheduler),
     )
-    return Case(classify(read(name)), config, shape, "0.0.log", on_cpu, is_beside)
+    return Case(classify(read(name)), config, shape, "0.0.log", on_cpu, is_beside, length_bounds)
 
 
 @pytest.mark.parametrize("log", LOG_NAMES)
@@ -237,6 +238,10 @@ def test_kv_cache_on_a_gpu():
     )
     planned_short = make_case(kv, max_model_len=65536, max_prompt_tokens=4096)
     assert advise(planned_short)[0] == "resume with --max-model-len 32640"
+    bounded = make_case(kv, max_model_len=65536, max_prompt_tokens=4096, length_bounds=(32700,))
+    assert advise(bounded)[0] == (
+        "submit a new run with --max-model-len 32640: vLLM computes this model otherwise above 32700"
+    )
     assert advise(make_case(kv, on_cpu=True, max_model_len=65536))[1:] == (
         "resume with --cpu-kvcache-space-gib 3",
     )

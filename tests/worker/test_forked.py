@@ -1,5 +1,6 @@
 """A core that vLLM forks of the engine process: it has nothing of ours, and ends with it."""
 
+import logging
 import os
 import threading
 import time
@@ -20,6 +21,12 @@ from tests.worker.tasks import kill_9, run_task, start_task, wait_for_phase, wai
 LONG_S = 0.5
 TASK_S = 200
 VLLM = {"engine": "vllm", "dtype": "float32"}
+
+
+@pytest.fixture(autouse=True)
+def hooks() -> None:
+    """As an engine process has them when vLLM forks."""
+    forked.prepare_forks()
 
 
 def told_by_child(ask: Callable[[], bool]) -> bool:
@@ -65,6 +72,23 @@ def test_a_fork_waits_for_the_end_of_a_call_and_a_child_may_call():
     assert told_by_child(both_are_free)
     thread.join()
     assert work() == 5
+
+
+def test_who_is_at_work_may_log_while_another_forks():
+    """Forks take the lock of logging, too: taken first, it was what the one at work waited for."""
+    begun = threading.Event()
+
+    @forked.before_or_after_forks
+    def work() -> None:
+        begun.set()
+        time.sleep(LONG_S)
+        logging.getLogger(f"{__name__}.new").warning("a logger that nobody has had")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(60)
+    assert told_by_child(lambda: True)
+    thread.join()
 
 
 @pytest.mark.engine

@@ -10,6 +10,7 @@ from launch.rundir.journal import read_journal
 from launch.worker.gpu import HANGS, GpuSampler
 from launch.worker.gpu_lines import Folder, read_samples
 from launch.worker.gpu_readings import READINGS, throttle_names
+from launch.worker.gpu_state import OLD_S, GpuState
 from tests.worker.fake_nvml import (
     CALLS,
     FAST_S,
@@ -164,6 +165,15 @@ def test_how_long_a_gpu_has_been_idle(tmp_path: Path):
     gpu.busy = 6
     wait_until(lambda: sampler.state.idle_s(time.monotonic())["0"] < 0.05, "work")
     sampler.stop()
+
+
+def test_a_sampler_that_has_stopped_says_nothing_of_now():
+    state = GpuState()
+    for second in range(61):
+        state.add_sample({"0": {"utilization_percent": 0 if second else 99}}, float(second))
+    assert state.idle_s(60.0) == {"0": 60.0}
+    assert state.idle_s(60.0 + OLD_S) == {"0": 60.0 + OLD_S}
+    assert state.idle_s(60.5 + OLD_S) == {}
 
 
 def test_lines_hold_what_changed_and_are_read_whole():

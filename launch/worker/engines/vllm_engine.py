@@ -37,6 +37,7 @@ from launch.worker.engines.vllm_calls import (
     warnings_as_warnings,
 )
 from launch.worker.engines.vllm_settings import check_room, llm_arguments, settings_as_run
+from launch.worker.forked import prepare_forks
 from launch.worker.startup.warm_up import NAME, SEED, run_warm_up, warm_up_prompt, warm_up_sampling
 
 CLOSE_TIMEOUT_S = 15.0
@@ -187,6 +188,7 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
     before = {child.pid for child in list_children()}
     vllm, current_platform = import_vllm()
     imported = time.monotonic()
+    prepare_forks()
     with shielded_children(), warnings_as_warnings():
         on_cpu = current_platform.is_cpu()
         is_invariant = is_batch_invariant(setup, current_platform)

@@ -13,6 +13,7 @@ import pytest
 
 from launch.errors import StorageError
 from launch.rundir.journal import write_json
+from launch.rundir.process_mark import ProcessMark
 from launch.worker.startup import node_caches
 from launch.worker.startup.boot_mark import BOOT_MARK
 from launch.worker.startup.cache_layers import GRAPHS, KERNELS, CacheLayer
@@ -290,6 +291,20 @@ def test_caches_that_another_host_made_there_are_left(node: Node):
     become_ready_of(node)
     mark = node.root / "caches" / BOOT_MARK
     write_json(mark, {**json.loads(mark.read_text()), "host": "other", "boot": "its own"})
+    assert start(node.open()) == "warm"
+    assert node.told == []
+
+
+def test_a_host_that_was_started_anew_leaves_what_others_use_with_it(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    become_ready_of(node)
+    first = node.root / "caches" / BOOT_MARK
+    here = json.loads(first.read_text())
+    write_json(first, {**here, "host": "other", "boot": "before"})
+    assert start(node.open()) == "warm"
+    mark = ProcessMark("other", 1, boot="after")
+    monkeypatch.setattr("launch.worker.startup.boot_mark.mark_process", lambda: mark)
     assert start(node.open()) == "warm"
     assert node.told == []
 
