@@ -1,8 +1,8 @@
 """How long the prompts are that a submission has left, counted in a process of its own under a time limit.
 
-`python -m launch.worker.longest_prompt RUN SUBMISSION PARENT` prints it, and ends with process PARENT. The plan
-has estimates only; what a shorter max_model_len must hold is known when every prompt that is left was made, with
-the engine's own tokenizer.
+`python -m launch.worker.longest_prompt RUN SUBMISSION PARENT` prints it, and ends with process PARENT. The
+plan has estimates only; what a shorter max_model_len must hold is known when every prompt that is left was
+made, with the engine's own tokenizer.
 """
 
 import os

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import launch.cli.follow_up
+from launch.cli.closing import Closing, close_newest
 from launch.config.schema import Scheduler
 from launch.errors import StorageError
 from launch.rundir.attempts import open_attempt
@@ -180,6 +181,25 @@ def test_cancel_looks_again_for_what_a_merge_job_was_sending(tmp_path: Path, que
         scancel.write(f"\nif [[ -e {later} ]]; then {opens}; fi\n")
     said = vllm_launch("cancel", run.root, cwd=tmp_path)
     assert (said.code, len(said.out.splitlines())) == (0, 3), said
+    assert queue.jobs == set()
+
+
+def test_a_submission_that_a_merge_job_goes_on_sending_is_not_called_being_sent(
+    tmp_path: Path, queue: Queue
+) -> None:
+    """The merge job opened it, was killed before sbatch, and was requeued."""
+    run = make_sent_run(tmp_path / "runs")
+    send_submission(run, 1, tmp_path / "logs")
+    for job in queue.folder.iterdir():
+        job.rename(queue.gone / job.name)
+    first, second = load_submission(run, 1), run.submission(2)
+    second.root.mkdir()
+    save_record(second.submission_yaml, first.model_copy(update={"submission": 2, "round": 1}))
+    write_json(second.sender, {"host": "n1", "pid": 7})
+    assert launch.cli.follow_up.follow_up(run, 1, 0)
+    assert len(queue.jobs) > 0 and not second.sender.exists()
+    cancel_submission(run, 2)
+    close_newest(run, Closing(replace=True))
     assert queue.jobs == set()
 
 
