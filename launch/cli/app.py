@@ -31,7 +31,7 @@ COMMANDS = {
     "report": "Make the leaderboard of published directories again.",
     "compare": "Compare the texts of two published directories.",
     "check-model": "Whether a checkpoint will run, on which GPUs, and what to change; needs no GPU.",
-    "prompts": "Show rendered prompts with token counts and cuts, before anything is spent.",
+    "prompts": "Show rendered prompts with token counts and cuts: before anything is spent, or of a run.",
     "quantize": "Make a quantised checkpoint and compare it with the original.",
     "presets": "List the presets, clusters and datasets.",
 }

@@ -1,4 +1,4 @@
-"""`vllm-launch prompts --show N`: what the model would be given, before anything is spent."""
+"""`vllm-launch prompts`: what the model would be given, before anything is spent; or an item of a run was."""
 
 from itertools import islice
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from launch.cli.options import GivenPath, collect_flags, setting_options
+from launch.cli.run_prompt import prompt_of_item
+from launch.cli.runs import find_run
 from launch.config.datasets import with_dataset
 from launch.config.layers import Layers, resolve
 from launch.config.schema import Language, RunConfig
@@ -26,14 +28,55 @@ TYPES = click.Choice([item_type.value for item_type in ItemType])
 
 
 @click.command("prompts", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--preset", required=True, metavar="NAME", help="What to run: a name or a YAML file.")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option(
+    "--item", "key", metavar="KEY", help="Of RUN, the item with this key, as generations.jsonl has it."
+)
+@click.option("--preset", metavar="NAME", help="What to run: a name or a YAML file. Required without RUN.")
 @click.option("--show", type=click.IntRange(1), default=3, show_default=True, help="How many prompts.")
 @click.option("--item-type", "item_types", multiple=True, type=TYPES, help="Only items of this type.")
 @click.option("--data-root", type=GivenPath(), help="Directory that holds the datasets.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 @setting_options
-def command(**flags: Any) -> int:
-    """Show rendered prompts with token counts and cuts."""
+@click.pass_context
+def command(context: click.Context, /, **flags: Any) -> int:
+    """Show rendered prompts with token counts and cuts.
+
+    With a preset, those of what it would run. With RUN (a run directory or a run id) and --item, that of one
+    item of a run that is there, as its engines get it.
+    """
+    try:
+        if flags["run_name"] is not None or flags["key"] is not None:
+            _show_of_run(context)
+        else:
+            _show_of_preset(context)
+    except ChatTemplateError as error:
+        raise InputError(
+            f"chat template: {error}. Give the checkpoint another, or change the prompt."
+        ) from None
+    return ExitCode.OK
+
+
+def _show_of_run(context: click.Context) -> None:
+    name, key = context.params["run_name"], context.params["key"]
+    if name is None:
+        raise click.UsageError(f"--item {key}: of which run? Write RUN before it.", context)
+    if key is None:
+        raise click.UsageError(f"{name}: of which item? Write --item KEY behind it.", context)
+    given = (each for each in context.params if each not in ("run_name", "key"))
+    for other in given:
+        if context.get_parameter_source(other) is not click.core.ParameterSource.DEFAULT:
+            flag = next(each.opts[0] for each in context.command.params if each.name == other)
+            raise click.UsageError(
+                f"{flag}: a run has its own settings. Leave it out, or leave out RUN.", context
+            )
+    _show(0, *prompt_of_item(find_run(name), key))
+
+
+def _show_of_preset(context: click.Context) -> None:
+    flags = context.params
+    if flags["preset"] is None:
+        raise click.UsageError("Missing option '--preset'.", context)
     layers = Layers(flags["preset"], None, collect_flags(flags), flags["sets"])
     config = with_dataset(resolve(layers).config, flags["data_root"])
     maker = open_maker(config)
@@ -45,14 +88,8 @@ def command(**flags: Any) -> int:
     wanted = set(flags["item_types"])
     prompts = preview(maker, stream_users(scenario_file(config)), history)
     chosen = (shown for shown in prompts if not wanted or shown.item_type.value in wanted)
-    try:
-        for number, shown in enumerate(islice(chosen, flags["show"])):
-            _show(number, shown, maker)
-    except ChatTemplateError as error:
-        raise InputError(
-            f"chat template: {error}. Give the checkpoint another, or change the prompt."
-        ) from None
-    return ExitCode.OK
+    for number, shown in enumerate(islice(chosen, flags["show"])):
+        _show(number, shown, maker)
 
 
 def open_maker(config: RunConfig) -> PromptMaker:

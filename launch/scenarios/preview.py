@@ -1,4 +1,4 @@
-"""Shows prompts before anything is spent: `vllm-launch prompts --show N`."""
+"""Prompts as a model would get them, before anything is spent: `vllm-launch prompts --show N`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from launch.scenarios.chat import render_prompt
 from launch.scenarios.fit import PromptMaker, fit_prompt
 from launch.scenarios.history import HistoryEntry, leave_out_test_items
-from launch.scenarios.records import Cuts, ItemType, User
+from launch.scenarios.records import Cuts, Item, ItemType, JsonObject, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,20 @@ def preview(
     for user in users:
         entries, left_out = leave_out_test_items(history.get(user.user_hash, ()), user.record)
         for item in user.items:
-            fitted = fit_prompt(maker, user.record, item, entries)
-            text = render_prompt(
-                maker.tokenizer, fitted.conversation.messages, maker.form, maker.chat_template_kwargs
-            )
-            num_tokens = len(fitted.token_ids)
-            fits = num_tokens <= maker.max_prompt_tokens
-            yield PromptPreview(item.key, item.item_type, text, num_tokens, fitted.cuts, fits, left_out)
+            yield preview_item(maker, user.record, item, entries, left_out)
+
+
+def preview_item(
+    maker: PromptMaker, record: JsonObject, item: Item, entries: Sequence[HistoryEntry], left_out: int
+) -> PromptPreview:
+    """The prompt of one item; `entries` and `left_out` are what `leave_out_test_items` gave of its user.
+
+    Raises ChatTemplateError for a conversation that the chat template refuses.
+    """
+    fitted = fit_prompt(maker, record, item, entries)
+    text = render_prompt(
+        maker.tokenizer, fitted.conversation.messages, maker.form, maker.chat_template_kwargs
+    )
+    num_tokens = len(fitted.token_ids)
+    fits = num_tokens <= maker.max_prompt_tokens
+    return PromptPreview(item.key, item.item_type, text, num_tokens, fitted.cuts, fits, left_out)

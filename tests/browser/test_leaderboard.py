@@ -283,6 +283,19 @@ def test_scores_of_other_items_are_not_subtracted(open_page: Opener, board: Path
     expect(line).to_contain_text("not comparable: other items, references or ways")
 
 
+def test_eight_scores_and_every_figure_fit_beside_each_other(open_page: Opener, board: Path):
+    """In a window of 1280 pixels nothing has to be scrolled sideways, in either kind of table."""
+    page = open_page(board, SCREEN).page
+    boxes = page.locator(".board .scroll")
+    widths = boxes.evaluate_all("(all) => all.map((box) => [box.scrollWidth, box.clientWidth])")
+    assert len(widths) == 3 and all(content <= room for content, room in widths), widths
+    table = table_of(page, "Chameleons")
+    heads = [" ".join(text.split()) for text in table.locator("thead th:visible").all_text_contents()]
+    figures = ["Samples/min", "GPU-hours", "Energy, kWh", "Items done", "Published"]
+    assert heads[1:-8] == ["Rank", "Run", "Ablation", *figures] and len(heads) == 17
+    assert table.locator(".run .settings").first.inner_text().split()[:3] == ["vllm", "TP", "1"]
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_on_a_phone_every_figure_has_its_name(open_page: Opener, board: Path, dark: bool):
     seen = open_page(board, PHONE, dark=dark)

@@ -1,6 +1,7 @@
 """A run's page in Chromium: hostile texts, search in three languages, charts, themes, keyboard, copies."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,6 +127,21 @@ SEARCHES = [
     ("user-en", "prompt", ["ADA", "ADA", "ADA"]),
     ("nowhere to be found", "everything", []),
 ]
+
+
+def test_an_item_has_the_command_that_shows_its_whole_prompt(page: Page):
+    """But for one whose key is clipped or cannot be copied."""
+    whole = 0
+    for card in shown_items(page).all():
+        key = card.locator(".item-head .mono").inner_text()
+        said = [shlex.split(each) for each in card.locator("code.command").all_inner_texts()]
+        is_whole = key.startswith("user-")
+        assert said == ([["vllm-launch", "prompts", "run", "--item", key]] if is_whole else [])
+        whole += is_whole
+    assert 0 < whole < shown_items(page).count()
+    first = shown_items(page).first.locator("code.command")
+    first.click()
+    assert page.evaluate("getSelection().toString()") == first.inner_text()
 
 
 def test_search_is_by_characters_and_widths_and_cases_are_alike(page: Page):

@@ -1,6 +1,6 @@
 """Cells of the leaderboard's tables: a value to sort by and the text that is shown; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from launch.collect.leaderboard.boards import kind_of, score_of
@@ -10,6 +10,18 @@ from launch.collect.pages import shown
 UNKNOWN = "–"
 MOST = 0.98
 """A share of the GPU-hours from which on energy counts as measured over all of them."""
+
+DTYPES = ("ran.settings.dtype", "model.dtype")
+"""As it was and as it was asked for."""
+CHOSEN_SETTINGS = {
+    **dict.fromkeys(DTYPES, "dtype"),
+    "model.quantization": "quantization",
+    "engine.tensor_parallel_size": "TP",
+    "sampling.temperature": "T",
+    "sampling.top_p": "top-p",
+    "sampling.max_tokens": "max",
+}
+"""By which runs of a model are told apart at a glance, and what the page calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +126,7 @@ def chosen_settings(entry: Entry) -> list[str]:
     return [f"{entry.engine}", *found, f"n {entry.num_samples_per_item}"]
 
 
-def _told(entry: Entry) -> Sequence[tuple[str, object]]:
-    settings = entry.settings
-    dtype = settings.get("ran.settings.dtype") or settings.get("model.dtype")
-    return (
-        ("dtype", None if dtype == "auto" else dtype),
-        ("quantization", settings.get("model.quantization")),
-        ("TP", settings.get("engine.tensor_parallel_size")),
-        ("T", settings.get("sampling.temperature")),
-        ("top-p", settings.get("sampling.top_p")),
-        ("max", settings.get("sampling.max_tokens")),
-    )
+def _told(entry: Entry) -> Iterator[tuple[str, object]]:
+    dtype = entry.settings.get(DTYPES[0]) or entry.settings.get(DTYPES[1])
+    yield "dtype", None if dtype == "auto" else dtype
+    yield from ((name, entry.settings.get(key)) for key, name in CHOSEN_SETTINGS.items() if key not in DTYPES)

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from launch.collect.leaderboard.cells import CHOSEN_SETTINGS
 from launch.collect.leaderboard.record import Entry, Leaderboard
 from launch.collect.pages import shown
 
@@ -28,10 +29,13 @@ _PLAIN = (
 
 
 def as_csv(leaderboard: Leaderboard) -> bytes:
-    """The table: its columns are those that some run has a value in, in a fixed order."""
+    """The table: its columns are those that some run has a value in, in a fixed order.
+
+    Of settings, the few that the page shows are always there; of the others, those in which runs differ.
+    """
     entries = leaderboard.entries
-    varying = varying_settings(entries)
-    rows = [dict(_cells(leaderboard, entry, varying)) for entry in entries]
+    settings = dict.fromkeys((*CHOSEN_SETTINGS, *varying_settings(entries)))
+    rows = [dict(_cells(leaderboard, entry, tuple(settings))) for entry in entries]
     header = list(dict.fromkeys(name for row in rows for name in row)) or list(_PLAIN)
     out = io.StringIO()
     writer = csv.writer(out)
@@ -48,7 +52,7 @@ def varying_settings(entries: Sequence[Entry]) -> tuple[str, ...]:
     )
 
 
-def _cells(leaderboard: Leaderboard, entry: Entry, varying: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _cells(leaderboard: Leaderboard, entry: Entry, settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for name in _PLAIN:
         yield name, getattr(entry, name)
     subset, gpu = entry.subset, entry.gpu
@@ -66,7 +70,7 @@ def _cells(leaderboard: Leaderboard, entry: Entry, varying: Sequence[str]) -> It
             key = f"{item_type}.{name}"
             yield from ((key, score.value), (f"{key}.low", score.low), (f"{key}.high", score.high))
     yield from ((f"rank.{key}", rank) for key, rank in entry.ranks.items())
-    yield from ((f"settings.{name}", entry.settings.get(name)) for name in varying)
+    yield from ((f"settings.{name}", entry.settings.get(name)) for name in settings)
 
 
 def _cell(value: Any) -> str:

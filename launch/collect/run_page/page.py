@@ -128,6 +128,7 @@ def _data(inputs: Inputs, counted: Counted, scored: Scored, timeline: Timeline |
     prompt, tallies = inputs.summary.get("prompt") or {}, counted.tallies
     return {
         "language": prompt.get("language") or DEFAULT_LANGUAGE,
+        "prompts_command": panels.prompts_command(inputs.manifest),
         "throughput": tallies.throughput(None if timeline is None else timeline.begin),
         **tallies.lengths(),
         "timeline": None if timeline is None else timeline.model_dump(mode="json", include=DRAWN),

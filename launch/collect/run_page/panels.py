@@ -1,5 +1,6 @@
 """The parts of a run page that need no script: shares of time, scores, failures, settings, provenance."""
 
+import shlex
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -134,6 +135,11 @@ COMMANDS = (
     ("Make this page again", "vllm-launch report DIR"),
 )
 """What to type to go on, DIR being the directory of the page."""
+
+
+def prompts_command(manifest: Manifest) -> str:
+    """What shows the prompt of an item of the run, but for the item's key."""
+    return f"vllm-launch prompts {shlex.quote(manifest.run_id)} --item"
 
 
 def commands(timeline: Timeline | None) -> list[tuple[str, str]]:

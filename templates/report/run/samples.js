@@ -4,6 +4,7 @@
   const { number, element, pager } = tables;
   const SIZE = 10, TURNS_SHOWN = 4, WAIT_MS = 120;
   const ENDS = { stop: "ended by itself", length: "cut at max_tokens" };
+  const ITEM_KEY = /^[^\p{C}\p{Zl}\p{Zp}]+#\d+\.\d+$/u; // one that is whole, and that can be copied
   const field = (name) => document.getElementById(`sample-${name}`);
   const items = JSON.parse(document.getElementById("data-samples").textContent);
   const tokens = items.map((item) => (item.samples ?? []).reduce((sum, sample) => sum + sample.tokens, 0));
@@ -129,7 +130,14 @@
     if (item.num_samples > (item.samples ?? []).length) body.append(element("p", `${number(item.num_samples - item.samples.length)} more samples are in generations.jsonl.`, "small soft"));
     if (item.failure) body.append(noteOf("failed: ", `${item.failure.class}: ${item.failure.message}`));
     if (item.missing) body.append(element("p", "missing: it was never generated.", "note"));
+    if (ITEM_KEY.test(item.key)) body.append(commandOf(item));
     return body;
+  }
+  // What shows the whole prompt, quoted for a shell; a click marks all of it.
+  function commandOf(item) {
+    const hint = element("p", "The whole prompt: ", "small soft");
+    hint.append(element("code", `${data.prompts_command} '${item.key.replaceAll("'", "'\\''")}'`, "command"));
+    return hint;
   }
   function noteOf(word, text) {
     const note = element("p", word, "note");

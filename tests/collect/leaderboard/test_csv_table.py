@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.collect.leaderboard.cells import CHOSEN_SETTINGS
 from launch.collect.leaderboard.csv_table import as_csv, varying_settings
 from launch.collect.leaderboard.write import make_leaderboard
 from tests.collect.leaderboard.publications import Publications
@@ -27,8 +28,22 @@ def test_a_line_a_run_with_scores_ranks_and_what_differs(publications: Publicati
         "true",
     )
     assert [row["settings.sampling.temperature"] for row in rows] == ["1.0", "0.25"]
-    assert "settings.sampling.top_p" not in rows[0], "only what differs"
+    assert "settings.prompt.system_prompt" not in rows[0], "of others only what differs"
     assert (rows[1]["dataset"], rows[1]["gpu_hours"], rows[1]["cost"]) == ("映画", "1.5", "3.0")
+
+
+def test_the_settings_that_the_page_shows_are_always_columns(
+    publications: Publications, tmp_path: Path
+) -> None:
+    directories = [publications.write(tmp_path / name) for name in ("a", "b")]
+    for some in ([], directories[:1], directories):
+        for row in rows_of(as_csv(make_leaderboard(some, tmp_path))):
+            assert [name for name in row if name.startswith("settings.")] == [
+                f"settings.{name}" for name in CHOSEN_SETTINGS
+            ]
+            assert row["settings.sampling.temperature"] == "1.0"
+            assert row["settings.sampling.max_tokens"] == "16"
+            assert row["settings.engine.tensor_parallel_size"] == "1"
 
 
 def test_excel_and_others_find_utf8_and_one_line_a_run(publications: Publications, tmp_path: Path) -> None:

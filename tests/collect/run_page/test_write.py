@@ -76,6 +76,8 @@ def test_what_the_scripts_get(run: RunPaths, published: Path) -> None:
     page = write_run_page(published, run)
     data, samples = data_of(page), data_of(page, "data-samples")
     assert data["language"] == "en" and data["timeline"]["attempts"][0]["end"] == "ended"
+    assert data["prompts_command"] == "vllm-launch prompts run --item"
+    assert "The command below an item shows it whole" in page.read_text()
     assert data["throughput"]["items"][-1] == 12 and data["throughput"]["begin"] == BEGAN
     assert data["prompt_tokens"]["num_values"] == 12 and data["output_tokens"]["counts"] == {"stop": [24]}
     assert len(samples) == 12 and samples[0]["samples"][0]["text"] == "text 0.0\n影\u2028"
