@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,14 @@ from launch.collect.run_list import RunLine, list_runs
 from launch.collect.status_words import duration
 from launch.config.wording import json_text, printable
 from launch.errors import ExitCode
+
+DROPPED_FIRST = ("dataset", "preset", "age")
+"""Columns that are left out, in this order, where a terminal is too narrow for a run's name beside them."""
+FOLDED = {"preset": 10, "dataset": 10, "state": 10}
+"""Columns that may be folded, and to what width."""
+COUNTS = ("items", "age")
+GAP = 2
+"""Blanks between two columns, and as many at the edges of box.SIMPLE_HEAD."""
 
 
 @click.command("list", context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,17 +46,50 @@ def command(directory: Path, as_text: bool) -> int:
 
 
 def _print(lines: list[RunLine]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", overflow="fold")
-    table.add_column("preset", overflow="fold")
-    table.add_column("dataset", overflow="fold")
-    table.add_column("state", overflow="fold")
-    table.add_column("items", justify="right", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True)
-    for line in lines:
-        state = ", ".join([line.state.value, *line.marks])
-        failed = f" -{line.num_failed:,}" if line.num_failed else ""
-        items = f"{line.num_done:,}/{line.num_items:,}{failed}"
-        age = duration(line.age_s) if line.age_s is not None else ""
-        table.add_row(*map(Text, (line.run_id, line.preset, line.dataset, state, items, age)))
-    Console().print(table)
+    """A name of a run is always whole and in one line; where the output is no terminal, so is everything."""
+    rows = [_cells(line) for line in lines]
+    console = Console()
+    names = list(rows[0])
+    if console.is_terminal:
+        for name in DROPPED_FIRST:
+            if _width(names, rows, folded=True) > console.width:
+                names.remove(name)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False)
+    for name in names:
+        if name in FOLDED:
+            table.add_column(name, overflow="fold", min_width=_column(name, rows, folded=True))
+        else:
+            table.add_column(
+                name,
+                justify="right" if name in COUNTS else "left",
+                no_wrap=True,
+                min_width=_column(name, rows),
+            )
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in names))
+    least = _width(names, rows, folded=console.is_terminal)
+    Console(width=max(console.width, least)).print(table)
+
+
+def _cells(line: RunLine) -> dict[str, str]:
+    """What stands in each column."""
+    failed = f" -{line.num_failed:,}" if line.num_failed else ""
+    return {
+        "run": line.run_id,
+        "preset": line.preset,
+        "dataset": line.dataset,
+        "state": ", ".join([line.state.value, *line.marks]),
+        "items": f"{line.num_done:,}/{line.num_items:,}{failed}",
+        "age": duration(line.age_s) if line.age_s is not None else "",
+    }
+
+
+def _width(names: list[str], rows: list[dict[str, str]], *, folded: bool) -> int:
+    """Of a table with these columns, as narrow as they can be."""
+    return sum(_column(name, rows, folded=folded) for name in names) + GAP * len(names)
+
+
+def _column(name: str, rows: list[dict[str, str]], *, folded: bool = False) -> int:
+    """The width of a column; `folded`, at most what its words fold to."""
+    widest = max(cell_len(text) for text in (name, *(row[name] for row in rows)))
+    return min(widest, FOLDED[name]) if folded and name in FOLDED else widest

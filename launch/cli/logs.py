@@ -11,7 +11,7 @@ from launch.cli.runs import find_run, logs_dir
 from launch.collect.followed_log import FollowedLog
 from launch.collect.status import status
 from launch.collect.task_groups import group_tasks
-from launch.collect.task_logs import TaskLog, engine_logs, last_lines, merge_logs, own_log
+from launch.collect.task_logs import FAR_BYTES, TaskLog, engine_logs, last_lines, merge_logs, own_log
 from launch.config.wording import printable
 from launch.errors import ExitCode, RunError
 from launch.rundir.attempt_files import read_ended
@@ -67,7 +67,7 @@ def command(run_name: str, task_name: str | None, follow: bool, lines: int, atte
         raise RunError(f"{wanted.name}: no log yet; looked for {places}.")
     for log in found:
         click.echo(f"==> {log.label}: {printable(str(log.path))}")
-        for line in last_lines(log.path, lines):
+        for line in _last_lines(log.path, lines):
             click.echo(line)
     return ExitCode.OK
 
@@ -146,8 +146,16 @@ def _begin(log: TaskLog, num_lines: int | None) -> FollowedLog:
     if num_lines is None or not log.path.exists():
         return FollowedLog(log.path)
     size = log.path.stat().st_size
-    _echo(log.label, last_lines(log.path, num_lines))
+    _echo(log.label, _last_lines(log.path, num_lines))
     return FollowedLog(log.path, size)
+
+
+def _last_lines(path: Path, num_lines: int) -> list[str]:
+    """The last lines; where the log is not read on to find as many, a line before them says so."""
+    lines = last_lines(path, num_lines, reach=FAR_BYTES)
+    if len(lines) < num_lines and path.stat().st_size > FAR_BYTES:
+        lines.insert(0, f"(not shown: what lies over {FAR_BYTES >> 20} MiB before the end)")
+    return lines
 
 
 def _echo(label: str, lines: Sequence[str]) -> None:

@@ -5,15 +5,17 @@ from typing import Any
 
 import click
 
+from launch.collect.ledger.so_far import ledger_so_far
 from launch.collect.ledger.view import ledger_line
 from launch.collect.manifest import SUMMARY_FILE, Manifest
 from launch.collect.merge import merge
 from launch.collect.merge_claim import MergeBusyError
 from launch.collect.user_files import ARCHIVE
-from launch.errors import ExitCode
+from launch.errors import ExitCode, IncompleteError
 from launch.rundir.canary import read_canary
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_run, load_submissions
 
 BUSY_POLL_S = 3.0
 
@@ -21,13 +23,19 @@ BUSY_POLL_S = 3.0
 def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     """Merges and publishes, then scores and makes pages; the key figures are the last line.
 
-    IncompleteError when items are missing and nothing was published.
+    IncompleteError when items are missing and nothing was published; what it has cost is said all the same.
     """
     # numpy and jinja2 templates, which a login node's submit spares
     from launch.cli.pages import write_pages  # noqa: PLC0415
     from launch.cli.scoring import score_and_tell  # noqa: PLC0415
 
-    published = merge(run, assume_dead=assume_dead)
+    try:
+        published = merge(run, assume_dead=assume_dead)
+    except IncompleteError:
+        spent = ledger_line(ledger_so_far(run, load_submissions(run, load_run(run))))
+        if spent is not None:
+            click.echo(f"{'ledger':<12}{spent}, so far")
+        raise
     manifest = published.manifest
     if not published.is_new:
         click.echo(f"nothing new since {manifest.published}")

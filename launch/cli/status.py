@@ -21,7 +21,7 @@ SOURCE = "What follows is from files alone."
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at a run; `note` says why Slurm's queue had no part in it, where it should have."""
+    """One look at a run; `note` says why Slurm's queue had no part in it, or an old one, where it should."""
 
     status: RunStatus
     failures: list[FailureNote]
@@ -35,12 +35,13 @@ class Seen:
 def command(run_name: str, every: bool, as_text: bool) -> int:
     """Where a run stands: items settled, pace, tasks (worst first), what failed and why, what to do next.
 
-    Slurm is asked at most once in 30 s, however many look; the exit code is 0 whatever the state.
+    Slurm is asked at most once in 30 s, however many look, and waited for 1.5 s; the exit code is 0 whatever
+    the state.
     """
     run = find_run(run_name)
     seen = look(run)
     if seen.note is not None:
-        click.echo(f"note: {seen.note} {SOURCE}", err=True)
+        click.echo(f"note: {seen.note}", err=True)
     if as_text:
         click.echo(json_text(as_json(seen.status, seen.failures)))
         return ExitCode.OK
@@ -57,4 +58,6 @@ def look(run: RunPaths) -> Seen:
     """Where a run stands now, by its files and by Slurm's queue as of at most 30 s ago."""
     queue, note = look_at_queue(run)
     found = status(run, queue)
-    return Seen(found, failure_notes(run, found, logs_dir(run)), None if note is None else log_line(note))
+    if note is not None:
+        note = log_line(note if queue is not None else f"{note} {SOURCE}")
+    return Seen(found, failure_notes(run, found, logs_dir(run)), note)

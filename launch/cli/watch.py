@@ -13,7 +13,7 @@ from rich.text import Text
 
 from launch.cli.keys import single_keys, wait_for_key
 from launch.cli.runs import find_run
-from launch.cli.status import SOURCE, Seen, look
+from launch.cli.status import Seen, look
 from launch.collect.status_view import MAX_ROWS, failure_lines, render
 from launch.collect.status_words import is_published, is_working, next_step, state_line
 from launch.errors import ExitCode
@@ -83,7 +83,7 @@ def _on_terminal(run: RunPaths, console: Console, interval: float) -> Seen | Non
         rows = MAX_ROWS if last else max(3, console.height - AROUND_TASKS)
         shown = render(seen.status, width=console.width, max_rows=rows)
         failures = [Text(line) for line in failure_lines(seen.failures, console.width)]
-        note = [] if seen.note is None else [Text(f"note: {seen.note} {SOURCE}", style="yellow")]
+        note = [] if seen.note is None else [Text(f"note: {seen.note}", style="yellow")]
         foot = [] if last else [Text(f"{next_step(seen.status)}\nq leaves; the run goes on", style="dim")]
         return Group(*note, shown, *failures, *foot)
 
@@ -109,7 +109,7 @@ def _in_lines(run: RunPaths, interval: float) -> Seen:
         began = time.monotonic()
         seen = look(run)
         if seen.note != note and seen.note is not None:
-            click.echo(f"note: {seen.note} {SOURCE}", err=True)
+            click.echo(f"note: {seen.note}", err=True)
         note = seen.note
         if state_line(seen.status) != line:
             line = state_line(seen.status)

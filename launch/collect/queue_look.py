@@ -1,25 +1,33 @@
 """What Slurm's queue says of a run's newest submission: the answer that all share, at most 30 s old.
 
 Looking is one call of squeue in 30 s, however many look and however often (launch.slurm.shared_queue); the
-number of a limit is asked of the accounting database once in ten minutes.
+number of a limit is asked of the accounting database once in ten minutes. Another process asks
+(launch.collect.queue_asker): who looks waits for it a moment, and then does with what there is.
 """
 
+import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from launch.config.schema import ResourcesConfig, Scheduler
+from launch.collect.queue_asker import start_asking, waiting_reasons
+from launch.config.schema import Scheduler
 from launch.rundir.attempts import clock_of
 from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import list_submissions, load_submission
 from launch.slurm.commands import QueueRow
 from launch.slurm.pending_reasons import in_words
-from launch.slurm.reason_limits import allowed_by
-from launch.slurm.shared_queue import QueueAnswer, has_squeue, share_answer
+from launch.slurm.reason_limits import known_limits
+from launch.slurm.shared_queue import QueueAnswer, has_squeue, is_being_asked, is_fresh, load_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import JOB_FIELDS, round_of
 
-TIMEOUT_S = 10.0
+WAIT_S = 1.5
+"""For how long a look waits for Slurm in all: squeue, scontrol and sacctmgr together."""
+POLL_S = 0.1
+OLD_S = 600.0
+"""An answer that is older says nothing of now: files have to do."""
 _RANK = {JobPhase.ENDED: 0, JobPhase.WAITING: 1, JobPhase.RUNNING: 2}
 
 
@@ -36,8 +44,11 @@ class QueueLook:
         return self.words.get(row.reason) or in_words(row.reason) or row.state
 
 
-def look_at_queue(run: RunPaths) -> tuple[QueueLook | None, str | None]:
-    """The look, or None and a note why files have to do; no note either where Slurm has no part."""
+def look_at_queue(run: RunPaths, wait_s: float = WAIT_S) -> tuple[QueueLook | None, str | None]:
+    """The look, or None and a note why files have to do; no note either where Slurm has no part.
+
+    Both where the look is an older one, for which the note says so.
+    """
     submissions = list_submissions(run)
     if not submissions:
         return None, None
@@ -47,14 +58,38 @@ def look_at_queue(run: RunPaths) -> tuple[QueueLook | None, str | None]:
         return None, None
     if not has_squeue():
         return None, "squeue: not found; this machine has no Slurm commands."
-    answer = share_answer(paths, timeout_s=TIMEOUT_S)
-    if answer is None:
-        return None, "Slurm's queue is being asked by another, or the run directory cannot be written."
+    late = f"Slurm has not answered within {wait_s:g} s"
+    if os.access(paths.root, os.W_OK):
+        _wait_for_answer(run, submissions[-1], wait_s)
+    else:
+        late = "Slurm is not asked, for its answer could not be kept: the run directory cannot be written"
+    answer, now = load_answer(paths), clock_of(paths.root)
+    is_new = is_fresh(answer, now)
+    if answer is None or now - answer.asked > OLD_S or not (is_new or answer.error is None):
+        return None, f"{late}."
     if answer.error is not None:
         return None, answer.error
     if not _job_ids(paths) <= set(answer.jobs):
         return None, "jobs were sent after Slurm's queue was asked last."
-    return _look(paths, answer, record.resources), None
+    return _look(paths, answer, now), None if is_new else f"{late}; its queue is shown as it was told last."
+
+
+def _wait_for_answer(run: RunPaths, submission: int, wait_s: float) -> None:
+    """Until Slurm's answer is as new as it is to be, and the limits in it are known; or for `wait_s`."""
+    paths, deadline = run.submission(submission), time.monotonic() + wait_s
+    is_asked = False
+    while time.monotonic() < deadline:
+        answer, now = load_answer(paths), clock_of(paths.root)
+        if answer is not None and is_fresh(answer, now) and not _lacks_limits(paths, answer, now):
+            return
+        if not is_asked and not is_being_asked(paths, now):
+            start_asking(run, submission)
+            is_asked = True
+        time.sleep(POLL_S)
+
+
+def _lacks_limits(paths: SubmissionPaths, answer: QueueAnswer, now: float) -> bool:
+    return answer.error is None and bool(known_limits(paths, waiting_reasons(answer), now)[1])
 
 
 def _job_ids(paths: SubmissionPaths) -> set[str]:
@@ -68,12 +103,12 @@ def _job_ids(paths: SubmissionPaths) -> set[str]:
     return set(named.values())
 
 
-def _look(paths: SubmissionPaths, answer: QueueAnswer, resources: ResourcesConfig) -> QueueLook:
+def _look(paths: SubmissionPaths, answer: QueueAnswer, now: float) -> QueueLook:
     rows = tuple(
         QueueRow(row.job, row.index, "", row.state, row.reason, "", row.end_time) for row in answer.rows
     )
-    reasons = {row.reason for row in rows if job_phase(row.state) is JobPhase.WAITING}
-    allowed = allowed_by(paths, resources, reasons, clock_of(paths.root), answer.cluster)
+    reasons = waiting_reasons(answer)
+    allowed, _ = known_limits(paths, reasons, now)
     words = {reason: in_words(reason, allowed.get(reason)) for reason in reasons}
     return QueueLook(rows, answer.asked, words)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from launch.collect.gpu_now import GpuNow, no_gpus, read_gpus
+from launch.collect.ledger.so_far import gpu_time_so_far
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.pace import WINDOW_S, TaskWork, measure_pace
@@ -24,6 +25,7 @@ from launch.rundir.process_mark import read_mark
 from launch.rundir.progress import Settled, settled_items
 from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submissions
 from launch.rundir.rounds import why_stopped
+from launch.slurm.commands import QueueRow
 from launch.slurm.states import JobPhase, job_phase
 
 CLOCKS_WITHIN_S = 3600.0
@@ -80,6 +82,7 @@ def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
         canary=read_canary(run),
         pace=measure_pace([_work(task, survey, now) for task in tasks], settled.num_missing),
         gpus=_gpus(run, newest, tasks, now),
+        gpu_time=None if published is not None and published.complete else gpu_time_so_far(run, submissions),
         queue_age_s=None if queue is None else max(0.0, round(now - queue.asked, 1)),
     )
 
@@ -155,13 +158,20 @@ def _submission(
         created=record.created,
         num_items=record.num_items,
         num_settled=sum(survey.by_task[number, task] for task in range(record.num_tasks)),
-        merge_job=None if merge_row is None else f"{merge_row.state} ({merge_row.reason})",
+        merge_job=None if merge_row is None else _job_in_words(merge_row, queue),
         tasks=tuple(_with_shard(task, shards) for task in tasks),
         round=record.round,
         stopped=why_stopped(run, number),
         merge_is_open=merge_row is not None and job_phase(merge_row.state) is not JobPhase.ENDED,
         driver_lives=mark.is_here if mark is not None and mark.is_from_here else None,
     )
+
+
+def _job_in_words(row: QueueRow, queue: QueueLook | None) -> str:
+    """`PENDING (Dependency: waits for other jobs of this run to end)`; the state alone where that is all."""
+    if row.reason == "None" and job_phase(row.state) is not JobPhase.WAITING:
+        return row.state
+    return f"{row.state} ({row.reason if queue is None else queue.why(row)})"
 
 
 def _with_shard(task: TaskStatus, shards: Mapping[int, ShardProgress]) -> TaskStatus:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.collect.gpu_now import GpuNow
+from launch.collect.ledger.so_far import GpuTime
 from launch.collect.pace import Pace
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.rundir.canary import CanaryRecord
@@ -82,6 +83,9 @@ class RunStatus:
     pace: Pace | None = None
     """Of the newest submission, while tasks of it generate."""
     gpus: GpuNow | None = None
+    gpu_time: GpuTime | None = None
+    """What all attempts have cost so far; None without a GPU, and of a complete publication, whose summary
+    has the ledger."""
     queue_age_s: float | None = None
     """How old the answer of Slurm's queue is; None where it was not asked."""
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from launch.collect.failure_notes import FailureNote
 from launch.collect.gpu_now import GpuNow
+from launch.collect.ledger.so_far import GpuTime
 from launch.collect.startup_figures import sentence
 from launch.collect.status_record import RunStatus, SubmissionStatus
 from launch.collect.status_words import duration, eta, idle_lines, next_step
@@ -99,6 +100,8 @@ def _rows(status: RunStatus) -> list[tuple[str, str]]:
         rows.append(("eta", eta(pace) + (f" (by how {pace.by} differ)" if pace.by else "")))
     if status.gpus is not None:
         rows.append(("gpus", _gpus(status.gpus)))
+    if status.gpu_time is not None:
+        rows.append(("gpu time", _gpu_time(status.gpu_time)))
     for place, line in enumerate(idle_lines(status.tasks)):
         rows.append(("" if place else "gpu idle", log_line(line, MAX_IDLE_CHARS)))
     if status.queue_age_s is not None:
@@ -122,8 +125,15 @@ def _gpus(gpus: GpuNow) -> str:
         parts.append(f"{gpus.memory_gib:,.0f} GiB used")
     if gpus.power_w is not None:
         parts.append(f"{gpus.power_w:,.0f} W" if gpus.power_w < 10_000 else f"{gpus.power_w / 1000:,.0f} kW")
-    of_tasks = f"{gpus.num_gpus:,} of {gpus.num_tasks:,} running {'task' if gpus.num_tasks == 1 else 'tasks'}"
-    return f"{of_tasks}: {', '.join(parts) or 'no reading'}"
+    counted = f"{gpus.num_gpus:,} {'GPU' if gpus.num_gpus == 1 else 'GPUs'}"
+    tasks = f"{gpus.num_tasks:,} running {'task' if gpus.num_tasks == 1 else 'tasks'}"
+    return f"{counted} of {tasks}: {', '.join(parts) or 'no reading'}"
+
+
+def _gpu_time(spent: GpuTime) -> str:
+    attempts = f"{spent.num_attempts:,} {'attempt' if spent.num_attempts == 1 else 'attempts'}"
+    cost = "" if spent.cost is None else f"; {spent.cost:,.2f} {spent.currency}"
+    return f"{spent.gpu_hours:,.2f} GPU-hours so far, of {attempts}{cost}"
 
 
 def _slowest_start(status: RunStatus) -> str | None:

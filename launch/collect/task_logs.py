@@ -13,6 +13,8 @@ from launch.rundir.tails import read_tail
 from launch.slurm.submission import JOB_FIELDS
 
 TAIL_BYTES = 256 << 10
+FAR_BYTES = 64 << 20
+"""How far from its end a log is read for a person who wants so many lines of it, however long some are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,29 @@ def merge_logs(run: RunPaths, submission: int, logs: Path) -> list[TaskLog]:
     return [TaskLog("merge", logs / f"merge-{job_id}.log") for job_id in dict.fromkeys(ids)]
 
 
-def last_lines(path: Path, num_lines: int) -> list[str]:
+def last_lines(path: Path, num_lines: int, *, reach: int = TAIL_BYTES) -> list[str]:
     """The last lines of a log that say something, as a terminal may have them (wording.log_line).
 
-    Of a log whose last 256 KiB hold fewer, those.
+    Of a log whose last `reach` bytes hold fewer, those.
     """
-    text = read_tail(path, TAIL_BYTES).decode("utf-8", errors="replace")
-    lines = [line for line in text.split("\n") if line.strip()]
-    return [log_line(line) for line in lines[-num_lines:]] if num_lines else []
+    num_bytes = min(TAIL_BYTES, reach)
+    lines = _lines_within(path, num_bytes)
+    while len(lines) < num_lines and num_bytes < min(reach, _size(path)):
+        num_bytes = min(4 * num_bytes, reach)
+        lines = _lines_within(path, num_bytes)
+    shown = lines[-num_lines:] if num_lines else []
+    return [log_line(line.decode("utf-8", errors="replace")) for line in shown]
+
+
+def _lines_within(path: Path, num_bytes: int) -> list[bytes]:
+    return [line for line in read_tail(path, num_bytes).split(b"\n") if line.strip()]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _arrays(paths: SubmissionPaths) -> Iterator[tuple[str, int, int]]:

@@ -25,8 +25,11 @@ _REASONS = {
     "launch failed requeued held": "held: a node could not start it; scontrol release lets it go",
     "JobLaunchFailure": "a node could not start it: file system, log directory or program",
     "NonZeroExitCode": "its last life failed",
+    "OutOfMemory": "its last life was killed, for it used more memory than it had asked for",
+    "RaisedSignal": "its last life was ended by a signal",
     "SystemFailure": "Slurm itself, a file system or the network failed",
     "ReqNodeNotAvail": "nodes that it could use are down, drained or reserved (often maintenance)",
+    "Nodes required for job are DOWN": "or drained, or kept for partitions of a higher priority",
     "NodeDown": "a node that it needs is down",
     "FrontEndDown": "no front end node is up",
     "PowerNotAvail": "there is no power budget for it now",
@@ -85,6 +88,9 @@ def in_words(reason: str, allowed: str | None = None) -> str:
     `allowed` is the limit's number with its unit, where it was asked (launch.slurm.reason_limits).
     """
     head = reason.partition(",")[0].strip(" ()")  # ReqNodeNotAvail, UnavailableNodes:n[1-4]
+    head = head.replace("_", " ")  # scontrol joins the words of a sentence so
+    if head not in _REASONS:
+        head = head.partition(":")[0]  # RaisedSignal:9(Killed)
     if head in _REASONS:
         return f"{head}: {_REASONS[head]}"
     found = LIMIT.fullmatch(head)

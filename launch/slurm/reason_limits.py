@@ -6,7 +6,7 @@ Whoever finds limits.json of a submission older asks; a limit of an account abov
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from launch.config.schema import ResourcesConfig
@@ -36,12 +36,24 @@ def allowed_by(
     A directory that cannot be written keeps nothing.
     """
     kept = _kept(paths, now)
-    wanted = {reason for reason in reasons if field_of(reason) is not None and reason not in kept}
+    wanted = _not_in(kept, reasons)
     if wanted:
         kept |= {reason: _ask(reason, resources, cluster) for reason in sorted(wanted)}
         with contextlib.suppress(StorageError, OSError):
             write_json(paths.limits, {"asked": now, "allowed": kept})
     return {reason: text for reason, text in kept.items() if text is not None}
+
+
+def known_limits(
+    paths: SubmissionPaths, reasons: Iterable[str], now: float
+) -> tuple[dict[str, str], set[str]]:
+    """What is kept of what `allowed_by` would give, and the reasons about which it would ask."""
+    kept = _kept(paths, now)
+    return {reason: text for reason, text in kept.items() if text is not None}, _not_in(kept, reasons)
+
+
+def _not_in(kept: Mapping[str, str | None], reasons: Iterable[str]) -> set[str]:
+    return {reason for reason in reasons if field_of(reason) is not None and reason not in kept}
 
 
 def _kept(paths: SubmissionPaths, now: float) -> dict[str, str | None]:

@@ -102,7 +102,7 @@ def share_answer(
     """
     answer = load_answer(paths)
     with contextlib.suppress(StorageError, OSError):  # a disk in trouble: the answer only advises
-        if _is_fresh(answer, filesystem_now(paths.root)) or not has_squeue():
+        if is_fresh(answer, filesystem_now(paths.root)) or not has_squeue():
             return answer
         number = _take_turn(paths, answer)
         if number is not None:
@@ -110,14 +110,24 @@ def share_answer(
     return answer
 
 
+def is_fresh(answer: QueueAnswer | None, now: float) -> bool:
+    """Whether an answer is so young that nobody asks; `now` is the file system's."""
+    return answer is not None and abs(now - answer.asked) < SHARED_FOR_S  # a clock may be set back
+
+
+def is_being_asked(paths: SubmissionPaths, now: float) -> bool:
+    """Whether someone asks who is not held to have died."""
+    for path, _ in _turns(paths):
+        with contextlib.suppress(FileNotFoundError):  # it has just been answered
+            if now - path.stat().st_mtime < ASKER_DEAD_S:
+                return True
+    return False
+
+
 def save_answer(paths: SubmissionPaths, answer: QueueAnswer) -> None:
     """Writes squeue.json, rows as lists."""
     rows = [[row.job, row.index, row.state, row.end_time, row.reason] for row in answer.rows]
     write_json(paths.queue, {**asdict(answer), "rows": rows})
-
-
-def _is_fresh(answer: QueueAnswer | None, now: float) -> bool:
-    return answer is not None and abs(now - answer.asked) < SHARED_FOR_S  # a clock may be set back
 
 
 def _take_turn(paths: SubmissionPaths, answer: QueueAnswer | None) -> int | None:
@@ -151,7 +161,7 @@ def _ask(paths: SubmissionPaths, number: int, jobs: Iterable[str], timeout_s: fl
     turn = paths.asking(number)
     asked = turn.stat().st_mtime
     newest = load_answer(paths)
-    if newest is not None and (newest.number >= number or _is_fresh(newest, asked)):
+    if newest is not None and (newest.number >= number or is_fresh(newest, asked)):
         turn.unlink()  # someone was quicker between our reading and our turn
         return newest
     ids = {str(row["job_id"]) for row in read_journal(paths.jobs) if row.get("job_id")} | set(jobs)

@@ -81,6 +81,15 @@ def test_own_log_and_those_of_the_newest_attempts_engines(here: Path) -> None:
     assert "old engine" in succeed("logs", "r", "1", "--attempt", "0", cwd=here).out
 
 
+def test_a_log_that_is_not_read_to_its_beginning_says_so(here: Path) -> None:
+    begin(here, 1, b"hidden\n")
+    with own_log(here, 1).open("r+b") as log:
+        log.seek(70 << 20)
+        log.write(b"\nlast\n")
+    lines = succeed("logs", "r", "1", cwd=here).out.splitlines()
+    assert lines[1] == "(not shown: what lies over 64 MiB before the end)" and lines[-1] == "last"
+
+
 def test_without_a_task_the_worst_is_shown(here: Path) -> None:
     begin(here, 0, b"fine\n")
     failed = begin(here, 1, b"not fine\n")

@@ -69,7 +69,8 @@ def test_squeue_is_called_once_in_thirty_seconds_and_scontrol_once(here: Path, c
     watch = start("watch", "s", "--interval", "0.5", cwd=here, PATH=path, PYTHONUNBUFFERED="1")
     assert watch.stdout is not None
     assert watch.stdout.readline()[9:] == (
-        "0 of 4 items done; tasks: 2 waiting; merge job PENDING (Dependency)\n"
+        "0 of 4 items done; tasks: 2 waiting;"
+        " merge job PENDING (Dependency: waits for other jobs of this run to end)\n"
     )
     time.sleep(2.5)
     watch.terminate()
@@ -77,6 +78,20 @@ def test_squeue_is_called_once_in_thirty_seconds_and_scontrol_once(here: Path, c
     assert (said.code, said.out, said.err) == (0, "", "")
     assert names_called(calls).count("squeue") <= 1 + (time.monotonic() - began) // 30
     assert names_called(calls).count("scontrol") == 1
+
+
+def test_status_does_not_wait_for_a_slow_squeue(here: Path, checkpoint: Path) -> None:
+    words = ("--cluster", "slurm", "--limit-items", "4", "--num-tasks", "2", "--dry-run")
+    succeed(*submit_words(checkpoint, name="slow"), *words, cwd=here)
+    send_to_slurm(RunPaths(here / "outputs/runs/slow"), 2)
+    squeue = write_fake_slurm(here / "slow", 2).with_name("squeue")
+    squeue.write_text("#!/bin/bash\nexec sleep 8\n")
+    began = time.monotonic()
+    said = finish(start("status", "slow", cwd=here, PATH=f"{squeue.parent}:{os.environ['PATH']}"))
+    assert time.monotonic() - began < 5, "with the start of Python, on a machine that is busy"
+    note = "note: Slurm has not answered within 1.5 s. What follows is from files alone.\n"
+    assert (said.code, said.err) == (0, note)
+    assert "tasks: 2 waiting" in said.out
 
 
 class Terminal:

@@ -1,17 +1,26 @@
 """What the queue says of a run: one question for all, reasons in words, and when files have to do."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from launch.collect.queue_look import look_at_queue
+from launch.collect.queue_look import OLD_S, QueueLook
+from launch.collect.queue_look import look_at_queue as look_at_queue_for
 from launch.collect.status import status
 from launch.collect.task_status import TaskState
 from launch.rundir.layout import RunPaths
 from launch.slurm.shared_queue import SHARED_FOR_S
 from tests.collect.builders import make_generations, write_results
 from tests.collect.large_run import JOB, names_called, older, send_to_slurm, write_fake_slurm
+
+SLOW_S = 4
+
+
+def look_at_queue(run: RunPaths, wait_s: float = 30.0) -> tuple[QueueLook | None, str | None]:
+    """With time for a machine that is busy."""
+    return look_at_queue_for(run, wait_s)
 
 
 @pytest.fixture
@@ -100,6 +109,41 @@ def test_a_run_of_another_that_may_only_be_read(
     assert look is not None and note is None, "the answer that is there is used"
     assert status(run, look).num_items == 12
     assert names_called(calls).count("squeue") == 1
+
+
+def test_nobody_waits_for_a_slow_squeue_and_its_answer_comes_all_the_same(run: RunPaths, calls: Path) -> None:
+    """One question is put, however many look meanwhile, and no view's haste is an answer for others."""
+    squeue = calls.parent / "squeue"
+    squeue.write_text(squeue.read_text().replace("cat ", f"sleep {SLOW_S}; cat "))
+    began = time.monotonic()
+    looks = [look_at_queue(run, 0.5) for _ in range(2)]
+    assert time.monotonic() - began < SLOW_S - 1
+    assert looks == [(None, "Slurm has not answered within 0.5 s.")] * 2
+    look, note = look_at_queue(run)
+    assert look is not None and note is None
+    assert names_called(calls).count("squeue") == 1
+
+
+@pytest.mark.parametrize("name", ["scontrol", "sacctmgr"])
+def test_nobody_waits_for_the_other_commands(run: RunPaths, calls: Path, name: str) -> None:
+    command = calls.parent / name
+    command.write_text(f"#!/bin/bash\nexec sleep {SLOW_S}\n")
+    began = time.monotonic()
+    look, note = look_at_queue(run, 1.0)
+    assert time.monotonic() - began < SLOW_S - 1
+    if name == "scontrol":
+        assert (look, note) == (None, "Slurm has not answered within 1 s.")
+
+
+def test_an_answer_that_is_not_old_is_shown_and_dated(run: RunPaths, calls: Path) -> None:
+    look_at_queue(run)
+    (calls.parent / "squeue").write_text(f"#!/bin/bash\nexec sleep {SLOW_S}\n")
+    older(run, SHARED_FOR_S + 1)
+    look, note = look_at_queue(run, 0.5)
+    assert look is not None and note is not None
+    assert note == "Slurm has not answered within 0.5 s; its queue is shown as it was told last."
+    older(run, OLD_S)
+    assert look_at_queue(run, 0.5) == (None, "Slurm has not answered within 0.5 s.")
 
 
 def test_without_slurm_nothing_is_asked(run: RunPaths) -> None:

@@ -3,12 +3,15 @@
 import io
 import json
 import os
+import re
 import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from launch.cli.publishing import merge_and_tell
+from launch.collect.ledger.so_far import GpuTime
 from launch.collect.merge import merge
 from launch.collect.queue_look import QueueLook
 from launch.collect.status import status
@@ -17,6 +20,7 @@ from launch.collect.status_view import as_json, render
 from launch.collect.status_words import next_step
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.schema import Scheduler
+from launch.errors import IncompleteError
 from launch.rundir.canary import CanaryRecord, keep_canary
 from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
@@ -178,6 +182,30 @@ def test_a_run_that_has_ended_says_that_it_had_no_gpu(run: RunPaths) -> None:
     assert status(run).gpus is None, "one runs, and has not told yet"
 
 
+def test_what_killed_and_failed_attempts_have_cost(run: RunPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    record = load_submission(run, 1)
+    resources = record.resources.model_copy(update={"price_per_gpu_hour": "2.50 EUR"})
+    save_record(run.submission(1).submission_yaml, record.model_copy(update={"resources": resources}))
+    assert status(run).gpu_time is None
+    write_results(run, make_generations(run)[:1])
+    write_results(run, make_generations(run)[1:2], task=1)
+    began = time.time() - 7200
+    for task in (0, 1):
+        about = {"host": "n1", "gpus": ["GPU-1", "GPU-2"], "started": began}
+        write_json(run.attempt(1, task, 0).attempt_json, about)
+    write_json(run.attempt(1, 0, 0).ended, {"code": 1, "reason": "failed", "ended": began + 1800})
+    run.attempt(1, 1, 0).heartbeat.touch()  # killed after an hour
+    os.utime(run.attempt(1, 1, 0).heartbeat, (began + 3600, began + 3600))
+    found = status(run)
+    assert found.gpu_time == GpuTime(gpu_hours=3.0, num_attempts=2, cost=7.5, currency="EUR")
+    assert as_json(found)["gpu_time"]["gpu_hours"] == 3.0
+    assert "gpu time  3.00 GPU-hours so far, of 2 attempts; 7.50 EUR" in shown(found)
+    with pytest.raises(IncompleteError):
+        merge_and_tell(run)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"ledger +\d\.\d\d GPU-hours: .*; \d+\.\d\d EUR, so far", line)
+
+
 def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     send_to_slurm(run)
     first, second = tasks(run, [row(0, "PENDING", "Resources"), row(None, "PENDING", "Dependency")])
@@ -185,7 +213,7 @@ def test_the_queue_says_what_files_cannot(run: RunPaths) -> None:
     assert (second.state, second.message) == (TaskState.DEAD, "not in the queue, and never started")
     found = status(run, look([row(0, "RUNNING"), row(1, "CANCELLED"), row(None, "PENDING", "Dependency")]))
     assert [task.state for task in found.submissions[0].tasks] == [TaskState.WAITING, TaskState.DEAD]
-    assert found.submissions[0].merge_job == "PENDING (Dependency)"
+    assert found.submissions[0].merge_job == "PENDING (Dependency: waits for other jobs of this run to end)"
     write_results(run, make_generations(run)[:1])
     run.attempt(1, 0, 0).heartbeat.touch()
     assert tasks(run, [row(0, "RUNNING")])[0].state is TaskState.RUNNING

@@ -59,10 +59,10 @@ def test_a_page_says_what_matters(answers: dict[str, Said]) -> None:
     assert len(lines) < 60 and max(len(line.rstrip()) for line in lines[:-1]) <= 80
     text = " ".join(answers["again"].out.split())
     assert "1,900 of 4,000 done (47.5 %)" in text
-    assert "50 waiting, 850 running, 50 ended, 50 failed; merge job PENDING (Dependency)" in text
+    assert "50 waiting, 850 running, 50 ended, 50 failed; merge job PENDING (Dependency: waits" in text
     assert "QOSMaxGRESPerUser" in text and "allows 8 GPUs" in text
     assert "and 833 running; --all shows every task" in text
-    assert "3,400 of 850 running tasks: 90 % busy" in text
+    assert "3,400 GPUs of 850 running tasks: 90 % busy" in text
     assert "task 7, as 49 more: slot 0: out of memory" in text
 
 

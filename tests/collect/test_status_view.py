@@ -15,6 +15,7 @@ from rich.console import Console
 
 from launch.collect.failure_notes import FailureNote
 from launch.collect.gpu_now import GpuNow
+from launch.collect.ledger.so_far import GpuTime
 from launch.collect.pace import Pace
 from launch.collect.status_record import PublishedStatus, RunNames, RunStatus, SubmissionStatus
 from launch.collect.status_view import failure_lines, render
@@ -60,7 +61,7 @@ SUBMISSION = SubmissionStatus(
     created="2026-01-02T03:04:05+00:00",
     num_items=1600,
     num_settled=353,
-    merge_job="PENDING (Dependency)",
+    merge_job="PENDING (Dependency: waits for other jobs of this run to end)",
     tasks=TASKS,
     round=1,
     merge_is_open=True,
@@ -84,6 +85,7 @@ STATUS = RunStatus(
     published=None,
     pace=Pace(61.25, 1042.0, 300.0, 1080.0, 1440.0, "6 parts of 50 s"),
     gpus=GpuNow(6, 3, (71.0, 93.4, 99.0), 402.5, 3512.0),
+    gpu_time=GpuTime(gpu_hours=1234.5, num_attempts=18, cost=3086.25, currency="EUR"),
     queue_age_s=12.0,
 )
 NOTES = (
@@ -136,7 +138,7 @@ def test_no_gpu_is_no_zero() -> None:
     none = replace(STATUS, gpus=GpuNow(0, 3, None, None, None, "no GPU is visible to this task"))
     assert "no GPU (no GPU is visible to this task)" in shown(none, 80)
     unread = replace(STATUS, gpus=GpuNow(2, 1, None, None, None))
-    assert "2 of 1 running task: no reading" in shown(unread, 80)
+    assert "2 GPUs of 1 running task: no reading" in shown(unread, 80)
 
 
 def test_no_eta_says_why() -> None:
@@ -174,7 +176,7 @@ def test_what_to_wait_for() -> None:
     assert not is_working(replace(STATUS, submissions=()))
     assert state_line(STATUS) == (
         "751 of 2,000 items done, 2 failed; tasks of submission 2: 8 waiting, 3 running, 2 ended, 2 failed,"
-        " 1 dead; merge job PENDING (Dependency)"
+        " 1 dead; merge job PENDING (Dependency: waits for other jobs of this run to end)"
     )
 
 

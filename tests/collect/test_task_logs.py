@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.collect.followed_log import MAX_LINE_BYTES, PIECE_BYTES, FollowedLog
-from launch.collect.task_logs import engine_logs, last_lines, merge_logs, own_log
+from launch.collect.task_logs import FAR_BYTES, engine_logs, last_lines, merge_logs, own_log
 from launch.rundir.attempts import open_attempt
 from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
@@ -44,6 +44,16 @@ def test_the_last_lines_that_say_something(tmp_path: Path) -> None:
     log.write_bytes(b"one\n\n\x1b[31mtwo\x1b[0m\n  \nthree \xff\n")
     assert last_lines(log, 2) == ["two", "three \ufffd"]
     assert last_lines(log, 0) == last_lines(tmp_path / "none", 5) == []
+
+
+def test_a_long_line_hides_none_of_the_lines_before_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    before = [f"line {number}" for number in range(50)]
+    log.write_text("\n".join([*before, "y" * 1_000_000, "last", ""]))
+    shown = last_lines(log, 40, reach=FAR_BYTES)
+    assert len(shown) == 40 and shown[:38] == before[-38:] and shown[-1] == "last"
+    assert shown[38].startswith("yyy") and shown[38].endswith("(a line of over 1,000 characters)")
+    assert last_lines(log, 100, reach=FAR_BYTES)[0] == "line 0"
 
 
 def test_a_followed_log_gives_whole_lines_once(tmp_path: Path) -> None:

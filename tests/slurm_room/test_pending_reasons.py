@@ -14,7 +14,7 @@ BadConstraints SystemFailure JobLaunchFailure NonZeroExitCode InvalidAccount Inv
 QOSJobLimit QOSResourceLimit QOSTimeLimit BlockMaxError BlockFreeAction Cleaning QOSNotAllowed
 AccountNotAllowed DependencyNeverSatisfied JobHoldMaxRequeue JobArrayTaskLimit BurstBufferResources
 BurstBufferStageIn BurstBufferOperation PowerNotAvail PowerReserved ReservationDeleted DeadLine
-PartitionConfig AccountingPolicy
+PartitionConfig AccountingPolicy RaisedSignal OutOfMemory
 """.split()
 LIMITS = """
 QOSGrpCpuLimit QOSGrpCPUMinutesLimit QOSGrpCPURunMinutesLimit QOSGrpJobsLimit QOSGrpMemLimit QOSGrpNodeLimit
@@ -44,6 +44,7 @@ QOSGrpBB QOSGrpBBMinutes QOSGrpBBRunMinutes QOSMaxBBPerJob QOSMaxBBPerNode QOSMa
 MaxBBPerAccount MaxCpuPerAccount MaxEnergyPerAccount MaxGRESPerAccount MaxNodePerAccount
 MaxLicensePerAccount MaxMemoryPerAccount MaxUnknownPerAccount MaxJobsPerAccount MaxSubmitJobsPerAccount
 """.split()
+DOWN = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions"
 
 
 @pytest.mark.parametrize("reasons", [SINGLE, LIMITS], ids=["single", "limits"])
@@ -90,6 +91,15 @@ def test_every_reason_has_words(reasons: list[str]) -> None:
             None,
             "launch failed requeued held: held: a node could not start it; scontrol release lets it go",
         ),
+        *(
+            (
+                reason,
+                None,
+                "Nodes required for job are DOWN: or drained, or kept for partitions of a higher priority",
+            )
+            for reason in (DOWN, DOWN.replace(" ", "_"))
+        ),
+        ("RaisedSignal:9(Killed)", None, "RaisedSignal: its last life was ended by a signal"),
         ("ANewReason", None, "ANewReason"),
         ("", None, ""),
     ],

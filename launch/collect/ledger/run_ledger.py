@@ -37,9 +37,13 @@ def run_ledger(
             moved = repeated.setdefault(attempt.place, {})
             for phase, seconds in _moved(run, start, attempt, offsets).items():
                 moved[phase] = moved.get(phase, 0.0) + seconds
-    prices = {each.submission: _price(each.resources) for each in submissions}
     held = Held(attempts, repeated, others)
-    return make_ledger(held, output, prices, no_sacct)
+    return make_ledger(held, output, prices_of(submissions), no_sacct)
+
+
+def prices_of(submissions: Sequence[SubmissionRecord]) -> dict[int, Price | None]:
+    """What a GPU costs, by submission."""
+    return {each.submission: _price(each.resources) for each in submissions}
 
 
 def _moved(run: RunPaths, start: EngineStart, attempt: AttemptSpans, offsets: Collection[int]) -> Moved:

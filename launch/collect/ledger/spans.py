@@ -1,7 +1,7 @@
 """What every GPU of every attempt was held for, as intervals between times that were written down."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -83,15 +83,17 @@ def phase_spans(run: RunPaths) -> list[AttemptSpans]:
     return match_spans(read_all_times(run), read_lives(run))
 
 
-def read_all_times(run: RunPaths) -> dict[Place, AttemptTimes]:
-    """The times of every attempt of a run in order, copies left out."""
+def read_all_times(
+    run: RunPaths, read: Callable[[RunPaths, int, int, int], AttemptTimes] = read_times
+) -> dict[Place, AttemptTimes]:
+    """The times of every attempt of a run in order, copies left out; `read` gives those of one."""
     places = [
         (submission, task, attempt)
         for submission in list_tried(run)
         for task in list_tasks(run, submission)
         for attempt in list_attempts(run, submission, task)
     ]
-    found = ((place, read_times(run, *place)) for place in places)
+    found = ((place, read(run, *place)) for place in places)
     return {place: times for place, times in found if not times.is_copy}
 
 
