@@ -32,6 +32,7 @@ from launch.collect.metrics.bootstrap import (
     Estimate,
     estimate,
     means,
+    num_users_with,
     resampled_means,
 )
 from launch.collect.metrics.references import ReferenceScorer
@@ -158,14 +159,16 @@ class _Collector:
         figures = []
         for place, kind in enumerate(KINDS):
             other = place + len(KINDS)
-            difference = estimate(found[place] - found[other], resampled[:, place] - resampled[:, other])
+            num_users = num_users_with(counts[:, place])
+            differences = resampled[:, place] - resampled[:, other]
+            difference = estimate(found[place] - found[other], differences, num_users)
             if difference is not None:
                 num_items = int(counts[:, place].sum())
                 figures.append(
                     Figure(kind.name, float(found[place]), float(found[other]), difference, num_items)
                 )
-        exact = estimate(found[_EXACT], resampled[:, _EXACT])
-        chrf = estimate(found[_CHRF], resampled[:, _CHRF])
+        exact = estimate(found[_EXACT], resampled[:, _EXACT], num_users_with(counts[:, _EXACT]))
+        chrf = estimate(found[_CHRF], resampled[:, _CHRF], num_users_with(counts[:, _CHRF]))
         return tuple(figures), None if exact is None else self._pair_figures(exact, chrf)
 
     def _pair_figures(self, exact: Estimate, chrf: Estimate | None) -> PairFigures:

@@ -126,7 +126,7 @@ def _figures(comparison: Comparison) -> Table:
 
 def _interval(value: Estimate, decimals: int) -> str:
     if value.low is None or value.high is None:
-        return "unknown"
+        return "no interval"
     return f"{value.low:,.{decimals}f} to {value.high:,.{decimals}f}"
 
 

@@ -78,7 +78,9 @@ def _sentence(kind: VerdictKind, comparison: Comparison, judged: Sequence[Figure
             f" and at the texts (--show).{equal}"
         )
     if kind is VerdictKind.SAME_WITHIN_NOISE:
-        return f"same within noise: the interval of every difference holds 0.{equal}"
+        without = sum(figure.difference.low is None for figure in comparison.figures)
+        but = f"; {without} have no interval, for one user alone has a value" if without else ""
+        return f"same within noise: the interval of every difference holds 0{but}.{equal}"
     named = "; ".join(f"B is {_words(BY_NAME[figure.name], figure)}" for figure in judged)
     return f"differs in {len(judged)} of {len(comparison.figures)} figures: {named}.{equal}"
 

@@ -1,18 +1,23 @@
 """Comparisons of stub runs: equal ones, changed ones, mirrored ones, and what the verdict says of each."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from jsonschema import Draft202012Validator
+from rich.console import Console
 
 from launch.collect.compare import Options, compare
+from launch.collect.compare_view import render
 from launch.collect.comparison import Comparison, VerdictKind, as_json
 from launch.collect.metrics.bootstrap import MIN_USERS, Estimate
-from launch.collect.reference_texts import references_of
+from launch.collect.published import open_published
+from launch.collect.reference_texts import references_from, references_of
 from launch.collect.schemas import read_schema
+from launch.collect.verdict import differing
 from launch.errors import CheckpointError, InputError
 from launch.scenarios.records import Generation
 from tests.collect.builders import make_users
@@ -167,6 +172,34 @@ def test_too_few_users(tmp_path: Path, checkpoint: Path) -> None:
     assert found.verdict.kind is VerdictKind.TOO_FEW_USERS and found.verdict.differing == ()
     assert f"No verdict: {MIN_USERS - 1} users are too few, {MIN_USERS} are needed" in found.verdict.text
     assert not found.figures[0].difference.holds_zero
+
+
+def test_one_user_has_no_interval_and_no_star(tmp_path: Path, checkpoint: Path) -> None:
+    users = make_users(1, 2)
+    a = publish(tmp_path, checkpoint, users=users, name="a")
+    b = publish(tmp_path, checkpoint, longer, users=users, name="b")
+    found = compared(a, b)
+    assert {(each.difference.low, each.difference.high) for each in found.figures} == {(None, None)}
+    assert found.figures[0].difference.value and differing(found.figures) == ()
+    assert found.pairs is not None and found.pairs.exact_match.low is None
+    check_schema(found)
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(render(found))
+    shown = console.export_text()
+    assert "no interval" in shown and "no interval *" not in shown
+
+
+def test_figures_without_interval_are_counted_in_the_verdict(
+    tmp_path: Path, checkpoint: Path, published: Path
+) -> None:
+    """Where one user of 24 has references, their scores have none."""
+    swap = say(lambda item, place: f"text {item.number}.{1 - place}\n影\u2028")
+    file = tmp_path / "references.json"
+    file.write_text('{"u0": ["text 0", "text 1"]}')
+    a, b = open_published(published), open_published(publish(tmp_path, checkpoint, swap))
+    found = compare(a, b, references_from(file, a))
+    without = [each.name for each in found.figures if each.difference.low is None]
+    assert without and f"holds 0; {len(without)} have no interval" in found.verdict.text
 
 
 def test_ablations_are_not_blamed_on_an_engine(tmp_path: Path, checkpoint: Path) -> None:

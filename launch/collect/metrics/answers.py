@@ -7,7 +7,7 @@ allows for this reference. Nothing is guessed from a sample's tone.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,13 +53,34 @@ SCALES = {
     ItemType.QUESTIONNAIRE: (Scale(1, 5), Scale(1, 7), Scale(0, 10), Scale(0, 100)),
 }
 
-_DIGITS = r"(?<![\d.])-?\d+(?:\.\d+)?(?!\.?\d)"
+_DIGITS = r"(?<![\d.])(?<!\d,)-?\d+(?:\.\d+)?(?![.,]?\d)"
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,2}),(\d{1,2})(?![.,]?\d)")
 _HAN = "零一二两三四五六七八九"
 _HAN_VALUE = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2}
 _STARS = re.compile(r"(?![★⭐]\ufe0f?\s*:?\s*\d)((?:[★⭐]\ufe0f?\s?)+)(?:☆\s?)*(\.5)?")
 _OF = re.compile(rf"({_DIGITS})\s*(?:/|out of)\s*({_DIGITS})", re.IGNORECASE)
 _TOP = re.compile(
     rf"(?:满分|満点)\s*(?:是|为|は|が)?\s*{_DIGITS}\s*(?:分|点)?|{_DIGITS}\s*(?:点|つ星)?\s*満点|{_DIGITS}\s*つ星のうち"
+)
+# Numbers of something else, which are taken out before anything is read: minutes, hours, weekdays, parts of a
+# whole (三分之一), ordinals, and what begins like a unit of ratings (一分货, 星球). 五分制 names the top.
+_HAN_COUNT = rf"(?<![{_HAN}十百千])[{_HAN}十百千几数]+"
+_COUNT = rf"(?:{_DIGITS}(?:[-–~到至]{_DIGITS})?|{_HAN_COUNT})"
+_NOT_POINTS = (
+    rf"分(?:[之の]\s*{_COUNT}?|[钟鐘钱錢货貨秒球裤褲糖饱飽熟醉像米贝間後前]|[半多来][钟鐘]"
+    r"|耕耘|收获|收穫|热度|天下|で(?!す)|ほど|[くぐ]らい|\s*\d+\s*秒)"
+)
+_NOT_STARS = (
+    r"(?:颗|顆)?星(?:期(?!待)|[球座系辰光际際空探]|[级級](?:酒店|饭店|宾馆|大厨)|红旗|上将|手机|电子)"
+)
+_TIMES = (
+    r"(?:个|個)?半?(?:小时|小時|钟头|鐘頭|星期(?!待)|月)|[点點][钟鐘]|時間|週間|[天周週次遍年月日回]"
+    r"|[\s-]?(?:seconds?|minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?|times)\b"
+)
+_NO_RATING = re.compile(
+    rf"第\s*{_COUNT}|(?:星期|礼拜|禮拜|周|週)\s*{_COUNT}|(?<!\d)\d{{1,2}}[:点點時时]\d\d(?!\d)分?"
+    rf"|{_COUNT}\s*(?:{_NOT_POINTS}|{_NOT_STARS}|[分星点]制|{_TIMES})",
+    re.IGNORECASE,
 )
 _UNIT = r"(?:颗|顆|个|個)?(?:半)?\s*(?:stars?\b|points?\b|星|分|点|つ星|つ)"
 _MARKED = (
@@ -68,19 +89,40 @@ _MARKED = (
         rf"(?:rating|score|stars?|评分|打分|評価|評点|星)\s*(?:is|of|是|为|は|:)?\s*({_DIGITS})(半)?", re.I
     ),
 )
-_HAN_DECIMAL = re.compile(rf"([{_HAN}])点([{_HAN}])(?:分|星)")
-_HAN_MARKED = re.compile(rf"([{_HAN}])(?:颗|顆|个|個)?(半)?(?:星|分|つ星)(半)?|星([{_HAN}])つ(半)?")
+_HAN_DECIMAL = re.compile(rf"(?<![{_HAN}十百千])([{_HAN}])点([{_HAN}])(?:分|星)")
+_HAN_MARKED = re.compile(
+    rf"(?<![{_HAN}十百千点])([{_HAN}])(?:颗|顆|个|個)?(半)?(?:星|分|つ星)(半)?|星([{_HAN}])つ(半)?"
+)
 _LEADING = re.compile(rf"[\s\"'“”「『(\[*]*({_DIGITS})\s*(?:$|[.,;:!)\]\"'”」』。、*]|[-–—]\s)", re.MULTILINE)
 _BARE = re.compile(_DIGITS)
 _NUMBER_REFERENCE = re.compile(rf"\s*({_DIGITS})\s*(?:stars?|points?|星|分|点)?\s*(?:[.:、)].*)?", re.DOTALL)
 _OPTION_REFERENCE = re.compile(r"\s*[(\[]?([A-Za-z])(?:[.:、)\]].*|\s*)", re.DOTALL)
-_OPTION_ALONE = re.compile(r"[\s\"'“”「『*]*[(\[]?([A-Za-z])(?:\s*[.:、)\]*」』\"'”]|\s*$)")
-# Not the article, nor the pronoun: "a resounding no", "I agree".
-_LETTER = r"([A-Z])(?![A-Za-z])(?!(?-i:(?<=[aI])\s+[a-z]))"
+# Neither "C'est" and "I'm", nor "e.g." and "X-ray".
+_NO_WORD = r"(?![A-Za-z]|['’-][A-Za-z]|\.[A-Za-z]\.|(?-i:\.[a-z]\b))"
+_OPTION_ALONE = re.compile(
+    rf"[\s\"'“”「『*]*[(\[]?([A-Za-z]){_NO_WORD}(?!\s*、\s*[A-Z]\s*(?:$|[、。]))"
+    r"(?:\s*[.:、)\]*」』\"'”]|\s*$)"
+)
+# Nor the article and the pronoun ("a resounding no", "I agree"), nor the name of something (A公司).
+_NAMED = (
+    "公司|企业|会社|集团|大学|学校|小姐|女士|先生|同学|老师|さん|くん|ちゃん|套餐|计划|罩杯"
+    "|[级級班组組队隊股座栋楼型区區市城国國省君社店轮輪站]"
+)
+_LETTER = rf"([A-Z]){_NO_WORD}(?!\s*(?:{_NAMED}))(?!(?-i:(?<=[aI])\s+[a-z]))"
 _OPTION_SAID = re.compile(
     r"(?:answer|choice|option|choose|select|pick|答案|选项|选择|选|選択肢|選択|選ぶ|回答|答え)"
     rf"\s*(?:is|are|option|是|为|は|:|，|,|了)*\s*[(\[\"'“「]?{_LETTER}"
-    rf"(?:\s*(?:or|and|/|或|和|か|と)\s*[(\[]?{_LETTER})?",
+    rf"(?:\s*(?:or|and|/|&|,|、|或|和|か|と)\s*[(\[]?{_LETTER})?",
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bcannot|不|没|沒|没有|沒有|未)\s*(?:会|想|能|要|the|an?|my|would)?\s*$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\]\"'”」]?\s*(?:(?:is|was|are|were|seems|looks)\s+(?:not|wrong|incorrect|false)\b"
+    r"|(?:is|was|are)n['’]t\b|(?:是|就是)?[错錯]|不(?:对|對|是|行|正确|正確|好|选|選)"
+    r"|(?:は|では|じゃ)(?:ない|なく|違|ありません))",
     re.IGNORECASE,
 )
 
@@ -114,9 +156,11 @@ def parse_number(text: str, scale: Scale) -> float | None:
 
     Searched in the first line that is not blank, then in the whole beginning of the text.
     """
-    text = unicodedata.normalize("NFKC", text[:MAX_CHARS].replace("½", ".5"))
+    # A comma of full width stands between two numbers, and never inside one.
+    text = unicodedata.normalize("NFKC", text[:MAX_CHARS].replace("½", ".5").replace("，", ", "))
+    text = _DECIMAL_COMMA.sub(r"\1.\2", text)
     for part in _parts(text):
-        numbers = _numbers(_TOP.sub(" ", part), scale)
+        numbers = _numbers(_NO_RATING.sub(" ", _TOP.sub(" ", part)), scale)
         if numbers is not None:
             return numbers[0] if len(numbers) == 1 else None
     return None
@@ -183,11 +227,20 @@ def parse_option(text: str) -> str | None:
         alone = _OPTION_ALONE.match(part)
         if alone:
             return alone[1].upper()
-        found = (letter for letters in _OPTION_SAID.findall(part) for letter in letters)
-        said = {letter.upper() for letter in found if letter}
+        said = set(_options_said(part))
         if said:
             return said.pop() if len(said) == 1 else None
     return None
+
+
+def _options_said(text: str) -> Iterator[str]:
+    """The letters behind a word such as answer, without those that are denied (`not B`, `C is wrong`)."""
+    for match in _OPTION_SAID.finditer(text):
+        if _DENIED_BEFORE.search(text[max(0, match.start() - 20) : match.start()]):
+            continue
+        for group in (1, 2):
+            if match[group] and not _DENIED_AFTER.match(text, match.end(group)):
+                yield match[group].upper()
 
 
 def fold(text: str) -> str:

@@ -114,7 +114,7 @@ def _score_tiles(scores: ScoresRecord | None) -> Iterator[Tile]:
 
 
 def interval(score: Score, decimals: int) -> str | None:
-    """The 95 % interval in words; None where it is unknown."""
+    """The 95 % interval in words; None where there is none."""
     if score.low is None or score.high is None:
         return None
     return f"{score.low:,.{decimals}f} to {score.high:,.{decimals}f}"

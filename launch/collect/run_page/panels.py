@@ -46,7 +46,7 @@ def score_tables(scores: ScoresRecord | None) -> list[dict[str, Any]]:
             if score is None:
                 continue
             value = f"{score.value:,.{kind.decimals}f}"
-            words = interval(score, kind.decimals) or "unknown"
+            words = interval(score, kind.decimals) or "no interval"
             rows.append({"label": kind.label, "value": value, "interval": words, "items": score.num_items})
         about = (
             f"{each.num_items:,} items of {each.num_users:,} users, {each.num_references:,} with a reference"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from launch.collect.metrics.bootstrap import MIN_USERS
+from launch.collect.metrics.bootstrap import MIN_USERS, MIN_USERS_FOR_INTERVAL
 from launch.collect.metrics.texts import MAX_CHRF_CHARS
 from launch.collect.scoring.record import ScoresRecord
 
@@ -11,7 +11,10 @@ def notes_of(record: ScoresRecord, num_clipped: int) -> Iterator[str]:
     """Sentences, most weighty first."""
     yield from _of_results(record)
     yield from _of_references(record)
-    few = [name for name, each in record.types.items() if each.num_users < MIN_USERS]
+    lone = [name for name, each in record.types.items() if each.num_users < MIN_USERS_FOR_INTERVAL]
+    if lone:
+        yield f"One user alone has {' or '.join(lone)}: no interval can be told."
+    few = [name for name, each in record.types.items() if each.num_users < MIN_USERS and name not in lone]
     if few:
         yield f"Fewer than {MIN_USERS} users have {' or '.join(few)}: their intervals are too narrow."
     if "tok:char" in record.signatures["bleu"]:

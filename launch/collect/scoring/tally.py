@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from launch.collect.metrics.answers import Scale
-from launch.collect.metrics.bootstrap import ClusterSums, Matrix, estimate, resampled_sums
+from launch.collect.metrics.bootstrap import ClusterSums, Matrix, estimate, num_users_with, resampled_sums
 from launch.collect.published import user_of
 from launch.collect.reference_texts import ItemReference
 from launch.collect.scoring.kinds import COLUMNS, KINDS, ScoreKind, count_of, value_of
@@ -65,7 +65,7 @@ def _score(kind: ScoreKind, sums: Matrix, counts: Matrix, resampled: tuple[Matri
     value = float(value_of(kind, total, num_items))
     if np.isnan(value):
         return None
-    found = estimate(value, value_of(kind, *resampled))
+    found = estimate(value, value_of(kind, *resampled), num_users_with(count_of(kind, counts)))
     assert found is not None
     return Score(
         value=round(found.value, DIGITS),

@@ -93,6 +93,7 @@ class ItemScorer:
                 values |= self._nearness(texts, item.text)
         if truth is not None:
             values |= _answers(texts, truth, self.rules.scales.get(item.item_type))
+        self._scorer.forget()
         clipped = sum(len(text) > MAX_CHRF_CHARS for text in texts)
         return Row(tuple(values.get(name) for name in COLUMNS), clipped)
 

@@ -5,7 +5,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from launch.collect.scoring.kinds import KINDS
+from launch.collect.scoring.kinds import KINDS, ScoreKind
 from launch.collect.scoring.record import Score, ScoresRecord, TypeScores
 from launch.config.wording import printable
 
@@ -30,17 +30,21 @@ def said_of(record: ScoresRecord) -> str:
 
 
 def headline(record: ScoresRecord) -> str:
-    """The main scores of every type in one line."""
+    """The main scores of every type in one line, and of answers the share that was unparsed."""
     types = []
     for item_type, each in record.types.items():
-        main = [
-            f"{kind.label.partition(',')[0]} {each.scores[kind.name].value:.{kind.decimals}f}"
-            for kind in KINDS
-            if kind.is_main and kind.name in each.scores
-        ]
+        main = [_said(kind, each) for kind in KINDS if kind.is_main and kind.name in each.scores]
         if main:
             types.append(f"{item_type}: {', '.join(main)}")
     return "; ".join(types)
+
+
+def _said(kind: ScoreKind, each: TypeScores) -> str:
+    said = f"{kind.label.partition(',')[0]} {each.scores[kind.name].value:.{kind.decimals}f}"
+    unparsed = each.scores.get("unparsed")
+    if unparsed is None or kind.name != "accuracy_mean":
+        return said
+    return f"{said} ({100 * unparsed.value:.3g} % unparsed)"
 
 
 def _table(item_type: str, each: TypeScores) -> Table:
@@ -61,5 +65,5 @@ def _table(item_type: str, each: TypeScores) -> Table:
 
 def _interval(found: Score, decimals: int) -> str:
     if found.low is None or found.high is None:
-        return "unknown"
+        return "no interval"
     return f"{found.low:,.{decimals}f} to {found.high:,.{decimals}f}"

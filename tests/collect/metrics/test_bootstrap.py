@@ -11,6 +11,7 @@ from launch.collect.metrics.bootstrap import (
     Estimate,
     estimate,
     means,
+    num_users_with,
     resampled_means,
 )
 
@@ -33,7 +34,7 @@ def test_a_column_without_values_has_no_estimate() -> None:
     sums, counts = sums_of({"a": [None]}).matrices()
     found = means(sums, counts)
     assert math.isnan(found[0])
-    assert estimate(found[0], resampled_means(sums, counts)[:, 0]) is None
+    assert estimate(found[0], resampled_means(sums, counts)[:, 0], 0) is None
     empty = ClusterSums(2).matrices()
     assert np.isnan(resampled_means(*empty)).all()
 
@@ -57,8 +58,17 @@ def test_the_order_of_arrival_changes_nothing() -> None:
 
 def test_users_all_alike_have_a_sharp_interval() -> None:
     sums, counts = sums_of({f"u{number}": [2.5, 2.5] for number in range(9)}).matrices()
-    found = estimate(2.5, resampled_means(sums, counts)[:, 0])
+    found = estimate(2.5, resampled_means(sums, counts)[:, 0], num_users_with(counts[:, 0]))
     assert found == Estimate(2.5, 2.5, 2.5)
+
+
+def test_one_user_with_values_has_no_interval() -> None:
+    """Also beside users without: every resample that has a value has the same."""
+    for others in ({}, {"b": [None], "c": [None]}):
+        values: dict[str, list[float | None]] = {"a": [1.0, 2.0], **others}
+        sums, counts = sums_of(values).matrices()
+        found = estimate(1.5, resampled_means(sums, counts)[:, 0], num_users_with(counts[:, 0]))
+        assert found == Estimate(1.5, None, None) and found.holds_zero
 
 
 @pytest.mark.parametrize(
@@ -77,7 +87,7 @@ def test_how_often_the_interval_holds_the_mean(num_users: int, low: float, high:
     for number in range(300):
         sums = random.standard_exponential((num_users, 1))
         found = resampled_means(sums, np.ones_like(sums), num_resamples=200, seed=number)
-        kept = estimate(float(sums.mean()), found[:, 0])
+        kept = estimate(float(sums.mean()), found[:, 0], num_users)
         assert kept is not None and kept.low is not None and kept.high is not None
         held += kept.low <= 1 <= kept.high
     assert low < held / 300 < high

@@ -35,6 +35,16 @@ def test_chinese_is_tokenized_by_character() -> None:
     assert ReferenceScorer(Language.ENGLISH).score(["我爱小猫"], "我爱小狗").bleu_mean == 0
 
 
+@pytest.mark.parametrize("language", list(Language))
+def test_no_text_is_kept_after_its_item(language: Language) -> None:
+    """sacrebleu would keep 65,536 of them for each step of its tokenizer."""
+    scorer = ReferenceScorer(language)
+    scorer.score(["the dog bit", "私は犬"], "the dog bit")
+    tokenizer = scorer._bleu.tokenizer
+    steps = [each for each in (tokenizer, *vars(tokenizer).values()) if callable(each)]
+    assert [type(each).__call__.cache_info().currsize for each in steps] == [0] * len(steps)
+
+
 def test_signatures_say_which_tokenizer() -> None:
     assert "|tok:zh|" in ReferenceScorer(Language.CHINESE).signatures["bleu"]
     assert ReferenceScorer(Language.ENGLISH).signatures["chrf++"].startswith("chrF2++|nrefs:1|")

@@ -1,10 +1,12 @@
 """Scores of published directories: by hand, over processes, of failed, missing and limited items."""
 
+import csv
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,23 @@ import numpy as np
 import psutil
 import pytest
 from jsonschema import Draft202012Validator
+from rich.console import Console
 
 from launch.cli.scoring import score_into
+from launch.collect.leaderboard.write import write_leaderboard
 from launch.collect.manifest import ITEM_SCORES_FILE, MANIFEST, SCORES_FILE, SCORES_SCRATCH
 from launch.collect.merge import merge
 from launch.collect.metrics.bootstrap import NUM_RESAMPLES, SEED
 from launch.collect.published import open_published
 from launch.collect.reference_texts import known_references
+from launch.collect.run_page.write import write_run_page
 from launch.collect.schemas import read_schema
 from launch.collect.scoring import pool
 from launch.collect.scoring.pool import MAX_PROCESSES, num_processes
 from launch.collect.scoring.record import ScoresRecord, read_scores, scores_problems
 from launch.collect.scoring.score import Options, rules_of
 from launch.collect.scoring.values import ItemScorer
-from launch.collect.scoring.view import headline
+from launch.collect.scoring.view import headline, render
 from launch.collect.verify import verify_published
 from launch.errors import InputError, RunError
 from launch.scenarios.records import Generation
@@ -98,6 +103,40 @@ def test_intervals_are_of_users_drawn_whole(tmp_path: Path, checkpoint: Path) ->
             pytest.approx(low, abs=1e-6),
             pytest.approx(high, abs=1e-6),
         )
+
+
+def test_one_user_has_no_interval(tmp_path: Path, checkpoint: Path) -> None:
+    """Nor a score of which one user alone has a value; the page, the table and the schema bear it."""
+    users = [
+        *ratings(a=["4.0", "2.0"]),
+        *(user(name, dialogue=[dialogue_item(turn("BEN", "Hi."), continuation="Yes.")]) for name in "bc"),
+    ]
+    directory = publish(tmp_path, checkpoint, say(lambda item, place: "3"), users=users)
+    record = scored(directory)
+    rating, dialogue = (record.types[name] for name in ("movie_rating", "dialogue"))
+    assert {(score.low, score.high) for score in rating.scores.values()} == {(None, None)}
+    assert dialogue.scores["tokens"].low is not None
+    assert "One user alone has movie_rating: no interval can be told." in record.notes
+    assert "Fewer than 20 users have dialogue: their intervals are too narrow." in record.notes
+    Draft202012Validator(read_schema("scores")).validate(read_value(directory / SCORES_FILE))
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(render(record, "run"))
+    assert "no interval" in console.export_text()
+    assert b"no interval" in write_run_page(directory, None).read_bytes()
+    (board,) = (each.scores for each in write_leaderboard(directory.parent).entries)
+    assert board is not None and board["movie_rating"].scores["mae_mean"].low is None
+    value = json.loads((directory.parent / "leaderboard.json").read_text())
+    Draft202012Validator(read_schema("leaderboard")).validate(value)
+    header, row = csv.reader((directory.parent / "leaderboard.csv").read_text("utf-8-sig").splitlines())
+    found = dict(zip(header, row, strict=True))
+    assert found["movie_rating.mae_mean"] and found["movie_rating.mae_mean.low"] == ""
+
+
+def test_the_line_of_a_merge_says_how_much_was_unparsed(tmp_path: Path, checkpoint: Path) -> None:
+    texts = ["4", "well"]
+    users = ratings(a=["4.0", "4.0"], b=["4.0"])
+    directory = publish(tmp_path, checkpoint, say(lambda item, place: texts[place]), users=users)
+    assert headline(scored(directory)) == "movie_rating: accuracy 0.5000 (50 % unparsed), MAE 1.7500"
 
 
 @pytest.mark.parametrize(
@@ -391,7 +430,7 @@ def test_an_item_of_each_type(tmp_path: Path, checkpoint: Path) -> None:
     assert list(record.types) == ["dialogue", "movie_review", "movie_rating", "questionnaire"]
     assert record.types["movie_rating"].scores["accuracy_mean"].value == 1
     assert record.types["questionnaire"].answer_kinds == {"number": 1}
-    assert "movie_rating: accuracy 1.0000, MAE 0.0000" in headline(record)
+    assert "movie_rating: accuracy 1.0000 (0 % unparsed), MAE 0.0000" in headline(record)
 
 
 if present := [path for path in SAMPLES if path.is_dir()]:  # no part of the repository
