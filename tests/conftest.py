@@ -35,6 +35,9 @@ os.environ.setdefault("VLLM_CACHE_ROOT", str(get_default_directory().with_name("
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Views ask Slurm by another process, whose start may take seconds where the cores are busy.
+os.environ.setdefault("VLLM_LAUNCH_QUEUE_WAIT_S", "60")
+
 # The machines that run this are shared: how long one example takes says nothing.
 hypothesis.settings.register_profile("launch", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)  # `make test-fast`: a fifth

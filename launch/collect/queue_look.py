@@ -8,6 +8,7 @@ number of a limit is asked of the accounting database once in ten minutes. Anoth
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from launch.collect.queue_asker import start_asking, waiting_reasons
@@ -25,6 +26,8 @@ from launch.slurm.submission import JOB_FIELDS, round_of
 
 WAIT_S = 1.5
 """For how long a look waits for Slurm in all: squeue, scontrol and sacctmgr together."""
+WAIT_VARIABLE = "VLLM_LAUNCH_QUEUE_WAIT_S"
+"""Another number of seconds, for those who would rather wait."""
 POLL_S = 0.1
 OLD_S = 600.0
 """An answer that is older says nothing of now: files have to do."""
@@ -44,7 +47,7 @@ class QueueLook:
         return self.words.get(row.reason) or in_words(row.reason) or row.state
 
 
-def look_at_queue(run: RunPaths, wait_s: float = WAIT_S) -> tuple[QueueLook | None, str | None]:
+def look_at_queue(run: RunPaths, wait_s: float | None = None) -> tuple[QueueLook | None, str | None]:
     """The look, or None and a note why files have to do; no note either where Slurm has no part.
 
     Both where the look is an older one, for which the note says so.
@@ -58,6 +61,7 @@ def look_at_queue(run: RunPaths, wait_s: float = WAIT_S) -> tuple[QueueLook | No
         return None, None
     if not has_squeue():
         return None, "squeue: not found; this machine has no Slurm commands."
+    wait_s = _usual_wait_s() if wait_s is None else wait_s
     late = f"Slurm has not answered within {wait_s:g} s"
     if os.access(paths.root, os.W_OK):
         _wait_for_answer(run, submissions[-1], wait_s)
@@ -72,6 +76,12 @@ def look_at_queue(run: RunPaths, wait_s: float = WAIT_S) -> tuple[QueueLook | No
     if not _job_ids(paths) <= set(answer.jobs):
         return None, "jobs were sent after Slurm's queue was asked last."
     return _look(paths, answer, now), None if is_new else f"{late}; its queue is shown as it was told last."
+
+
+def _usual_wait_s() -> float:
+    with suppress(ValueError):
+        return float(os.environ.get(WAIT_VARIABLE, WAIT_S))
+    return WAIT_S
 
 
 def _wait_for_answer(run: RunPaths, submission: int, wait_s: float) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from launch.collect.queue_look import WAIT_S, WAIT_VARIABLE
 from launch.rundir.layout import RunPaths
 from tests.cli.commands import finish, start, submit_words, succeed
 from tests.collect.large_run import names_called, send_to_slurm, write_fake_slurm
@@ -85,10 +86,11 @@ def test_status_does_not_wait_for_a_slow_squeue(here: Path, checkpoint: Path) ->
     succeed(*submit_words(checkpoint, name="slow"), *words, cwd=here)
     send_to_slurm(RunPaths(here / "outputs/runs/slow"), 2)
     squeue = write_fake_slurm(here / "slow", 2).with_name("squeue")
-    squeue.write_text("#!/bin/bash\nexec sleep 8\n")
+    squeue.write_text("#!/bin/bash\nexec sleep 20\n")
+    usual = {WAIT_VARIABLE: str(WAIT_S), "PATH": f"{squeue.parent}:{os.environ['PATH']}"}
     began = time.monotonic()
-    said = finish(start("status", "slow", cwd=here, PATH=f"{squeue.parent}:{os.environ['PATH']}"))
-    assert time.monotonic() - began < 5, "with the start of Python, on a machine that is busy"
+    said = finish(start("status", "slow", cwd=here, **usual))
+    assert time.monotonic() - began < 9, "with the start of Python, on a machine that is busy"
     note = "note: Slurm has not answered within 1.5 s. What follows is from files alone.\n"
     assert (said.code, said.err) == (0, note)
     assert "tasks: 2 waiting" in said.out

@@ -15,7 +15,7 @@ from launch.slurm.shared_queue import SHARED_FOR_S
 from tests.collect.builders import make_generations, write_results
 from tests.collect.large_run import JOB, names_called, older, send_to_slurm, write_fake_slurm
 
-SLOW_S = 4
+SLOW_S = 8
 
 
 def look_at_queue(run: RunPaths, wait_s: float = 30.0) -> tuple[QueueLook | None, str | None]:
