@@ -65,15 +65,15 @@ def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) ->
     said = plan(words, tmp_path, "--num-tasks", "2")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
     assert warning == (
-        "start-up is predicted to take 100% of GPU time with cold caches (2 x 121 s), 100% with warm ones"
-        " (9 s each). Fewer tasks spend less: --num-tasks 1."
+        "start-up is predicted to take 100% of GPU time with cold caches (2 x 147 s), 100% with warm ones"
+        " (35 s each). Fewer tasks spend less: --num-tasks 1."
     )
 
 
 def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path, "--num-tasks", "2", "--max-concurrent", "1")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
-    assert "with cold caches at first (1 x 121 s, 1 x 9 s). Fewer tasks spend less: --num-tasks 1." in warning
+    assert "with cold caches at first (1 x 147 s, 1 x 35 s). Fewer tasks spend less: --num-tasks 1." in warning
 
 
 def test_caches_of_an_earlier_run_are_forecast(
@@ -96,7 +96,7 @@ def test_caches_of_an_earlier_run_are_forecast(
     warm = plan(words, tmp_path, *asked)
     assert warm.row("caches") == "warm: an earlier run compiled what these engines need"
     (warning,) = [note for note in warm.notes if note.startswith("start-up")]
-    assert "with warm caches (2 x 23 s). Fewer tasks spend less: --num-tasks 1." in warning
+    assert "with warm caches (2 x 49 s). Fewer tasks spend less: --num-tasks 1." in warning
     shutil.rmtree(run.root)
     other = plan(words, tmp_path, *asked, "--max-num-seqs", "7")
     assert not any(line.startswith("caches ") for line in other.out.splitlines())
