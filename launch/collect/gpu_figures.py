@@ -40,6 +40,17 @@ def gpu_figures(attempts: Sequence[AttemptFiles], num_idle_spells: int = 0) -> d
     }
 
 
+def energy_gpu_s(attempts: Sequence[AttemptFiles]) -> float:
+    """GPU-seconds, from the first sample to the last, of the GPUs whose energy is known."""
+    return float(
+        sum(
+            each.gpu["sampled_s"] * sum(gpu.get("energy_j") is not None for gpu in each.gpu["gpus"])
+            for each in attempts
+            if each.gpu["total"]
+        )
+    )
+
+
 def _describe(attempt: AttemptFiles) -> dict[str, Any]:
     return {
         "submission": attempt.submission,

@@ -23,7 +23,7 @@ class GpuNow:
 
     `busy_percent` is (lowest, mean, highest) of NVML's utilisation, `memory_gib` what is used of all
     together, `power_w` their power together. `no_gpu` says why tasks have none, where all that tell have
-    none.
+    none. `num_silent` of the GPUs tell no utilisation: NVML has none of a MIG device.
     """
 
     num_gpus: int
@@ -32,6 +32,7 @@ class GpuNow:
     memory_gib: float | None
     power_w: float | None
     no_gpu: str | None = None
+    num_silent: int = 0
 
 
 def read_gpus(attempts: Sequence[tuple[AttemptPaths, float]]) -> GpuNow | None:
@@ -55,6 +56,7 @@ def read_gpus(attempts: Sequence[tuple[AttemptPaths, float]]) -> GpuNow | None:
         busy_percent=(min(busy), sum(busy) / len(busy), max(busy)) if busy else None,
         memory_gib=sum(memory) / 1024 if memory else None,
         power_w=sum(power) if power else None,
+        num_silent=len(gpus) - len(busy),
     )
 
 

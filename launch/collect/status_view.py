@@ -120,11 +120,15 @@ def _gpus(gpus: GpuNow) -> str:
     parts = []
     if gpus.busy_percent is not None:
         low, mean, high = gpus.busy_percent
-        parts.append(f"{mean:.0f} % busy" + (f" ({low:.0f} to {high:.0f})" if gpus.num_gpus > 1 else ""))
+        notes = [f"{low:.0f} to {high:.0f}"] if gpus.num_gpus - gpus.num_silent > 1 else []
+        notes += [f"{gpus.num_silent:,} without utilisation"] if gpus.num_silent else []
+        parts.append(f"{mean:.0f} % busy" + (f" ({'; '.join(notes)})" if notes else ""))
     if gpus.memory_gib is not None:
         parts.append(f"{gpus.memory_gib:,.0f} GiB used")
     if gpus.power_w is not None:
         parts.append(f"{gpus.power_w:,.0f} W" if gpus.power_w < 10_000 else f"{gpus.power_w / 1000:,.0f} kW")
+    if gpus.busy_percent is None and parts:
+        parts.insert(0, "utilisation not told")
     counted = f"{gpus.num_gpus:,} {'GPU' if gpus.num_gpus == 1 else 'GPUs'}"
     tasks = f"{gpus.num_tasks:,} running {'task' if gpus.num_tasks == 1 else 'tasks'}"
     return f"{counted} of {tasks}: {', '.join(parts) or 'no reading'}"

@@ -18,7 +18,7 @@ from launch.collect.attempt_files import (
     ladder_steps,
     read_attempts,
 )
-from launch.collect.gpu_figures import gpu_figures
+from launch.collect.gpu_figures import energy_gpu_s, gpu_figures
 from launch.collect.ledger.account import Output
 from launch.collect.ledger.run_ledger import run_ledger
 from launch.collect.outcomes import Findings
@@ -80,7 +80,7 @@ def summarise(
         num_samples=tally.num_samples,
         num_output_tokens=tally.num_output_tokens,
         energy_j=gpu["energy_j"],
-        sampled_gpu_s=sum(each["sampled_s"] * each["num_gpus"] for each in gpu["attempts"]),
+        sampled_gpu_s=energy_gpu_s(attempts),
     )
     return {
         "checkpoint": record.checkpoint.adapter or record.checkpoint.path,

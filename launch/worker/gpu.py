@@ -98,7 +98,9 @@ class GpuSampler:
         try:
             self._sample_devices(nvml, journal)
             nvml.nvmlShutdown()
-        except nvml.NVMLError as error:
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001  (as above: monitoring ends, and says why)
             self._note(_failed(None, None, error), journal)
 
     def _sample_devices(self, nvml: Any, journal: Journal) -> None:
@@ -106,7 +108,7 @@ class GpuSampler:
         for device_id in list_ids(nvml) if self._visible is None else self._visible:
             try:
                 devices.append(Device(device_id, find_handle(nvml, device_id)))
-            except nvml.NVMLError as error:
+            except Exception as error:  # noqa: BLE001
                 self._note(_failed(device_id, None, error), journal)
         if not devices:
             self._note({"time": _now(), "no_gpu": "NVML knows none of the visible GPUs"}, journal)
@@ -118,7 +120,7 @@ class GpuSampler:
     def _watch_xids(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> XidWatch | None:
         try:
             return XidWatch(nvml, {device.id: device.handle for device in devices})
-        except (nvml.NVMLError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001  (an older nvidia-ml-py lacks a function)
             self._note(_failed(None, "xid", error), journal)
             return None
 
@@ -134,7 +136,7 @@ class GpuSampler:
             now, wanted = _now(), self._wanted or is_last
             self._wanted = False
             if xids is not None:
-                xids = self._take_xids(nvml, xids, journal)
+                xids = self._take_xids(xids, journal)
             rows = [self._read(nvml, device, number, journal, wanted=wanted) for device in devices]
             self.state.add_sample(
                 dict(zip((device.id for device in devices), rows, strict=True)), time.monotonic()
@@ -166,13 +168,15 @@ class GpuSampler:
 
         return device.read(nvml, number, tell, all_of_them=wanted)
 
-    def _take_xids(self, nvml: Any, xids: XidWatch, journal: Journal) -> XidWatch | None:
+    def _take_xids(self, xids: XidWatch, journal: Journal) -> XidWatch | None:
         """Notes what came; the watch, or None when it fails, which is not tried again."""
         try:
             for xid in xids.poll():
                 self.state.add_xid(xid, time.monotonic())
                 self._note({"time": _now(), "xid": {"gpu": xid.gpu, "code": xid.code}}, journal)
-        except nvml.NVMLError as error:
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001
             self._note(_failed(None, "xid", error), journal)
             xids.close()
             return None

@@ -34,7 +34,7 @@ class Device:
                 continue
             try:
                 row[name] = reading.read(nvml, self.handle)
-            except (nvml.NVMLError, AttributeError) as error:  # an older nvidia-ml-py lacks a function
+            except Exception as error:  # noqa: BLE001  (an NVMLError, or whatever a broken driver raises)
                 if _is_unsupported(nvml, error):
                     self.unsupported.add(name)
                 if name not in self.failing:
@@ -45,5 +45,6 @@ class Device:
 
 
 def _is_unsupported(nvml: Any, error: Exception) -> bool:
+    """Also where an older nvidia-ml-py lacks a function."""
     codes = (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND)
     return isinstance(error, AttributeError) or getattr(error, "value", None) in codes

@@ -33,14 +33,11 @@ def list_ids(nvml: Any) -> list[str]:
 
 def describe(nvml: Any, device_id: str, handle: Any) -> dict[str, Any]:
     """What the `devices` line says of a GPU; None for what it does not say."""
-    uuid = _optional(nvml, nvml.nvmlDeviceGetUUID, handle)
-    name = _optional(nvml, nvml.nvmlDeviceGetName, handle)
-    memory = _optional(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     return {
         "id": device_id,
-        "uuid": None if uuid is None else _string(uuid),
-        "name": None if name is None else _string(name),
-        "memory_total_mib": None if memory is None else round(memory.total / MIB, 1),
+        "uuid": _optional(lambda: _string(nvml.nvmlDeviceGetUUID(handle))),
+        "name": _optional(lambda: _string(nvml.nvmlDeviceGetName(handle))),
+        "memory_total_mib": _optional(lambda: round(nvml.nvmlDeviceGetMemoryInfo(handle).total / MIB, 1)),
     }
 
 
@@ -49,16 +46,17 @@ def _all_handles(nvml: Any) -> Iterator[Any]:
     for index in range(nvml.nvmlDeviceGetCount()):
         gpu = nvml.nvmlDeviceGetHandleByIndex(index)
         yield gpu
-        for part in range(_optional(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0):
-            device = _optional(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, part)
+        for part in range(_optional(nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0):
+            device = _optional(nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, part)
             if device is not None:
                 yield device
 
 
-def _optional(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
+def _optional(call: Callable[..., Any], *arguments: Any) -> Any:
+    """None where it fails: with an NVMLError, or with what a broken driver makes pynvml raise."""
     try:
         return call(*arguments)
-    except nvml.NVMLError:
+    except Exception:  # noqa: BLE001
         return None
 
 

@@ -73,7 +73,9 @@ def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) ->
 def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path, "--num-tasks", "2", "--max-concurrent", "1")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
-    assert "with cold caches at first (1 x 147 s, 1 x 35 s). Fewer tasks spend less: --num-tasks 1." in warning
+    assert (
+        "with cold caches at first (1 x 147 s, 1 x 35 s). Fewer tasks spend less: --num-tasks 1." in warning
+    )
 
 
 def test_caches_of_an_earlier_run_are_forecast(

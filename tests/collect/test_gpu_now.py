@@ -47,7 +47,12 @@ def test_lines_that_hold_what_changed_are_put_together(tmp_path: Path) -> None:
 
 def test_what_a_gpu_does_not_tell_is_no_zero(tmp_path: Path) -> None:
     found = read_gpus([(attempt(tmp_path / "0", sample(100, (None, 512, None))), 100.0)])
-    assert found == GpuNow(1, 1, None, 0.5, None)
+    assert found == GpuNow(1, 1, None, 0.5, None, num_silent=1)
+
+
+def test_a_mig_device_beside_a_gpu_is_counted_as_silent(tmp_path: Path) -> None:
+    paths = attempt(tmp_path / "0", sample(100, (60, 1024, 300), (None, 3072, None)))
+    assert read_gpus([(paths, 100.0)]) == GpuNow(2, 1, (60, 60, 60), 4.0, 300, num_silent=1)
 
 
 def test_no_gpu_says_why(tmp_path: Path) -> None:

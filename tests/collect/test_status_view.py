@@ -141,6 +141,21 @@ def test_no_gpu_is_no_zero() -> None:
     assert "2 GPUs of 1 running task: no reading" in shown(unread, 80)
 
 
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [
+        (GpuNow(1, 1, None, 30.0, None, num_silent=1), "utilisation not told, 30 GiB used"),
+        (
+            GpuNow(2, 1, (60, 60, 60), 4.0, None, num_silent=1),
+            "60 % busy (1 without utilisation), 4 GiB used",
+        ),
+        (GpuNow(3, 1, (50, 60, 70), 4.0, None, num_silent=1), "60 % busy (50 to 70; 1 without utilisation)"),
+    ],
+)
+def test_gpus_that_tell_no_utilisation_are_said_to(gpus: GpuNow, said: str) -> None:
+    assert said in shown(replace(STATUS, gpus=gpus), 200)
+
+
 def test_no_eta_says_why() -> None:
     assert eta(Pace(1, 2, 60, why_none="only 3 items in the last 1 min")) == (
         "no ETA yet: only 3 items in the last 1 min"

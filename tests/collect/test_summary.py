@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from launch.collect.attempt_files import covered_s, generating_intervals, read_attempts
-from launch.collect.gpu_figures import gpu_figures
+from launch.collect.gpu_figures import energy_gpu_s, gpu_figures
 from launch.collect.merge import merge
 from launch.collect.schemas import read_schema
 from launch.rundir.attempts import EngineStart
@@ -190,6 +190,25 @@ def test_gpu_figures_are_weighted_by_samples_and_energy_is_summed(run: RunPaths)
     assert figures["energy_j"] == 1000
     assert (figures["num_measured_attempts"], figures["no_gpu"]) == (2, None)
     assert [row["host"] for row in figures["attempts"]] == ["node0", "node1"]
+
+
+def test_the_seconds_of_energy_are_of_gpus_that_tell_it(run: RunPaths) -> None:
+    """A GPU beside a MIG device, which has memory alone, in one attempt; no GPU in the other."""
+    first, second = write_results(run, []), write_results(run, [], task=1)
+    journal = Journal(run.attempt(first.submission, first.task, first.attempt).gpu)
+    journal.append({"time": 0.0, "devices": [{"id": "0", "name": "H200"}, {"id": "MIG-1", "name": "MIG"}]})
+    for time in (0.0, 10.0):
+        whole = {"utilization_percent": 60, "memory_used_mib": 1000, "power_w": 500.0}
+        mig = {"utilization_percent": None, "memory_used_mib": 3000, "power_w": None}
+        journal.append({"time": time, "gpus": [whole, mig]})
+    journal.close()
+    journal = Journal(run.attempt(second.submission, second.task, second.attempt).gpu)
+    journal.append({"time": 1.0, "no_gpu": "no GPU is visible to this task"})
+    journal.close()
+    attempts = list(read_attempts(run))
+    figures = gpu_figures(attempts)
+    assert (figures["mean_memory_used_mib"], figures["mean_utilization_percent"]) == (2000, 60)
+    assert (figures["energy_j"], energy_gpu_s(attempts)) == (5000, 10)
 
 
 def test_without_a_gpu_the_reason_stands_in_place_of_zeros(run: RunPaths) -> None:

@@ -33,13 +33,14 @@ class FakeGpu:
     """A device: its readings, and the errors that calls raise instead."""
 
     uuid: str
-    errors: dict[str, FakeError] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
     mig: tuple["FakeGpu", ...] = ()
     power_mw: int = 300_000
     busy: int = 90
     throttle: int = 0x4
     ecc: list[int] = field(default_factory=lambda: [7, 0])
     energy_mj: int = 5_000_000
+    name: bytes = b"Fake H200"
 
     def answer(self, name: str, value: Any) -> Any:
         """The value, or the error set for this call."""
@@ -66,14 +67,14 @@ class FakeNvml:
     nvmlEventTypeXidCriticalError = 8
     nvmlMemory_v2 = 0x2000028
 
-    def __init__(self, *gpus: FakeGpu, init: Exception | None = None, count: FakeError | None = None) -> None:
+    def __init__(self, *gpus: FakeGpu, init: Exception | None = None, count: Exception | None = None) -> None:
         self.gpus = gpus
         self.init = init
         self.count = count
         self.num_open = 0
         self.xids: list[tuple[FakeGpu, int]] = []
-        self.no_events: FakeError | None = None
-        self.wait_error = TIMEOUT
+        self.no_events: Exception | None = None
+        self.wait_error: Exception = TIMEOUT
 
     def nvmlInit(self) -> None:
         if self.init is not None:
@@ -112,7 +113,7 @@ class FakeNvml:
         return gpu.answer("uuid", gpu.uuid)
 
     def nvmlDeviceGetName(self, gpu: FakeGpu) -> bytes:
-        return b"Fake H200"
+        return gpu.name
 
     def nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu) -> Any:
         return gpu.answer("utilization", SimpleNamespace(gpu=gpu.busy, memory=50))

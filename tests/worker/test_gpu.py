@@ -118,6 +118,16 @@ def test_what_a_gpu_does_not_have_is_none_and_said_once(tmp_path: Path):
     assert summary["total"]["energy_j"] is None
 
 
+def test_a_mig_device_beside_a_gpu_has_its_memory_and_no_utilisation(tmp_path: Path):
+    mig = FakeGpu("MIG-a", errors=dict.fromkeys(("utilization", "power", "energy"), NOT_SUPPORTED))
+    _, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(FakeGpu("GPU-a"), mig), None, 8)
+    assert [gpu["mean_memory_used_mib"] for gpu in summary["gpus"]] == [2048.0, 2048.0]
+    assert [gpu["mean_utilization_percent"] for gpu in summary["gpus"]] == [90.0, None]
+    total = summary["total"]
+    assert (total["num_gpus"], total["mean_memory_used_mib"]) == (2, 4096.0)
+    assert total["mean_utilization_percent"] is None, "of one of two GPUs is not of both"
+
+
 def test_energy_is_the_integral_of_power_where_there_is_no_counter(tmp_path: Path):
     gpu = FakeGpu("GPU-a", errors={"energy": NOT_SUPPORTED})
     lines, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(gpu), None, 12)

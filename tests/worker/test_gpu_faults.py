@@ -1,8 +1,10 @@
 """GPUs and drivers that fail, hang or idle; NVML is a small one in memory."""
 
+import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,11 +101,12 @@ def test_the_xid_of_a_gpu_that_several_visible_parts_share_may_be_of_any(tmp_pat
     sampler.stop()
 
 
-def test_the_xid_of_a_gpu_that_does_not_tell_its_name_any_more(tmp_path: Path):
+@pytest.mark.parametrize("error", [LOST, UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")])
+def test_the_xid_of_a_gpu_that_does_not_tell_its_name_any_more(tmp_path: Path, error: Exception):
     nvml = FakeNvml(FakeGpu("GPU-a"))
     sampler = GpuSampler(tmp_path / "gpu.jsonl", None, nvml, period_s=FAST_S)
     wait_until(lambda: sampler.state.idle_s(time.monotonic()) != {}, "a sample")
-    nvml.gpus[0].errors["uuid"] = LOST
+    nvml.gpus[0].errors["uuid"] = error
     nvml.xids.append((nvml.gpus[0], 1000))
     wait_until(lambda: sampler.state.errors_since(0) != [], "the error")
     assert sampler.state.take_errors()[0].sentence == "Xid 1000 on GPU 0"
@@ -187,3 +190,125 @@ def test_lines_hold_what_changed_and_are_read_whole():
     assert list(read_samples(torn))[-1][1] == samples[-1], "a whole line forgets what was torn"
     two = [{"time": 0.0, "devices": []}, *lines[:2], {"time": 1.0, "gpus": "?"}, {"gpus": [{"a": 5}]}]
     assert len(list(read_samples(two))) == 2
+
+
+BROKEN = (OSError("broken driver"), TypeError("an int is required"), RuntimeError("mismatch"))
+
+
+def sample_to_the_end(path: Path, nvml: FakeNvml, visible: list[str] | None = None) -> dict[str, Any]:
+    """The summary of a sampler whose thread ends by itself; pytest makes a thread's traceback a failure."""
+    sampler = GpuSampler(path, visible, nvml, period_s=FAST_S)
+    wait_until(lambda: not sampler._thread.is_alive(), "the thread's end")
+    return sampler.stop()
+
+
+@pytest.mark.parametrize("error", BROKEN)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_reading_may_fail_with_any_error_and_the_others_go_on(tmp_path: Path, call: str, error: Exception):
+    nvml = FakeNvml(FakeGpu("GPU-a", errors={call: error}), FakeGpu("GPU-b"))
+    lines, summary = sample(tmp_path / "gpu.jsonl", nvml, None, 8)
+    broken, whole = list(read_samples(lines))[-1][1]
+    missing = [name for name, value in broken.items() if value is None]
+    assert missing and len(missing) <= 2 and None not in whole.values()
+    assert summary["failed"] == [{"gpu": "0", "reading": name, "error": str(error)} for name in missing]
+    assert summary["num_samples"] > 3 and summary["no_gpu"] is None and nvml.num_open == 0
+
+
+def test_a_gpu_whose_name_and_memory_cannot_be_read_is_sampled(tmp_path: Path):
+    errors = {"old memory": TypeError("an int is required"), "uuid": OSError("broken driver")}
+    lines, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(FakeGpu("", errors, name=b"\xff")), None, 4)
+    (devices,) = with_key(lines, "devices")
+    assert devices == [{"id": "0", "uuid": None, "name": None, "memory_total_mib": None}]
+    assert summary["gpus"][0]["peak_memory_used_mib"] == 2048.0
+    assert summary["failed"] == [{"gpu": None, "reading": "xid", "error": "broken driver"}]
+
+
+@pytest.mark.parametrize("error", BROKEN)
+def test_devices_that_cannot_be_counted_are_recorded(tmp_path: Path, error: Exception):
+    summary = sample_to_the_end(tmp_path / "gpu.jsonl", FakeNvml(FakeGpu("GPU-a"), count=error))
+    assert summary["failed"] == [{"gpu": None, "reading": None, "error": str(error)}]
+
+
+@pytest.mark.parametrize("error", BROKEN)
+def test_a_device_that_cannot_be_opened_is_recorded_and_the_others_are_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def by_index(self: FakeNvml, index: int) -> FakeGpu:
+        if index == 0:
+            raise error
+        return self.gpus[index]
+
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceGetHandleByIndex", by_index)
+    nvml = FakeNvml(FakeGpu("GPU-a"), FakeGpu("GPU-b"))
+    lines, summary = sample(tmp_path / "one.jsonl", nvml, ["0", "1"], 4)
+    assert summary["failed"] == [{"gpu": "0", "reading": None, "error": str(error)}]
+    assert [device["id"] for device in with_key(lines, "devices")[0]] == ["1"]
+    summary = sample_to_the_end(tmp_path / "none.jsonl", nvml, ["0"])
+    assert summary["no_gpu"] == "NVML knows none of the visible GPUs"
+    assert summary["failed"] == [{"gpu": "0", "reading": None, "error": str(error)}]
+
+
+@pytest.mark.parametrize("error", BROKEN)
+@pytest.mark.parametrize("when", ["made", "waited for"])
+def test_events_that_fail_with_any_error_are_told_once(tmp_path: Path, when: str, error: Exception):
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    if when == "made":
+        nvml.no_events = error
+    else:
+        nvml.wait_error = error
+    _, summary = sample(tmp_path / "gpu.jsonl", nvml, None, 8)
+    assert summary["failed"] == [{"gpu": None, "reading": "xid", "error": str(error)}]
+    assert summary["num_samples"] > 3 and nvml.num_open == 0
+
+
+def test_the_event_set_is_freed_when_a_gpu_cannot_be_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def register(*_: Any) -> None:
+        raise OSError("broken driver")
+
+    def free(self: FakeNvml, events: list[FakeGpu]) -> None:
+        self.num_open -= 1
+        raise OSError("and broken again")
+
+    monkeypatch.setattr(FakeNvml, "nvmlDeviceRegisterEvents", register)
+    monkeypatch.setattr(FakeNvml, "nvmlEventSetFree", free)
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    _, summary = sample(tmp_path / "gpu.jsonl", nvml, None, 4)
+    assert summary["failed"] == [{"gpu": None, "reading": "xid", "error": "broken driver"}]
+    assert nvml.num_open == 0
+
+
+def test_an_nvml_that_does_not_close_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def shut_down(self: FakeNvml) -> None:
+        raise OSError("broken driver")
+
+    monkeypatch.setattr(FakeNvml, "nvmlShutdown", shut_down)
+    _, summary = sample(tmp_path / "gpu.jsonl", FakeNvml(FakeGpu("GPU-a")), None, 4)
+    assert summary["failed"] == [{"gpu": None, "reading": None, "error": "broken driver"}]
+    assert summary["num_samples"] > 0
+
+
+@pytest.mark.parametrize("where", ["reading", "events"])
+def test_a_full_disk_while_a_failure_is_told_is_still_a_full_disk(tmp_path: Path, where: str):
+    path = tmp_path / "gpu.jsonl"
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    sampler = GpuSampler(path, None, nvml, period_s=FAST_S)
+    wait_until(lambda: sampler.state.idle_s(time.monotonic()) != {}, "a sample")
+    full = os.open("/dev/full", os.O_WRONLY)
+    (opened,) = [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open_at(fd, path)]
+    os.dup2(full, opened)
+    os.close(full)
+    if where == "events":
+        nvml.xids.append((nvml.gpus[0], 79))
+    else:
+        nvml.gpus[0].errors["power"] = OSError("broken driver")
+    wait_until(lambda: not sampler._thread.is_alive(), "the thread's end")
+    assert "the disk is full" in sampler.stop()["failed"][-1]["error"]
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == str(path)
+    except OSError:
+        return False

@@ -33,48 +33,58 @@ class GpuFile:
 
 @dataclass(slots=True)
 class _Sums:
-    """Over GPUs, in each bin: how many there were, and sum, least and most of their means."""
+    """Over GPUs, in each bin: how many told anything and each reading; sum, least and most of their means.
+
+    Not every GPU tells every reading: NVML has no utilisation of a MIG device.
+    """
 
     num_bins: int
     num_gpus: NDArray[np.int64] = field(init=False)
+    num_telling: dict[str, NDArray[np.int64]] = field(init=False)
     total: dict[str, Matrix] = field(init=False)
     low: dict[str, Matrix] = field(init=False)
     high: dict[str, Matrix] = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_gpus = np.zeros(self.num_bins, np.int64)
+        self.num_telling = {name: np.zeros(self.num_bins, np.int64) for name in _READINGS}
         self.total = {name: np.zeros(self.num_bins) for name in _READINGS}
         self.low = {name: np.full(self.num_bins, np.inf) for name in _READINGS}
         self.high = {name: np.full(self.num_bins, -np.inf) for name in _READINGS}
 
     def add(self, means: dict[str, Matrix]) -> None:
         """Takes one attempt: for each reading a row of bins a GPU, NaN where there was no sample."""
-        self.num_gpus += np.isfinite(means["utilization_percent"]).sum(axis=0)
+        self.num_gpus += np.any([np.isfinite(rows) for rows in means.values()], axis=0).sum(axis=0)
         for name, rows in means.items():
+            self.num_telling[name] += np.isfinite(rows).sum(axis=0)
             self.total[name] += np.nansum(rows, axis=0)
             self.low[name] = np.fmin(self.low[name], np.fmin.reduce(rows, axis=0))
             self.high[name] = np.fmax(self.high[name], np.fmax.reduce(rows, axis=0))
 
     def mean(self, name: str) -> Matrix:
-        """NaN where nothing was sampled."""
+        """Over those that told it; NaN where none did."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.total[name] / self.num_gpus
+            return self.total[name] / self.num_telling[name]
 
 
 def gpu_series(files: Sequence[GpuFile], begin: float, end: float) -> tuple[GpuSeries | None, str | None]:
-    """The readings of all GPUs between two times, seconds since the epoch; or None and why there are none."""
+    """The readings of all GPUs between two times, seconds since the epoch; or None and why there are none.
+
+    GPUs that were sampled and told none of the readings make a series without values.
+    """
     width = time_width_s(end - begin)
     num_bins = int((end - begin) // width) + 1
-    sums, devices, reasons = _Sums(num_bins), set[str](), set[str]()
+    sums, devices, reasons, is_sampled = _Sums(num_bins), set[str](), set[str](), False
     for file in files:
         reading = _Reading(begin + file.ahead_s, width, num_bins)
         for line in read_journal(file.path):
             reading.add(line)
         devices |= reading.devices
         reasons |= reading.reasons
+        is_sampled |= reading.is_sampled
         if (means := reading.means()) is not None:
             sums.add(means)
-    if not sums.num_gpus.any():
+    if not is_sampled:
         return None, "; ".join(sorted(reasons)) or "no attempt was sampled"
     memory = 1 / MIB_OF_A_GIB
     series = GpuSeries(
@@ -82,6 +92,8 @@ def gpu_series(files: Sequence[GpuFile], begin: float, end: float) -> tuple[GpuS
         bin_s=width,
         devices=tuple(sorted(devices)),
         num_gpus=tuple(sums.num_gpus.tolist()),
+        num_utilization_gpus=tuple(sums.num_telling["utilization_percent"].tolist()),
+        num_memory_gpus=tuple(sums.num_telling["memory_used_mib"].tolist()),
         utilization_mean=_row(sums.mean("utilization_percent")),
         utilization_low=_row(sums.low["utilization_percent"]),
         utilization_high=_row(sums.high["utilization_percent"]),
@@ -102,6 +114,7 @@ class _Reading:
         self._last = float("-inf")
         self.devices: set[str] = set()
         self.reasons: set[str] = set()
+        self.is_sampled = False
 
     def add(self, line: dict[str, Any]) -> None:
         """Takes a line; one of another form changes nothing."""
@@ -123,6 +136,7 @@ class _Reading:
         if is_soon or not self._sums or not 0 <= place < self._num_bins:
             return
         self._last = time
+        self.is_sampled = True
         for name in _READINGS:
             sums, counts = self._sums[name], self._counts[name]
             for number, row in enumerate(rows[: len(sums)]):

@@ -113,6 +113,7 @@ def _panels(inputs: Inputs, counted: Counted, scored: Scored, timeline: Timeline
         "queued": panels.queue_words(summary),
         "finish_shares": panels.finish_shares(counted.tallies.finish_reasons),
         "cuts": counted.tallies.cuts,
+        "gpu_charts": panels.gpu_charts(None if timeline is None else timeline.gpu),
         "troubles": panels.trouble_rows(timeline),
         "scores": scored.record,
         "score_tables": panels.score_tables(scored.record),

@@ -1,7 +1,7 @@
 """The parts of a run page that need no script: shares of time, scores, failures, settings, provenance."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import orjson
 
 from launch.collect.manifest import TIMELINE_FILE, Manifest
 from launch.collect.run_page.facts import duration, interval
-from launch.collect.run_page.timeline_record import Timeline
+from launch.collect.run_page.timeline_record import GpuSeries, Timeline
 from launch.collect.scoring.kinds import KINDS
 from launch.collect.scoring.record import ScoresRecord
 from launch.collect.settings_that_differ import settings_of
@@ -34,6 +34,46 @@ class Share(NamedTuple):
     name: str
     part: float
     amount: str
+
+
+class GpuChart(NamedTuple):
+    """A reading of the GPUs: the name of its chart and what is said of it; where none tells it, only that."""
+
+    name: str
+    heading: str
+    text: str
+    is_told: bool
+
+
+def gpu_charts(series: GpuSeries | None) -> list[GpuChart]:
+    """Utilisation and memory, each with the number of GPUs that do not tell it; empty without a series."""
+    if series is None:
+        return []
+    most_used = "Mean over the GPUs that tell it, and from the least to the most used one."
+    most_held = "Mean over the GPUs that tell it, and the one with the most in use."
+    mean, num_telling = series.utilization_mean, series.num_utilization_gpus
+    used = _gpu_chart("utilization", "Utilisation", most_used, mean, _num_silent(series, num_telling))
+    mean, num_telling = series.memory_mean_gib, series.num_memory_gpus
+    held = _gpu_chart("memory", "Memory", most_held, mean, _num_silent(series, num_telling))
+    return [used, held]
+
+
+def _num_silent(series: GpuSeries, num_telling: Sequence[int] | None) -> int:
+    """The most GPUs at a time that told something else alone; 0 where an earlier version did not count."""
+    if num_telling is None:
+        return 0
+    return max(
+        (every - telling for every, telling in zip(series.num_gpus, num_telling, strict=True)), default=0
+    )
+
+
+def _gpu_chart(name: str, heading: str, text: str, mean: Sequence[float | None], num_silent: int) -> GpuChart:
+    why = " NVML has none of a MIG device." if name == "utilization" else ""
+    if all(value is None for value in mean):
+        return GpuChart(name, heading, f"The GPUs of this run tell no {heading.lower()}.{why}", False)
+    if num_silent:
+        text += f" {num_silent:,} {'GPU tells' if num_silent == 1 else 'GPUs tell'} none.{why}"
+    return GpuChart(name, heading, text, True)
 
 
 def score_tables(scores: ScoresRecord | None) -> list[dict[str, Any]]:

@@ -40,15 +40,24 @@ class AttemptSpans(Section):
 
 
 class GpuSeries(Section):
-    """Readings of all GPUs in bins of `bin_s` seconds; null where nothing was sampled in a bin.
+    """Readings of all GPUs in bins of `bin_s` seconds; null where no GPU told one in a bin.
 
-    `low` and `high` are the least and the most of any one GPU's mean in the bin.
+    A mean is over the GPUs that told the reading; `low` and `high` are the least and the most of any one
+    GPU's mean in the bin.
     """
 
     begin_s: float
     bin_s: int
     devices: tuple[str, ...] = Field(strict=False)
-    num_gpus: tuple[int, ...] = Field(strict=False, description="GPUs that were sampled in the bin.")
+    num_gpus: tuple[int, ...] = Field(strict=False, description="GPUs that told any of these in the bin.")
+    num_utilization_gpus: tuple[int, ...] | None = Field(
+        None,
+        strict=False,
+        description="Of those, the ones that told utilisation; null: of an earlier version.",
+    )
+    num_memory_gpus: tuple[int, ...] | None = Field(
+        None, strict=False, description="Of those, the ones that told memory; null: of an earlier version."
+    )
     utilization_mean: tuple[float | None, ...] = Field(strict=False, description="Per cent.")
     utilization_low: tuple[float | None, ...] = Field(strict=False)
     utilization_high: tuple[float | None, ...] = Field(strict=False)

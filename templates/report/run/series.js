@@ -49,7 +49,7 @@
     };
   }
   // A mean with the band from the least to the most, or a mean and a peak.
-  function readings(mean, low, high, unit, title, top) {
+  function readings(telling, mean, low, high, unit, title, top) {
     const gpu = timeline?.gpu;
     if (!gpu) return null;
     const starts = binStarts(0, gpu.bin_s, gpu.num_gpus.length);
@@ -63,7 +63,7 @@
       ],
       shape: (width) => ({ xaxis: timeAxis(Math.max(end, starts.at(-1)), width), yaxis: { ...axis(title), rangemode: "tozero", ...(top && { range: [0, top] }) }, bargap: 0 }),
       table: () => make(["From", "GPUs", "Mean", ...(low ? ["Least"] : []), "Most"],
-        gpu.num_gpus.map((count, place) => [duration(starts[place]), number(count), ...[mean, ...(low ? [low] : []), high].map((name) => number(gpu[name][place], 1))])),
+        (gpu[telling] ?? gpu.num_gpus).map((count, place) => [duration(starts[place]), number(count), ...[mean, ...(low ? [low] : []), high].map((name) => number(gpu[name][place], 1))])),
     };
   }
 
@@ -97,6 +97,6 @@
   const untimed = data.throughput?.num_untimed;
   charts.set("throughput", throughput(), "No result has a time: all of them were recovered from files without commits.");
   if (untimed) document.querySelector('[data-chart="throughput"] figcaption p').append(` ${number(untimed)} recovered items have no time and are not in it.`);
-  charts.set("utilization", readings("utilization_mean", "utilization_low", "utilization_high", "%", "per cent", 102));
-  charts.set("memory", readings("memory_mean_gib", null, "memory_high_gib", "GiB", "GiB"));
+  charts.set("utilization", readings("num_utilization_gpus", "utilization_mean", "utilization_low", "utilization_high", "%", "per cent", 102));
+  charts.set("memory", readings("num_memory_gpus", "memory_mean_gib", null, "memory_high_gib", "GiB", "GiB"));
 })();

@@ -50,6 +50,37 @@ def test_means_over_gpus_and_the_least_and_most_of_them(tmp_path: Path) -> None:
     assert found.memory_high_gib == (3.0, None, 2.0, None, None)
 
 
+MIG = {"id": "MIG-1", "name": "H200 MIG 3g.71gb"}
+
+
+def test_mig_devices_alone_have_memory_and_no_utilisation(tmp_path: Path) -> None:
+    path = write(tmp_path / "gpu.jsonl", {"time": 0, "devices": [MIG]}, sample(0.0, (None, 30 * 1024)))
+    found = series(GpuFile(path, 0.0))
+    assert (found.devices, found.num_gpus) == (("H200 MIG 3g.71gb",), (1, 0, 0, 0, 0))
+    assert (found.num_utilization_gpus, found.num_memory_gpus) == ((0,) * 5, (1, 0, 0, 0, 0))
+    assert found.utilization_mean == found.utilization_low == found.utilization_high == (None,) * 5
+    assert found.memory_mean_gib == found.memory_high_gib == (30, None, None, None, None)
+
+
+def test_each_mean_is_over_the_gpus_that_tell_the_reading(tmp_path: Path) -> None:
+    """A GPU, a MIG device, and one that shares its memory with the host, of which NVML has no memory."""
+    path = write(
+        tmp_path / "gpu.jsonl",
+        {"time": 0, "devices": [DEVICES[0], MIG, {"id": "2", "name": "GB10"}]},
+        sample(0.0, (50, 1024), (None, 3072), (90, None)),
+    )
+    found = series(GpuFile(path, 0.0), end=1.0)
+    assert (found.num_gpus, found.num_utilization_gpus, found.num_memory_gpus) == ((3,), (2,), (2,))
+    assert (found.memory_mean_gib, found.memory_high_gib) == ((2,), (3,))
+    assert (found.utilization_low, found.utilization_mean, found.utilization_high) == ((50,), (70,), (90,))
+
+
+def test_gpus_that_tell_nothing_were_sampled_all_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "gpu.jsonl", {"time": 0, "devices": [MIG]}, sample(0.0, (None, None)))
+    found = series(GpuFile(path, 0.0), end=1.0)
+    assert (found.num_gpus, found.utilization_mean, found.memory_mean_gib) == ((0,), (None,), (None,))
+
+
 def test_attempts_are_together_each_by_its_own_clock(tmp_path: Path) -> None:
     one = write(tmp_path / "a", {"time": 0, "devices": DEVICES[:1]}, sample(2.0, (10, 1024)))
     other = write(tmp_path / "b", {"time": 100, "devices": DEVICES[:1]}, sample(102.0, (90, 1024)))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from launch.collect.run_page import panels
+from launch.collect.run_page.timeline_record import GpuSeries
 from tests.collect.run_page.test_facts import LEDGER
 
 
@@ -49,3 +50,38 @@ def test_a_command_is_whole_or_said_to_be_elsewhere() -> None:
     timeline.command = "x" * 9000
     assert panels.commands(timeline)[-1][1].startswith("9,000 characters, too long for this page")
     assert panels.commands(None) == list(panels.COMMANDS)
+
+
+def gpus(busy: float | None, memory: float | None, **more: Any) -> GpuSeries:
+    """A series of one bin."""
+    used = {f"utilization_{name}": (busy,) for name in ("mean", "low", "high")}
+    held = {f"memory_{name}_gib": (memory,) for name in ("mean", "high")}
+    values = {"begin_s": 0.0, "bin_s": 2, "devices": ("H200",), "num_gpus": (3,), **used, **held, **more}
+    return GpuSeries.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("series", "silent"),
+    [
+        (gpus(50, 1, num_utilization_gpus=(3,), num_memory_gpus=(3,)), ("", "")),
+        (gpus(50, 1), ("", "")),
+        (
+            gpus(50, 1, num_utilization_gpus=(2,), num_memory_gpus=(1,)),
+            (" 1 GPU tells none. NVML has none of a MIG device.", " 2 GPUs tell none."),
+        ),
+    ],
+)
+def test_charts_of_gpus_say_how_many_tell_none(series: GpuSeries, silent: tuple[str, str]) -> None:
+    used, held = panels.gpu_charts(series)
+    assert (used.name, held.name, used.is_told, held.is_told) == ("utilization", "memory", True, True)
+    assert used.text == (
+        f"Mean over the GPUs that tell it, and from the least to the most used one.{silent[0]}"
+    )
+    assert held.text == f"Mean over the GPUs that tell it, and the one with the most in use.{silent[1]}"
+
+
+def test_a_reading_that_no_gpu_tells_has_no_chart_and_a_line() -> None:
+    used, held = panels.gpu_charts(gpus(None, None, num_utilization_gpus=(0,), num_memory_gpus=(0,)))
+    assert not used.is_told and not held.is_told and panels.gpu_charts(None) == []
+    assert used.text == "The GPUs of this run tell no utilisation. NVML has none of a MIG device."
+    assert held.text == "The GPUs of this run tell no memory."

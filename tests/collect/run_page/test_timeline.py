@@ -14,7 +14,7 @@ from launch.collect.run_page.timeline import make_timeline
 from launch.collect.run_page.timeline_record import Timeline, read_timeline, write_timeline
 from launch.collect.schemas import read_schema
 from launch.errors import RunError
-from launch.rundir.journal import Journal
+from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
 from tests.collect.builders import make_generations, read_value, write_results
 from tests.collect.run_page.builders import write_attempt
@@ -107,6 +107,23 @@ def test_readings_of_gpus_are_by_the_run_s_begin(published: tuple[RunPaths, Mani
     gpu = make_timeline(run, manifest, {}).gpu
     assert gpu is not None and gpu.bin_s == 2
     assert [place for place, count in enumerate(gpu.num_gpus) if count] == [110]
+
+
+def test_a_file_of_an_earlier_version_is_read_without_counts_of_a_reading(
+    published: tuple[RunPaths, Manifest], tmp_path: Path
+) -> None:
+    run, manifest = published
+    journal = Journal(run.attempt(1, 1, 0).gpu)
+    journal.append({"time": BEGAN + 200, "devices": [{"name": "H200"}]})
+    journal.append({"time": BEGAN + 221, "gpus": [{"utilization_percent": 50, "memory_used_mib": 1024}]})
+    journal.close()
+    write_timeline(tmp_path, make_timeline(run, manifest, {}))
+    value = read_value(tmp_path / "timeline.json")
+    del value["gpu"]["num_utilization_gpus"], value["gpu"]["num_memory_gpus"]
+    write_json(tmp_path / "timeline.json", value)
+    gpu = read_timeline(tmp_path, manifest).gpu
+    assert gpu is not None and gpu.num_utilization_gpus is gpu.num_memory_gpus is None
+    Draft202012Validator(read_schema("timeline")).validate(value)
 
 
 def test_a_run_that_left_no_attempt_has_a_timeline_without_a_time(run: RunPaths) -> None:

@@ -15,6 +15,7 @@ from launch.collect.run_page import write as module
 from launch.collect.run_page.write import write_run_page
 from launch.collect.verify import verify_published
 from launch.errors import RunError, StorageError
+from launch.rundir.journal import Journal
 from launch.rundir.layout import RunPaths
 from tests.collect.builders import change_publish, make_generations, plan_run, write_results
 from tests.collect.run_page.builders import write_attempt
@@ -82,6 +83,21 @@ def test_what_the_scripts_get(run: RunPaths, published: Path) -> None:
     assert data["prompt_tokens"]["num_values"] == 12 and data["output_tokens"]["counts"] == {"stop": [24]}
     assert len(samples) == 12 and samples[0]["samples"][0]["text"] == "text 0.0\n影\u2028"
     assert "No GPU" in page.read_text() and "No task had a failure or a retry." in page.read_text()
+
+
+def test_a_run_on_mig_devices_has_a_chart_of_memory_and_a_line_on_utilisation(
+    run: RunPaths, published: Path
+) -> None:
+    journal = Journal(run.attempt(1, 0, 0).gpu)
+    journal.append({"time": BEGAN, "devices": [{"id": "MIG-1", "name": "H200 MIG 3g.71gb"}]})
+    journal.append({"time": BEGAN + 20, "gpus": [{"utilization_percent": None, "memory_used_mib": 30_720}]})
+    journal.close()
+    page = write_run_page(published, run)
+    text = page.read_text()
+    assert "No GPU" not in text and "H200 MIG 3g.71gb" in text
+    assert 'data-chart="memory"' in text and 'data-chart="utilization"' not in text
+    assert "The GPUs of this run tell no utilisation. NVML has none of a MIG device." in text
+    assert 30 in data_of(page)["timeline"]["gpu"]["memory_mean_gib"]
 
 
 def test_a_run_that_is_not_whole_says_so_on_its_head(tmp_path: Path, checkpoint: Path) -> None:
