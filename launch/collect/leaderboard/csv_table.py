@@ -84,4 +84,6 @@ def _cell(value: Any) -> str:
 
 
 def _harmless(text: str) -> str:
-    return shown(f"'{text}" if text.startswith(FORMULA) else text, MAX_CELL)
+    """Also where a spreadsheet divides at semicolons, as it does where the decimal mark is a comma."""
+    parts = (f"'{part}" if part.startswith(FORMULA) else part for part in text.split(";"))
+    return shown(";".join(parts), MAX_CELL)

@@ -68,6 +68,16 @@ def test_no_cell_is_a_formula(publications: Publications, tmp_path: Path, begin:
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")), cell
 
 
+def test_nor_is_one_where_cells_end_at_a_semicolon(publications: Publications, tmp_path: Path) -> None:
+    directories = [
+        publications.write(tmp_path / name, summary={"dataset": f"a;=1+1;-2;b{name}"}) for name in "xy"
+    ]
+    data = as_csv(make_leaderboard(directories, tmp_path)).decode("utf-8-sig")
+    assert "a;'=1+1;'-2;bx" in data
+    cells = [cell for row in csv.reader(io.StringIO(data, newline=""), delimiter=";") for cell in row]
+    assert len(cells) > 8 and not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+
+
 def test_a_megabyte_in_a_name_is_cut(publications: Publications, tmp_path: Path) -> None:
     directory = publications.write(tmp_path / "a", summary={"dataset": "x" * 1_000_000})
     assert len(rows_of(as_csv(make_leaderboard([directory], tmp_path)))[0]["dataset"]) == 32_000
