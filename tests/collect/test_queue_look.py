@@ -15,6 +15,8 @@ from launch.slurm.shared_queue import SHARED_FOR_S
 from tests.collect.builders import make_generations, write_results
 from tests.collect.large_run import JOB, names_called, older, send_to_slurm, write_fake_slurm
 
+pytestmark = pytest.mark.process
+
 SLOW_S = 8
 
 
