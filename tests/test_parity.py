@@ -9,18 +9,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import PlanReader, read_index
-from launch.rundir.records import load_run, load_submission, run_config
-from launch.scenarios.records import Request
-from launch.worker.chunk_requests import planned_item
-from launch.worker.requests import open_request_maker
+from tests.run_requests import requests_of
 from tests.runs import REPOSITORY, SCENARIOS
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500), pytest.mark.usefixtures("vllm_in_one_process")]
@@ -67,20 +62,6 @@ def generate(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return RunPaths(output.with_name(f"{output.name}.run"))
-
-
-def requests_of(run: RunPaths) -> Iterator[Request]:
-    """Every request of a run, as its engine process makes them."""
-    record = load_run(run)
-    make_request = open_request_maker(run, record, run_config(record, load_submission(run, 1)))
-    plan = PlanReader(run)
-    for entry in read_index(run):
-        user = plan.user(entry.span)
-        for number in range(entry.first_item, entry.first_item + entry.num_items):
-            made = make_request(user, planned_item(user, number), [])
-            assert isinstance(made, Request)
-            yield made
-    plan.close()
 
 
 def texts_of(output: Path) -> dict[str, str]:

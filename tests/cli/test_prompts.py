@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,11 @@ import pytest
 from launch.config.schema import Ablation, EngineKind
 from launch.model.tokenizer import load_tokenizer_file
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import PlanReader, read_index
-from launch.rundir.records import load_run, load_submission, run_config, save_record
-from launch.scenarios.history import leave_out_test_items
-from launch.scenarios.records import Request
-from launch.worker.chunk_requests import planned_item
-from launch.worker.requests import open_request_maker
+from launch.rundir.plan import read_index
+from launch.rundir.records import load_run, save_record
 from tests.cli.commands import submit_words, succeed
 from tests.cli.refusals import refusal
+from tests.run_requests import requests_of
 from tests.runs import SCENARIOS
 
 HEADER = re.compile(
@@ -96,21 +92,6 @@ def here(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
 
 def run_of(here: Path) -> RunPaths:
     return RunPaths(here / "outputs" / "runs" / "r")
-
-
-def requests_of(run: RunPaths) -> Iterator[Request]:
-    """Every request of a run, as its engine process makes them."""
-    record = load_run(run)
-    make_request = open_request_maker(run, record, run_config(record, load_submission(run, 1)))
-    plan = PlanReader(run)
-    for entry in read_index(run):
-        user = plan.user(entry.span)
-        history, _ = leave_out_test_items(plan.history(entry.history_span), user.record)
-        for number in range(entry.first_item, entry.first_item + entry.num_items):
-            made = make_request(user, planned_item(user, number), history)
-            assert isinstance(made, Request)
-            yield made
-    plan.close()
 
 
 def test_an_item_of_a_run_is_shown_as_its_worker_makes_it(here: Path, checkpoint: Path):
