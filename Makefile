@@ -15,6 +15,9 @@ FAULT_LOGS := tests/worker/failure_logs
 BENCHES := loop_cost engine_overhead single_node_overhead balance plan_scale claims_scale merge_scale score_speed run_page
 FAST := not slurm and not engine and not gpu and not process and not browser
 
+# Tests compile what they import once, also where Python was told to keep no bytecode: they start it all the time.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-fast parity bench test-vllm-026 chaos chaos-vllm faults-vllm lint format schema slurm-packages browser-packages venv model clean
 
 demo: model
@@ -27,7 +30,7 @@ test: model
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: venv
-	$(PY) -m pytest -n 3 -m "$(FAST)" --hypothesis-profile=fast
+	$(PY) -m pytest -n 3 --dist worksteal -m "$(FAST)" --hypothesis-profile=fast
 
 # vLLM against transformers over every item of the demo scenarios; `make test` takes every third user.
 parity: model

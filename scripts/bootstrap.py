@@ -129,8 +129,11 @@ class Venv:
         say(f"{self.shown} is ready")
 
     def made_with(self) -> str:
-        """The Python and the places: where one of them changes, an environment has to be made anew."""
-        return f"{base_python()} {sys.version_info[:2]} {self.path} {self.project}"
+        """The Python and the places: where one of them changes, an environment has to be made anew.
+
+        Without links: from inside the environment, the same Python has another of its names.
+        """
+        return f"{os.path.realpath(base_python())} {sys.version_info[:2]} {self.path} {self.project}"
 
     def contents(self) -> str:
         """A digest of everything that says what is to be installed."""

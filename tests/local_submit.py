@@ -15,7 +15,7 @@ import psutil
 
 from launch.rundir.journal import read_journal, read_json
 from launch.rundir.layout import RunPaths
-from tests.runs import REPOSITORY, SCENARIOS
+from tests.runs import REPOSITORY, RUN_S, SCENARIOS
 
 POLL_PERIOD_S = 0.05
 LOOK_PERIOD_S = 1.0  # reading all of /proc takes CPU time that what runs needs
@@ -76,7 +76,7 @@ class Command:
     process: subprocess.Popen[str]
     below: dict[int, psutil.Process] = field(default_factory=dict)
 
-    def finish(self, timeout_s: float = 60) -> tuple[int, str, str]:
+    def finish(self, timeout_s: float = RUN_S) -> tuple[int, str, str]:
         """Exit code, stdout and stderr; fails when it takes longer. Watches what runs below it meanwhile."""
         until = time.monotonic() + timeout_s
         look_at = 0.0

@@ -7,7 +7,7 @@ runs (SmolLM2 has 9 heads, which 2 does not divide), chat templates of any kind,
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ def make_tiny_llama(
     if tokenizer:
         _write_tokenizer(path, max_position_embeddings, chat_template)
     if weights != "none":
-        write_safetensors(path / "model.safetensors", dict(_random_weights(config, seed)))
+        write_safetensors(path / "model.safetensors", _random_weights(json.dumps(config), seed))
     if weights == "git_lfs_pointer":
         _replace_by_pointer(path / "model.safetensors")
     return path
@@ -185,16 +185,18 @@ def _config(num_layers: int, num_heads: int, num_kv_heads: int, head_dim: int) -
     }
 
 
-def _random_weights(config: dict[str, Any], seed: int) -> Iterator[tuple[str, NDArray[np.uint16]]]:
-    """Yield every tensor by name as bfloat16 bits, scaled so that activations keep their size on the way."""
+@functools.lru_cache(maxsize=8)
+def _random_weights(config: str, seed: int) -> dict[str, NDArray[np.uint16]]:
+    """Every tensor by name as bfloat16 bits, scaled so that activations keep their size on the way."""
     rng = np.random.default_rng(seed)
-    for name, shape in _shapes(config).items():
-        if len(shape) == 1:  # the norms
-            yield name, to_bfloat16(np.ones(shape, np.float32))
-            continue
-        std = 1.0 if name == "model.embed_tokens.weight" else shape[1] ** -0.5
+    weights = {}
+    for name, shape in _shapes(json.loads(config)).items():
+        std = 1.0 if name == "model.embed_tokens.weight" else shape[-1] ** -0.5
         std *= LOGIT_STD if name == "lm_head.weight" else 1.0
-        yield name, to_bfloat16(rng.standard_normal(shape, np.float32) * np.float32(std))
+        is_norm = len(shape) == 1
+        values = np.ones(shape, np.float32) if is_norm else rng.standard_normal(shape, np.float32)
+        weights[name] = to_bfloat16(values if is_norm else values * np.float32(std))
+    return weights
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

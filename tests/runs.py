@@ -16,6 +16,8 @@ from tests.models import make_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCENARIOS = REPOSITORY / "demo" / "scenarios"
+RUN_S = 150
+"""What a small run may take: a claim that a kill left empty is waited for until it is a minute old."""
 
 
 def make_config(

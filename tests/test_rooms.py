@@ -2,10 +2,11 @@
 
 import ast
 import configparser
+import functools
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def undeclared(module: str, imports: list[Import], declared: set[str]) -> list[s
         top = entry.name.split(".")[0]
         if top == "launch" or top in sys.stdlib_module_names | HEAVY:
             continue
-        owners = {normalized(owner) for owner in DISTRIBUTIONS.get(top, [])}
+        owners = {normalized(owner) for owner in distributions().get(top, [])}
         if not owners & declared:
             lines.append(f"{module}:{entry.line}: {top} is not in install_requires of setup.cfg")
     return lines
@@ -127,10 +128,12 @@ def normalized(distribution: str) -> str:
 
 def collect(check) -> list[str]:
     """What `check` says of all modules."""
-    return [line for module, imports in MODULES.items() for line in check(module, imports)]
+    return [line for module, imports in modules_of_launch().items() for line in check(module, imports)]
 
 
-def _read_modules() -> dict[str, list[Import]]:
+@functools.cache
+def modules_of_launch() -> dict[str, list[Import]]:
+    """Every module's imports."""
     modules = {}
     for path in sorted(LAUNCH.rglob("*.py")):
         name = module_name(path)
@@ -139,8 +142,10 @@ def _read_modules() -> dict[str, list[Import]]:
     return modules
 
 
-MODULES = _read_modules()
-DISTRIBUTIONS = importlib.metadata.packages_distributions()
+@functools.cache
+def distributions() -> Mapping[str, list[str]]:
+    """Which distributions an importable name comes from."""
+    return importlib.metadata.packages_distributions()
 
 
 def test_imports_go_one_way():
@@ -155,7 +160,7 @@ def test_vllm_is_imported_by_its_adapter_alone():
     """And by what asks vLLM's own LoRA reader on its behalf."""
     importers = {
         module
-        for module, imports in MODULES.items()
+        for module, imports in modules_of_launch().items()
         if any(room.name.split(".")[0] == "vllm" for room in imports)
     }
     assert importers == {"launch.worker.engines.vllm_calls", "launch.worker.engines.adapted"}
@@ -167,8 +172,8 @@ def test_what_is_imported_is_declared():
 
 
 def test_what_is_declared_is_imported():
-    tops = {entry.name.split(".")[0] for imports in MODULES.values() for entry in imports}
-    imported = {normalized(owner) for top in tops for owner in DISTRIBUTIONS.get(top, [])}
+    tops = {entry.name.split(".")[0] for imports in modules_of_launch().values() for entry in imports}
+    imported = {normalized(owner) for top in tops for owner in distributions().get(top, [])}
     assert declared_distributions() - imported == set()
 
 
@@ -180,7 +185,7 @@ def test_every_room_has_its_place_in_the_order():
 def test_no_room_takes_the_name_of_a_module_of_others():
     # `python launch/submit.py` puts launch/ first on sys.path: a room called `queue` would be everyone's.
     assert [room for room in ROOMS if room in sys.stdlib_module_names] == []
-    assert [room for room in ROOMS if room in DISTRIBUTIONS] == []
+    assert [room for room in ROOMS if room in distributions()] == []
 
 
 @pytest.mark.parametrize(

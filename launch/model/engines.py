@@ -4,6 +4,7 @@ vLLM is never imported (that takes seconds and needs torch): its registry of mod
 """
 
 import ast
+import functools
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def known_architectures() -> frozenset[str] | None:
     return read_architectures(registry.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def read_architectures(source: str) -> frozenset[str] | None:
     """The keys of the tables in the text of vLLM's registry.py; None if it holds no such table."""
     try:

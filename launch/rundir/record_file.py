@@ -16,11 +16,15 @@ FORMAT = 1
 """Counts up when the files of a run directory change their form."""
 RecordT = TypeVar("RecordT", bound=Section)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_IS_C = _DUMPER is not yaml.SafeDumper
+"""Without it every letter but ASCII is escaped: PyYAML's own dumper writes U+0085 as a line break."""
 
 
 def write_record(path: Path, record: Section) -> None:
     """Writes a record as YAML, whole or not at all."""
-    text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    values = record.model_dump(mode="json")
+    text: str = yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=_IS_C, width=110)
     write_bytes(path, text.encode())
 
 

@@ -16,7 +16,7 @@ from launch.cli import inference_distributed, inference_vllm
 from launch.cli.app import main, run_command
 from launch.collect.queue_look import WAIT_VARIABLE
 from launch.rundir.identity import code_version
-from tests.runs import REPOSITORY, SCENARIOS
+from tests.runs import REPOSITORY, RUN_S, SCENARIOS
 
 PREFIX = "vllm-launch: "
 PROGRAMS = {
@@ -120,7 +120,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 60) -> Said:
+def finish(process: subprocess.Popen[str], timeout_s: float = RUN_S) -> Said:
     """What a started command said to its end."""
     out, err = process.communicate(timeout=timeout_s)
     return Said(process.returncode, out, err)

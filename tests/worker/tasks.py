@@ -12,6 +12,7 @@ from typing import Any
 
 from launch.rundir.journal import read_journal, read_json
 from launch.rundir.layout import RunPaths
+from tests.runs import RUN_S
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
@@ -30,7 +31,7 @@ def start_task(run: RunPaths, task: int = 0, **environment: str) -> subprocess.P
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 60) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], timeout_s: float = RUN_S) -> tuple[int, str]:
     """Exit code and stderr; the test fails when it takes longer."""
     _, errors = process.communicate(timeout=timeout_s)
     return process.returncode, errors
@@ -65,7 +66,7 @@ def num_committed(run: RunPaths, task: int = 0, attempt: int = 0, slot: int = 0,
     return sum(len(line["items"]) for line in read_journal(commits))
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = RUN_S) -> None:
     """Until the condition holds; the test fails with `what` when it does not in time."""
     until = time.monotonic() + timeout_s
     while not condition():

@@ -15,6 +15,7 @@ from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.worker.driver import LocalTasks, TaskView, drive
+from tests.runs import RUN_S
 from tests.worker.build_run import build_run
 from tests.worker.tasks import (
     ROOT,
@@ -47,7 +48,7 @@ def start_driver(
     )
 
 
-def finish(driver: subprocess.Popen[str], timeout_s: float = 60) -> tuple[list[Any], list[int]]:
+def finish(driver: subprocess.Popen[str], timeout_s: float = RUN_S) -> tuple[list[Any], list[int]]:
     """What it said on the way, and the exit codes."""
     output, errors = driver.communicate(timeout=timeout_s)
     assert driver.returncode == 0, errors
