@@ -26,6 +26,36 @@ PHONE = (360, 740)
 SCREEN = (1280, 900)
 
 
+FAINT = """
+() => {
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map((value) => linear(value / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = getComputedStyle(element).backgroundColor;
+      if (!color.endsWith(", 0)")) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("main *, header *, footer")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(ink), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const name = `${element.tagName}.${element.getAttribute("class") ?? ""}`;
+    if (ratio < 4.5) found.push(`${name} ${ratio.toFixed(2)}: ${element.textContent.slice(0, 40)}`);
+  }
+  return found;
+}
+"""
+
+
 @dataclass
 class Visit:
     """A page that is open, and what it did meanwhile; `requests` without the page itself and `data:`."""
@@ -45,6 +75,11 @@ class Visit:
         """Whether the page scrolls sideways."""
         root = "document.documentElement"
         return bool(self.page.evaluate(f"{root}.scrollWidth > {root}.clientWidth"))
+
+    def faint_texts(self) -> list[str]:
+        """Texts of less than 4.5 to 1 on what lies behind (www.w3.org/TR/WCAG22/#contrast-minimum)."""
+        found: list[str] = self.page.evaluate(FAINT)
+        return found
 
 
 @contextmanager

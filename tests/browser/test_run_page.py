@@ -246,6 +246,14 @@ def test_the_themes_reach_the_charts(open_page: Opener, page_file: Path):
     page.wait_for_function(f"{ink} !== '{dark}'")
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_has_the_contrast_of_wcag_aa(open_page: Opener, page_file: Path, dark: bool):
+    seen = open_page(page_file, dark=dark)
+    draw_all(seen.page)
+    seen.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    assert seen.faint_texts() == []
+
+
 def test_it_goes_by_keyboard(open_page: Opener, page_file: Path):
     page = open_page(page_file).page
     page.locator(".sections a[href='#samples']").press("Enter")
