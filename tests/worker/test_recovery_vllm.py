@@ -16,7 +16,7 @@ from tests.worker.cores import wait_for_core
 from tests.worker.tasks import events, finish, num_committed, processes_with, start_task
 
 pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(500)]
-TASK_S = 200
+TASK_S = 400
 CPU = {"CUDA_VISIBLE_DEVICES": ""}
 VLLM = {"engine": "vllm", "dtype": "float32"}
 QUICK = {"enforce_eager": True, "max_num_seqs": 8}
