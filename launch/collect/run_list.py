@@ -71,11 +71,17 @@ def _descending(created: str | None) -> float:
 
 
 def _is_run(entry: Path) -> bool:
-    """Whether a run lies there, or what is left of one; not what a submit that was cut left."""
+    """Whether a run lies there, or what is left of one; not what a submit that was cut left.
+
+    What may not be looked into may be one: its line says so.
+    """
     paths = RunPaths(entry)
-    return not entry.name.startswith(".") and any(
-        path.exists() for path in (paths.run_yaml, paths.plan_json, paths.submissions, paths.tasks)
-    )
+    try:
+        return not entry.name.startswith(".") and any(
+            path.exists() for path in (paths.run_yaml, paths.plan_json, paths.submissions, paths.tasks)
+        )
+    except OSError:
+        return True
 
 
 def _line(run: RunPaths) -> RunLine:

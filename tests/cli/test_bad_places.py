@@ -163,3 +163,21 @@ def test_a_run_that_may_not_be_read(tmp_path: Path, words: list[str], name: str)
     assert said.code == (3 if name.startswith("plan") else 2)
     assert f"{run / name}: reading is not allowed. Ask its owner for permission." in said.errors[0]
     assert all("Traceback" not in line for line in said.errors)
+
+
+def test_neighbours_that_may_not_be_looked_into(tmp_path: Path, words: list[str]):
+    """Directories of other users beside one's own, or lost+found."""
+    for name in ("runs", "leaderboards"):
+        (tmp_path / "outputs" / name / "other").mkdir(parents=True, mode=0)
+    said = finish(start(*words, cwd=tmp_path, before=AS_ANYBODY))
+    assert (said.code, said.errors, said.notes[1:]) == (0, [], [])
+    assert said.row("page").endswith("leaderboards/r/run.html")
+    listed = finish(start("list", cwd=tmp_path, before=AS_ANYBODY))
+    assert (listed.code, listed.err) == (0, "")
+    assert "published" in listed.out
+    where = "outputs/runs/other/run.yaml"
+    assert f"damaged: other: {where}: reading is not allowed. Ask its owner for permission." in listed.out
+    reported = finish(start("report", cwd=tmp_path, before=AS_ANYBODY))
+    assert (reported.code, reported.errors) == (0, [])
+    assert reported.notes[-1] == "other: cannot be read: Permission denied."
+    assert reported.row("leaderboard").endswith("1 run, 0 ranked, 1 left out")
