@@ -153,6 +153,17 @@ def test_a_name_that_is_too_long(tmp_path: Path, words: list[str], option: str):
     assert "name" in said and "too long" in said
 
 
+def test_a_name_that_is_too_long_while_it_is_written(tmp_path: Path, words: list[str]):
+    """NAME.partial-RUN comes first, when everything is generated."""
+    most = 255 - len(".partial-r")
+    for name in ("x" * (most + 1), "影" * 82):
+        assert refusal(tmp_path, *words, "--output-dir", name) == (
+            f"HERE/{name}: cannot write: the name is too long. Choose another --output_dir."
+        )
+    succeed(*words, "--output-dir", "x" * most, cwd=tmp_path)
+    assert (tmp_path / ("x" * most) / "manifest.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["run.yaml", "submissions/1/submission.yaml", "plan/users.jsonl"])
 def test_a_run_that_may_not_be_read(tmp_path: Path, words: list[str], name: str):
     """Another user's run, or one whose group was taken away."""
