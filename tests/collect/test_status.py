@@ -73,6 +73,17 @@ def shown(value: RunStatus) -> str:
     return console.export_text()
 
 
+def test_items_that_were_generated_twice_count_once(run: RunPaths) -> None:
+    """As where a chunk was taken from a task that lived."""
+    everything = make_generations(run)
+    write_results(run, everything)
+    write_results(run, everything[:6])
+    write_results(run, everything[6:], task=1)
+    (submission,) = status(run).submissions
+    assert (submission.num_settled, submission.num_items) == (12, 12)
+    assert [task.num_settled for task in submission.tasks] == [12, 0]
+
+
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:
     found = status(run)
     assert (found.num_items, found.num_done, found.num_missing, found.published) == (12, 0, 12, None)
