@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from launch.cli.options import GivenPath
 from launch.cli.pages import write_pages
 from launch.cli.scoring import score_into
 from launch.collect.manifest import ITEM_SCORES_FILE, SCORES_FILE
@@ -20,7 +21,7 @@ from launch.collect.scoring.view import render
 from launch.config.wording import json_text
 from launch.errors import ExitCode
 
-PATH = click.Path(path_type=Path)
+PATH = GivenPath()
 TELL_S = 5.0
 
 
