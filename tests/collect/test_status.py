@@ -185,7 +185,8 @@ def test_a_run_that_has_ended_says_that_it_had_no_gpu(run: RunPaths) -> None:
     found = status(run)
     assert found.gpus is not None and as_json(found)["gpus"]["no_gpu"] == "none is visible"
     assert "gpus no GPU (none is visible)" in " ".join(shown(found).split())
-    measured = {**summary, "num_samples": 1, "gpus": [{}], "total": {"num_gpus": 1}, "no_gpu": None}
+    measured = {**summary, "num_samples": 1, "gpus": [{}], "sampled_s": 1.0, "no_gpu": None}
+    measured["total"] = {"num_gpus": 1}
     write_json(run.attempt(1, 1, 0).ended, {"code": 0, "reason": "empty", "gpu": measured})
     assert status(run).gpus is None, "one had a GPU"
     run.attempt(1, 1, 0).ended.unlink()
