@@ -3,11 +3,11 @@
 from typing import Any
 
 import click
-import orjson
 
 from launch.cli.options import GivenPath, chosen_options, collect_flags
 from launch.config.layers import Layers, overlay, resolve
 from launch.config.schema import RunConfig
+from launch.config.wording import json_text
 from launch.errors import ExitCode
 from launch.model.checkpoint import inspect_checkpoint
 from launch.model.engine_fit import choose_engine
@@ -60,7 +60,7 @@ def command(**flags: Any) -> int:
     report = examine(config, checkpoint, kind, gpu, flags["num_gpus"])
     if flags["as_text"]:
         value = {"choice": choice, "notes": notes, **as_json(report, flags["typical_tokens"])}
-        click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(value))
     else:
         told = [("engine", choice.removeprefix("engine ")), *(("note", note) for note in notes)]
         for name, text in [*told, *as_rows(report, flags["typical_tokens"])]:

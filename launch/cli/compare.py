@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 
 from launch.cli.options import GivenPath
@@ -13,6 +12,7 @@ from launch.collect.compare_view import render
 from launch.collect.comparison import as_json
 from launch.collect.published import Published, open_published
 from launch.collect.reference_texts import References, references_from, references_of
+from launch.config.wording import json_text
 from launch.errors import ExitCode
 
 PATH = GivenPath()
@@ -48,7 +48,7 @@ def command(a: Path, b: Path, as_text: bool, references: Path | None, **flags: A
     options = Options(flags["max_items"] or None, flags["show"], flags["tokenizer"])
     found = compare(of_a, of_b, _references(references, of_a), options)
     if as_text:
-        click.echo(orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(as_json(found)))
     else:
         Console(highlight=False).print(render(found))
     return ExitCode.OK if found.matching.is_exact else ExitCode.INCOMPLETE

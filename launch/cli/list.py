@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launch.cli.options import GivenPath
 from launch.cli.runs import RUNS_DIR
 from launch.collect.run_list import RunLine, list_runs
 from launch.collect.status_words import duration
@@ -26,7 +27,7 @@ GAP = 2
 
 
 @click.command("list", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("directory", metavar="[DIR]", default=RUNS_DIR, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", default=RUNS_DIR, type=GivenPath())
 @click.option("--json", "as_text", is_flag=True, help="The same as JSON.")
 def command(directory: Path, as_text: bool) -> int:
     """The runs in a directory (outputs/runs unless given), newest first; nothing is asked of Slurm."""

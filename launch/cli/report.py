@@ -59,12 +59,11 @@ def _write_run_pages(directories: Iterable[Path]) -> None:
     """The page of each published directory that has its results; what cannot be made is a note."""
     num_written = 0
     for directory in directories:
-        if not is_published(directory) or not (directory / GENERATIONS_FILE).is_file():
-            continue
         try:
-            write_run_page(directory, None)
-            num_written += 1
-        except LaunchError as error:
+            if is_published(directory) and (directory / GENERATIONS_FILE).is_file():
+                write_run_page(directory, None)
+                num_written += 1
+        except (LaunchError, OSError) as error:
             click.echo(f"note: no run page: {error}", err=True)
     if num_written:
         click.echo(f"{'pages':<12}{num_written:,} {RUN_PAGE_FILE}")

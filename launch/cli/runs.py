@@ -13,7 +13,12 @@ RUNS_DIR = Path("outputs/runs")
 
 
 def find_run(name: str, wanted: str = "a run directory or a run id") -> RunPaths:
-    """The run of a directory, or of an id below outputs/runs; RunError names what was looked at."""
+    """The run of a directory, or of an id below outputs/runs; RunError names what was looked at.
+
+    An empty name, which would be the current directory, is refused: a variable that is not set.
+    """
+    if not name:
+        raise RunError(f"expected {wanted}, got ''. Write . for the current directory.")
     places = [Path(name), RUNS_DIR / name]
     for place in places:
         if (place / "run.yaml").is_file():

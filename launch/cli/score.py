@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 
+from launch.cli.options import GivenPath
 from launch.cli.pages import write_pages
 from launch.cli.scoring import score_into
 from launch.collect.manifest import ITEM_SCORES_FILE, SCORES_FILE
@@ -18,9 +18,10 @@ from launch.collect.reference_texts import known_references
 from launch.collect.scoring.record import as_json
 from launch.collect.scoring.score import Options
 from launch.collect.scoring.view import render
+from launch.config.wording import json_text
 from launch.errors import ExitCode
 
-PATH = click.Path(path_type=Path)
+PATH = GivenPath()
 TELL_S = 5.0
 
 
@@ -46,7 +47,7 @@ def command(directory: Path, references: Path | None, as_text: bool, **flags: An
     record = score_into(published, known_references(published, references), options)
     write_pages(directory.absolute(), tell=False)
     if as_text:
-        click.echo(orjson.dumps(as_json(record), option=orjson.OPT_INDENT_2).decode())
+        click.echo(json_text(as_json(record)))
         return ExitCode.OK
     Console(highlight=False).print(render(record, str(directory)))
     click.echo(f"{'written':<12}{SCORES_FILE}, {ITEM_SCORES_FILE}")

@@ -21,7 +21,7 @@ def command(name: str) -> int:
     A directory: every file by size and sha256, none missing, none added; scores that are of these results. A
     run: every result line, and what is published of it. Exit code 3 when something differs.
     """
-    if (Path(name) / MANIFEST).is_file():
+    if name and (Path(name) / MANIFEST).is_file():
         report = verify_published(Path(name))
         problems = [*report.problems, *scores_problems(Path(name), report.manifest)]
         sound = f"{len(report.manifest.files)} files as published"

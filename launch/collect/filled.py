@@ -3,17 +3,21 @@
 Marks: an item without samples has empty `continuations` and `failure` or `missing`; a record has `stub` when
 its texts come from the stub engine, and `limited` when the run took a subset of the scenario. With a subset
 only the chosen items are published; collections stay, empty ones too, so that item keys keep their meaning.
+A published file may be another run's scenario: the marks that it came with are the earlier run's, and go.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.collect.outcomes import Outcome
+from launch.rundir.records import Subset
 from launch.scenarios.formats import Place
 from launch.scenarios.records import JsonObject
 from launch.scenarios.stream import LEADERBOARD
 
 Record = dict[str, Any]
+_FORMS = {"failure": {"class", "message"}, "limited": Subset.model_fields.keys()}
+_MARKS = ("missing", "failure", "stub", "limited")
 
 
 def fill_record(record: JsonObject, outcomes: Sequence[Outcome], marks: Mapping[str, Any]) -> Record:
@@ -25,18 +29,34 @@ def fill_record(record: JsonObject, outcomes: Sequence[Outcome], marks: Mapping[
         {**collection, "data": _published_items(number, collection.get("data") or (), marked)}
         for number, collection in enumerate(filled["task"]["task_behavior_collections"])
     ]
-    return {**filled, "task": {**filled["task"], "task_behavior_collections": collections}, **marks}
+    task = {**filled["task"], "task_behavior_collections": collections}
+    return {**_without_earlier_marks(filled), "task": task, **marks}
 
 
 def _published_items(
     collection: int, data: Sequence[JsonObject], marked: Mapping[Place, Record]
-) -> list[JsonObject]:
+) -> list[Record]:
     items = []
     for place, item in enumerate(data):
         mark = marked.get((collection, place))
         if mark is not None:
-            items.append({**item, **mark} if mark else item)
+            items.append(_without_earlier_marks(item) | mark)
     return items
+
+
+def _without_earlier_marks(value: JsonObject) -> Record:
+    """A copy of a record or item but for what `fill_record` writes; of another form, such a field stays."""
+    copy = dict(value)
+    for name in _MARKS:
+        if name in copy and _is_mark(name, copy[name]):
+            del copy[name]
+    return copy
+
+
+def _is_mark(name: str, value: Any) -> bool:
+    if name in _FORMS:
+        return isinstance(value, dict) and value.keys() == _FORMS[name]
+    return value is True
 
 
 def _mark(outcome: Outcome) -> Record:

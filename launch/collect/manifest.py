@@ -76,12 +76,14 @@ class Manifest(Section):
 def unlisted(output_dir: Path, manifest: Manifest) -> list[str]:
     """Files below a published directory that its manifest does not name, in order of name.
 
-    Scores and the run's page come later and are ours. NFS keeps a removed file that is still open as
-    .nfs<number>; that is nobody's.
+    Scores and the run's page come later and are ours. A link is a file, wherever it leads, unless it stands
+    for a directory of ours. NFS keeps a removed file that is still open as .nfs<number>; that is nobody's.
     """
-    found = {str(path.relative_to(output_dir)) for path in output_dir.rglob("*") if path.is_file()}
+    below = (path for path in output_dir.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {str(path.relative_to(output_dir)) for path in below}
     later = (SCORES_FILE, ITEM_SCORES_FILE, RUN_PAGE_FILE, TIMELINE_FILE, PLOTLY_FILE)
-    ours = {*manifest.files, MANIFEST, *later}
+    folders = (name.rpartition("/")[0] for name in manifest.files)
+    ours = {*manifest.files, *folders, MANIFEST, *later}
     scratch = (SCORES_SCRATCH, *(f".{name}." for name in later))
     others = (name for name in found - ours if not name.startswith(scratch))
     return sorted(name for name in others if not name.rpartition("/")[2].startswith(".nfs"))

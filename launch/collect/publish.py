@@ -21,11 +21,23 @@ from launch.rundir.journal import fsync_directory, make_directory, storage_error
 ANOTHER = "Choose another --output_dir."
 
 
+def follow_links(path: Path) -> Path:
+    """The whole path without symbolic links; RunError where they lead in a circle.
+
+    A publication replaces a directory by renames, which would put aside a link to it instead.
+    """
+    try:
+        return path.absolute().resolve()
+    except RuntimeError:
+        raise RunError(f"{path}: its symbolic links lead in a circle. Choose another directory.") from None
+
+
 def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 
     RunError when it is a file, another run's directory or one that holds anything else, beside what was
-    published as well; StorageError when it cannot be written.
+    published as well; StorageError when it cannot be written, or its name leaves no room for the longer one
+    under which it is written first.
     """
     if output_dir.is_dir():
         manifest = read_published(output_dir)
@@ -49,6 +61,9 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
     check_writable(output_dir.parent)
+    longest = os.fsencode(partial_dir(output_dir, run_id).name)
+    if len(longest) > os.pathconf(_nearest(output_dir.parent), "PC_NAME_MAX"):
+        raise StorageError(f"{output_dir}: cannot write: the name is too long. {ANOTHER}")
 
 
 def refuse_within(run_root: Path, output_dir: Path) -> None:

@@ -71,11 +71,17 @@ def _descending(created: str | None) -> float:
 
 
 def _is_run(entry: Path) -> bool:
-    """Whether a run lies there, or what is left of one; not what a submit that was cut left."""
+    """Whether a run lies there, or what is left of one; not what a submit that was cut left.
+
+    What may not be looked into may be one: its line says so.
+    """
     paths = RunPaths(entry)
-    return not entry.name.startswith(".") and any(
-        path.exists() for path in (paths.run_yaml, paths.plan_json, paths.submissions, paths.tasks)
-    )
+    try:
+        return not entry.name.startswith(".") and any(
+            path.exists() for path in (paths.run_yaml, paths.plan_json, paths.submissions, paths.tasks)
+        )
+    except OSError:
+        return True
 
 
 def _line(run: RunPaths) -> RunLine:
@@ -89,7 +95,7 @@ def _line(run: RunPaths) -> RunLine:
 def _read(run: RunPaths) -> RunLine:
     record, counts = load_run(run), load_counts(run)
     submissions = load_submissions(run, record)
-    done, failed, state = _standing(run, submissions, counts.num_items)
+    done, failed, state = _standing(run, record.run_id, submissions, counts.num_items)
     marks = ("stub",) if record.model.engine.value == "stub" else ()
     return RunLine(
         run_id=log_line(record.run_id, 200),
@@ -107,12 +113,15 @@ def _read(run: RunPaths) -> RunLine:
 
 
 def _standing(
-    run: RunPaths, submissions: list[SubmissionRecord], num_items: int
+    run: RunPaths, run_id: str, submissions: list[SubmissionRecord], num_items: int
 ) -> tuple[int, int, RunState]:
-    """Items done and failed, and the state: by the manifest if it is published, else by commits and signs."""
+    """Items done and failed, and the state: by the manifest if it is published, else by commits and signs.
+
+    The directory may have another name than the run: of the single-node commands, or because it was renamed.
+    """
     output_dir = output_dir_of(run, submissions[-1].publish) if submissions else None
     manifest = None if output_dir is None else read_published(output_dir)
-    if manifest is not None and manifest.run_id == run.root.name:
+    if manifest is not None and manifest.run_id == run_id:
         state = RunState.PUBLISHED if manifest.complete else RunState.INCOMPLETE
         return manifest.num_done, manifest.num_failed, state
     states = bytearray(num_items)

@@ -99,9 +99,12 @@ def _names(record: RunRecord) -> RunNames:
 def _survey(run: RunPaths, num_items: int, newest: int, now: float) -> _Survey:
     survey = _Survey(newest, Settled(bytearray(num_items)), Counter())
     since = now - WINDOW_S - CLOCKS_WITHIN_S
+    seen: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(num_items))
     for start, item in settled_items(run):
         survey.settled.add(item)
-        survey.by_task[start.submission, start.task] += 1
+        if not seen[start.submission][item.number]:  # what was generated twice counts once
+            seen[start.submission][item.number] = 1
+            survey.by_task[start.submission, start.task] += 1
         if start.submission == newest and item.time is not None and item.time > since:
             survey.recent[start.task].append((item.time, item.num_output_tokens))
     return survey

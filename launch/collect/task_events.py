@@ -45,6 +45,8 @@ def read_task_events(paths: AttemptPaths) -> TaskEvents:
 def _generating_since(rows: Sequence[dict[str, Any]]) -> float | None:
     by_slot: dict[Any, float | None] = {}
     for row in rows:
+        if not isinstance(row.get("slot"), int | None):
+            continue
         if row["event"] == "phase":
             by_slot[row.get("slot")] = float(row["time"]) if row.get("phase") == GENERATING else None
         elif row["event"] == "engine_end":

@@ -65,8 +65,14 @@ def log_line(text: str, limit: int = 1000) -> str:
 
 
 def json_text(value: object) -> str:
-    """JSON for a terminal or a program: what is not printable stands as `\\uXXXX` in its strings."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    """JSON for a terminal or a program: what is not printable stands as `\\uXXXX` in its strings.
+
+    So do the bytes of a path that is no UTF-8, as Python has them: `\\udcff`.
+    """
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # orjson knows no half of a surrogate pair
+        text = json.dumps(value, ensure_ascii=False, indent=2)
     return _NOT_ASCII.sub(lambda found: _escaped(found.group()), text)
 
 

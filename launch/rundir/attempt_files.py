@@ -4,6 +4,7 @@ So what is damaged in one counts as never written, and a field of another type a
 """
 
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any
 
 from launch.rundir.journal import NUMBER, FieldTypes, has_fields, read_journal, read_json
@@ -12,8 +13,15 @@ from launch.rundir.layout import AttemptPaths, EnginePaths
 CLOCKS_AGREE_S = 2.0
 """A file system may keep whole seconds only, and a server take one to answer."""
 _FAILURE: FieldTypes = {"class": str, "message": str}
-_GPU: FieldTypes = {"num_samples": int, "gpus": list}
-_GPU_KEYS = {"num_samples", "gpus", "sampled_s", "total", "no_gpu"}
+_GPU: FieldTypes = {
+    "num_samples": int,
+    "gpus": list,
+    "sampled_s": (*NUMBER, NoneType),
+    "total": (dict, NoneType),
+    "no_gpu": (str, NoneType),
+}
+_FIGURES = ("mean_", "peak_", "ecc_")
+"""How the names of a GPU's figures begin, beside `energy_j`."""
 
 
 def read_about(paths: AttemptPaths) -> dict[str, Any]:
@@ -38,9 +46,8 @@ def read_ended(paths: AttemptPaths) -> dict[str, Any] | None:
     value = read_json(paths.ended)
     if value is None or not has_fields(value, {"code": int, "reason": str}):
         return None
-    failure, gpu = value.get("failure"), value.get("gpu")
-    is_failure = isinstance(failure, dict) and has_fields(failure, _FAILURE)
-    return {**value, "failure": failure if is_failure else None, "gpu": gpu if _is_summary(gpu) else None}
+    gpu = value.get("gpu")
+    return {**value, "failure": _failure(value.get("failure")), "gpu": gpu if _is_summary(gpu) else None}
 
 
 def read_events(paths: AttemptPaths, name: str | None = None) -> Iterator[dict[str, Any]]:
@@ -55,14 +62,37 @@ def read_engine(paths: EnginePaths) -> dict[str, Any]:
     value = read_json(paths.engine_json)
     if value is None or not has_fields(value, {"kind": str, "version": str, "device": str, "notes": list}):
         return {}
-    return {**value, "start_s": _of(NUMBER, value.get("start_s"))}
+    notes = [note for note in value["notes"] if isinstance(note, str)]
+    if not isinstance(value.get("settings", {}), dict):
+        value["settings"] = {}
+    return {**value, "notes": notes, "start_s": _of(NUMBER, value.get("start_s"))}
 
 
 def _of(kind: type | tuple[type, ...], value: object) -> Any:
     return value if isinstance(value, kind) else None
 
 
+def _failure(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, dict) or not has_fields(value, _FAILURE):
+        return None
+    return value if isinstance(value.get("advice", []), list) else {**value, "advice": []}
+
+
 def _is_summary(gpu: Any) -> bool:
-    if not isinstance(gpu, dict) or not has_fields(gpu, _GPU) or not gpu.keys() >= _GPU_KEYS:
+    if not isinstance(gpu, dict) or not has_fields(gpu, _GPU) or not gpu.keys() >= _GPU.keys():
         return False
-    return all(isinstance(each, dict) for each in gpu["gpus"]) and isinstance(gpu["total"], dict | None)
+    if gpu["total"] and gpu["sampled_s"] is None:
+        return False
+    return isinstance(gpu.get("num_xids", 0), int) and all(map(_is_gpu, gpu["gpus"]))
+
+
+def _is_gpu(gpu: Any) -> bool:
+    """Whether its figures are numbers, or null where nobody told them."""
+    if not isinstance(gpu, dict):
+        return False
+    throttle = gpu.get("throttle") or {}
+    figures = [value for name, value in gpu.items() if name.startswith(_FIGURES) or name == "energy_j"]
+    told = [value for value in figures if value is not None]
+    return isinstance(throttle, dict) and all(
+        isinstance(value, NUMBER) for value in (*throttle.values(), *told)
+    )

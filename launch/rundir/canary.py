@@ -95,4 +95,5 @@ def _other(run: RunPaths, record: CanaryRecord) -> CanaryRecord | None:
 
 def _record(row: Mapping[str, Any]) -> CanaryRecord:
     values = {name: row[name] for name in FIELDS}
-    return CanaryRecord(**{**values, "found": tuple(map(str, row["found"]))})
+    rates = {name: rate for name, rate in row["rates"].items() if isinstance(rate, int | float)}
+    return CanaryRecord(**{**values, "rates": rates, "found": tuple(map(str, row["found"]))})

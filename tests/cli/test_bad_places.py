@@ -153,6 +153,17 @@ def test_a_name_that_is_too_long(tmp_path: Path, words: list[str], option: str):
     assert "name" in said and "too long" in said
 
 
+def test_a_name_that_is_too_long_while_it_is_written(tmp_path: Path, words: list[str]):
+    """NAME.partial-RUN comes first, when everything is generated."""
+    most = 255 - len(".partial-r")
+    for name in ("x" * (most + 1), "影" * 82):
+        assert refusal(tmp_path, *words, "--output-dir", name) == (
+            f"HERE/{name}: cannot write: the name is too long. Choose another --output_dir."
+        )
+    succeed(*words, "--output-dir", "x" * most, cwd=tmp_path)
+    assert (tmp_path / ("x" * most) / "manifest.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["run.yaml", "submissions/1/submission.yaml", "plan/users.jsonl"])
 def test_a_run_that_may_not_be_read(tmp_path: Path, words: list[str], name: str):
     """Another user's run, or one whose group was taken away."""
@@ -163,3 +174,35 @@ def test_a_run_that_may_not_be_read(tmp_path: Path, words: list[str], name: str)
     assert said.code == (3 if name.startswith("plan") else 2)
     assert f"{run / name}: reading is not allowed. Ask its owner for permission." in said.errors[0]
     assert all("Traceback" not in line for line in said.errors)
+
+
+def test_neighbours_that_may_not_be_looked_into(tmp_path: Path, words: list[str]):
+    """Directories of other users beside one's own, or lost+found."""
+    for name in ("runs", "leaderboards"):
+        (tmp_path / "outputs" / name / "other").mkdir(parents=True, mode=0)
+    said = finish(start(*words, cwd=tmp_path, before=AS_ANYBODY))
+    assert (said.code, said.errors, said.notes[1:]) == (0, [], [])
+    assert said.row("page").endswith("leaderboards/r/run.html")
+    listed = finish(start("list", cwd=tmp_path, before=AS_ANYBODY))
+    assert (listed.code, listed.err) == (0, "")
+    assert "published" in listed.out
+    where = "outputs/runs/other/run.yaml"
+    assert f"damaged: other: {where}: reading is not allowed. Ask its owner for permission." in listed.out
+    reported = finish(start("report", cwd=tmp_path, before=AS_ANYBODY))
+    assert (reported.code, reported.errors) == (0, [])
+    assert reported.notes[-1] == "other: cannot be read: Permission denied."
+    assert reported.row("leaderboard").endswith("1 run, 0 ranked, 1 left out")
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--references", "--scenario-path", "--checkpoint-dir"])
+def test_a_home_directory_that_nobody_has(tmp_path: Path, words: list[str], option: str):
+    assert refusal(tmp_path, *words, option, "~nobody-so-named/x") == (
+        "~nobody-so-named/x: ~nobody-so-named is no home directory that is known here. Write the whole path."
+    )
+
+
+@pytest.mark.parametrize("option", ["--runs-dir", "--output-dir"])
+def test_links_that_lead_in_a_circle(tmp_path: Path, words: list[str], option: str):
+    (tmp_path / "circle").symlink_to("circle")
+    said = refusal(tmp_path, *words, option, "circle/x")
+    assert "its symbolic links lead in a circle. Choose another directory." in said

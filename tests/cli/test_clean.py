@@ -46,6 +46,19 @@ def test_what_is_published_and_whole_may_go(here: Path) -> None:
     succeed("verify", published(here), cwd=here)
 
 
+def test_an_empty_name_is_not_the_directory_one_is_in(here: Path) -> None:
+    """A variable that is not set."""
+    for command, place in (("clean", run(here)), ("verify", published(here)), ("verify", run(here))):
+        said = vllm_launch(command, "", cwd=place)
+        assert (said.code, said.out) == (2, "")
+        assert "a run directory or a run id, got ''. Write . for the current directory." in said.err
+    for command, place in (("score", published(here)), ("list", run(here).parent)):
+        said = vllm_launch(command, "", cwd=place)
+        assert (said.code, said.out) == (2, "") and "expected a path, got ''." in said.err
+    assert run(here).is_dir()
+    succeed("clean", ".", "--dry-run", cwd=run(here))
+
+
 def test_what_cannot_be_removed_is_named_and_in_nobodys_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

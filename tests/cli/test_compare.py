@@ -1,6 +1,7 @@
 """`vllm-launch compare` as it is typed: what it says, its exit codes, and what it refuses."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +34,17 @@ def test_the_table_at_80_columns(tmp_path: Path, published: Path) -> None:
 
 
 def test_json_is_as_its_schema_says(tmp_path: Path, checkpoint: Path, published: Path) -> None:
-    other = publish(tmp_path, checkpoint, say(lambda item, place: "\x1b[2J"))
+    text = "\x1b[2J\x9b2J\u202e"  # U+009B begins an escape sequence by itself
+    other = publish(tmp_path, checkpoint, say(lambda item, place: text))
+    other = other.rename(other.with_name(os.fsdecode(b"no \xff utf-8")))
     words = ["compare", published, other, "--json", "--show", "2", "--max-items", "0"]
-    value = json.loads(succeed(*words, cwd=tmp_path).out)
+    out = succeed(*words, cwd=tmp_path).out
+    assert out.replace("\n", "").isprintable()
+    value = json.loads(out)
+    assert value["b"]["path"] == str(other)
     Draft202012Validator(read_schema("comparison")).validate(value)
     assert value["num_scored_items"] == 48 and value["pairs"]["exact_match"]["value"] == 0
-    assert [pair["b"] for pair in value["shown"]] == ["\x1b[2J"] * 2
+    assert [pair["b"] for pair in value["shown"]] == [text] * 2
 
 
 @pytest.mark.parametrize(

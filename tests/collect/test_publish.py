@@ -206,6 +206,25 @@ def test_a_foreign_directory_is_not_touched(run: RunPaths) -> None:
     assert_tidy(run)
 
 
+def test_a_link_that_somebody_put_there_is_not_lost(run: RunPaths, tmp_path: Path) -> None:
+    """Publishing anew replaces the whole directory."""
+    everything = make_generations(run)
+    write_results(run, everything)
+    merge(run)
+    (tmp_path / "plots").mkdir()
+    write_results(run, everything, task=1)
+    for name in (tmp_path / "plots", tmp_path / "nowhere"):
+        (published(run) / "mine").symlink_to(name)
+        with pytest.raises(RunError, match="holds mine, which vllm-launch did not publish"):
+            merge(run)
+        assert verify_published(published(run)).problems == ("mine: is not in manifest.json",)
+        (published(run) / "mine").unlink()
+    (published(run) / "users").rename(tmp_path / "users")
+    (published(run) / "users").symlink_to(tmp_path / "users")
+    assert verify_published(published(run)).is_whole
+    assert merge(run).is_new and not (published(run) / "users").is_symlink()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"run_id": "run"}'])
 def test_a_manifest_that_is_not_ours_is_an_error(run: RunPaths, text: str) -> None:
     published(run).mkdir(parents=True)

@@ -46,6 +46,12 @@ def test_published_ones_are_counted_by_their_manifest(run: RunPaths) -> None:
     assert only(run) == (RunState.PUBLISHED, 12, 0)
 
 
+def test_a_published_run_whose_directory_has_another_name(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    merge(run)
+    assert only(RunPaths(run.root.rename(run.root.with_name("results.run")))) == (RunState.PUBLISHED, 12, 0)
+
+
 def test_newest_first_and_damaged_ones_in_a_line(planned: RunPaths, tmp_path: Path) -> None:
     run = copy_run(planned, tmp_path)
     runs = run.root.parent

@@ -73,6 +73,17 @@ def shown(value: RunStatus) -> str:
     return console.export_text()
 
 
+def test_items_that_were_generated_twice_count_once(run: RunPaths) -> None:
+    """As where a chunk was taken from a task that lived."""
+    everything = make_generations(run)
+    write_results(run, everything)
+    write_results(run, everything[:6])
+    write_results(run, everything[6:], task=1)
+    (submission,) = status(run).submissions
+    assert (submission.num_settled, submission.num_items) == (12, 12)
+    assert [task.num_settled for task in submission.tasks] == [12, 0]
+
+
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:
     found = status(run)
     assert (found.num_items, found.num_done, found.num_missing, found.published) == (12, 0, 12, None)
@@ -174,7 +185,8 @@ def test_a_run_that_has_ended_says_that_it_had_no_gpu(run: RunPaths) -> None:
     found = status(run)
     assert found.gpus is not None and as_json(found)["gpus"]["no_gpu"] == "none is visible"
     assert "gpus no GPU (none is visible)" in " ".join(shown(found).split())
-    measured = {**summary, "num_samples": 1, "gpus": [{}], "total": {"num_gpus": 1}, "no_gpu": None}
+    measured = {**summary, "num_samples": 1, "gpus": [{}], "sampled_s": 1.0, "no_gpu": None}
+    measured["total"] = {"num_gpus": 1}
     write_json(run.attempt(1, 1, 0).ended, {"code": 0, "reason": "empty", "gpu": measured})
     assert status(run).gpus is None, "one had a GPU"
     run.attempt(1, 1, 0).ended.unlink()

@@ -12,6 +12,7 @@ from launch.collect.attempt_files import covered_s, generating_intervals, read_a
 from launch.collect.gpu_figures import energy_gpu_s, gpu_figures
 from launch.collect.merge import merge
 from launch.collect.schemas import read_schema
+from launch.collect.status import status
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import Journal, json_line, write_json
 from launch.rundir.layout import RunPaths
@@ -50,6 +51,48 @@ def test_gpus_that_idled_beside_requests_are_noted(run: RunPaths) -> None:
         "idle beside requests for a minute and more, by spells: task 1 of submission 1, GPU 0 (2),"
         " task 1 of submission 1, GPU 1 (1), task 1 of submission 1, GPU 2 (1), and 1 more"
     ]
+
+
+GPU = {"name": "H200", "mean_power_w": 1.0, "peak_power_w": 1.0, "energy_j": 9.0, "throttle": {"power": 0.5}}
+SUMMED = {"num_samples": 2, "sampled_s": 1.0, "gpus": [GPU], "total": {"energy_j": 9.0}, "no_gpu": None}
+ENDED = {"code": 0, "reason": "empty", "gpu": SUMMED}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"gpu": SUMMED | {"sampled_s": None}},
+        {"gpu": SUMMED | {"num_xids": None}},
+        {"gpu": SUMMED | {"no_gpu": ["none"]}},
+        {"gpu": SUMMED | {"gpus": [GPU | {"mean_power_w": "1 W"}]}},
+        {"gpu": SUMMED | {"gpus": [GPU | {"energy_j": []}]}},
+        {"gpu": SUMMED | {"gpus": [GPU | {"throttle": {"power": None}}]}},
+        {"failure": {"class": "oom", "message": "no room", "advice": 5}},
+    ],
+    ids=lambda damaged: str(damaged)[:60],
+)
+def test_how_an_attempt_ended_with_fields_of_another_type(run: RunPaths, damaged: dict[str, Any]) -> None:
+    """Edited, or another version's: what cannot be read counts as not written, and results are published."""
+    attempt = run.attempt(1, 0, write_results(run, make_generations(run)).attempt)
+    for value, num_measured in ((ENDED, 1), (ENDED | damaged, 0 if "gpu" in damaged else 1)):
+        write_json(attempt.ended, value)
+        (published(run) / "inference_summary.json").unlink(missing_ok=True)
+        merge(run)
+        status(run)
+        summary = read_value(published(run) / "inference_summary.json")
+        assert summary["gpu"]["num_measured_attempts"] == num_measured
+
+
+def test_an_engine_and_events_with_fields_of_another_type(run: RunPaths) -> None:
+    start = write_results(run, make_generations(run))
+    write_json(start.paths(run).engine_json, FACTS | {"settings": ["none"], "notes": [{}, "slow", []]})
+    write_events(run, start, [(100.0, "phase", {"slot": [], "start": 0, "phase": "generating"})])
+    canary = {"submission": 1, "num_items": 3, "found": [], "stops": False, "judged_by": "merge", "time": 1}
+    write_json(run.canary, canary | {"rates": {"empty": 0.5, "cut": "half"}})
+    merge(run)
+    status(run)
+    summary = read_value(published(run) / "inference_summary.json")
+    assert "slow" in summary["notes"] and summary["canary"]["rates"] == {"empty": 0.5}
 
 
 def test_counts_and_rates(run: RunPaths) -> None:

@@ -39,9 +39,12 @@ def directories_in(folder: Path) -> list[Path]:
 
 
 def _is_of_another_kind(directory: Path) -> bool:
-    passing = _passing(directory)
-    if passing is None:
-        return RunPaths(directory).run_yaml.is_file()
+    try:
+        passing = _passing(directory)
+        if passing is None:
+            return RunPaths(directory).run_yaml.is_file()
+    except OSError:  # it may not be looked into: `_read` says so
+        return False
     # An old directory whose new one never came is all that there is of the run: it is named.
     name, kind = passing
     return kind == "partial" or (directory.parent / name).exists()
@@ -83,9 +86,9 @@ def read_directories(directories: Iterable[Path], folder: Path) -> Found:
 
 
 def _read(directory: Path, folder: Path) -> Entry | str:
-    if _passing(directory):
-        return "is what a publication left that was cut off. Complete it with `vllm-launch merge RUN`."
     try:
+        if _passing(directory):
+            return "is what a publication left that was cut off. Complete it with `vllm-launch merge RUN`."
         str(directory).encode()
         entry = read_entry(directory, folder)
     except UnicodeEncodeError:
@@ -113,12 +116,16 @@ def signs_of(directories: Sequence[Path]) -> list[tuple[str, int, int, int]]:
 def holds_only_ours(folder: Path) -> bool:
     """Whether a folder is for published directories: a leaderboard of ours is in it, or nothing of others.
 
-    Runs and published directories are ours, and so is what is on its way to be.
+    Runs and published directories are ours, and so is what is on its way to be. What may not be looked into,
+    such as lost+found, is of others.
     """
-    if (folder / LEADERBOARD).is_file():
-        return True
-    others = [each for each in folder.iterdir() if not each.name.startswith(".") and each.name not in OURS]
-    return all(_is_ours(each) for each in others)
+    try:
+        if (folder / LEADERBOARD).is_file():
+            return True
+        others = [each for each in folder.iterdir() if each.name not in OURS]
+        return all(_is_ours(each) for each in others if not each.name.startswith("."))
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:
