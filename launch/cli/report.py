@@ -1,5 +1,6 @@
 """`vllm-launch report`: the leaderboard of published directories, from the directories alone."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def command(directories: Sequence[Path], out: Path | None) -> int:
             _write_run_pages(directories_in(folder))
             write_and_tell(folder, None)
     else:
-        if out.exists() and not out.is_dir():
-            raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
+        if os.path.lexists(out) and not out.is_dir():
+            raise RunError(f"{out}: is no folder, nor a link to one. Choose another --out.")
         write_and_tell(out.absolute(), list(dict.fromkeys(_published_in(given))))
     return ExitCode.OK
 

@@ -88,8 +88,9 @@ def test_copied_to_another_place_it_is_the_same(publications: Publications, tmp_
         (("lb/a/manifest.json",), "manifest.json: no directory here. Give a folder"),
         (
             ("lb", "--out", "lb/a/manifest.json"),
-            "manifest.json: is a file, not a folder. Choose another --out.",
+            "manifest.json: is no folder, nor a link to one. Choose another --out.",
         ),
+        (("lb", "--out", "circle"), "circle: is no folder, nor a link to one. Choose another --out."),
         (("taken",), "taken/index.html: is not of vllm-launch's making; nothing was written."),
         (("",), "expected a path, got ''."),
     ],
@@ -98,6 +99,7 @@ def test_what_cannot_be_is_one_line(
     publications: Publications, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     publications.write(tmp_path / "lb" / "a")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "index.html").write_text("my own page")
     found = report(*words, cwd=tmp_path)

@@ -19,7 +19,7 @@ from tests.worker.build_run import build_run
 from tests.worker.tasks import kill_9, run_task, start_task, wait_for_phase, wait_until
 
 LONG_S = 0.5
-TASK_S = 200
+TASK_S = 400
 VLLM = {"engine": "vllm", "dtype": "float32"}
 
 
