@@ -11,7 +11,6 @@ from launch.cli.options import collect_flags
 from launch.cli.quantize_compare import compare, comparison_dir
 from launch.collect.publish import check_writable, try_writing
 from launch.config.datasets import with_dataset
-from launch.config.home import expanded
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from launch.config.shipped import shipped
@@ -112,8 +111,8 @@ def _check(flags: dict[str, Any]) -> Asked:
             f"--group-size: has no meaning with --scheme {scheme}. Leave it out, or choose w4a16."
         )
     config = _resolve(flags)
-    out = expanded(flags["out"]).absolute()
-    original = inspect_checkpoint(expanded(flags["checkpoint"]))
+    out = flags["out"].expanduser().absolute()
+    original = inspect_checkpoint(flags["checkpoint"].expanduser())
     refuse_quantized(original)
     refuse_tensors(original, trust_remote_code=config.model.trust_remote_code)
     is_made = (out / RECORD).is_file()
@@ -149,7 +148,7 @@ def _environment(given: Path | None) -> tuple[Path, dict[str, str]]:
             try_writing(cache_dir(), "Set VLLM_LAUNCH_CACHE to another place.")
         python = open_environment(requirements, cpu=not visible_gpus(), say=_note)
         return python, describe_environment(python, requirements)
-    python = expanded(given).absolute()
+    python = given.expanduser().absolute()
     versions = describe_environment(python, requirements)
     if "llmcompressor" not in versions:
         raise ConfigError(

@@ -18,7 +18,6 @@ from launch.collect.merge_claim import MergeClaim
 from launch.collect.publish import (
     check_output_dir,
     complete_cut_publication,
-    follow_links,
     open_partial,
     put_in_place,
 )
@@ -27,7 +26,6 @@ from launch.collect.results import Results, open_results
 from launch.collect.summary import Sources, read_sources, summarise
 from launch.collect.user_files import resolve_user_files
 from launch.collect.verify import verify_published
-from launch.config.home import expanded
 from launch.config.schema import PublishConfig
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import size_of
@@ -48,8 +46,8 @@ class Published:
 def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
     """Where a run is published: as set, else leaderboards/<run id> beside runs/; symbolic links followed."""
     if publish.output_dir is not None:
-        return follow_links(expanded(publish.output_dir))
-    return follow_links(run.root).parent.parent / "leaderboards" / run.root.name
+        return publish.output_dir.expanduser().absolute().resolve()
+    return run.root.resolve().parent.parent / "leaderboards" / run.root.name
 
 
 def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:

@@ -21,17 +21,6 @@ from launch.rundir.journal import fsync_directory, make_directory, storage_error
 ANOTHER = "Choose another --output_dir."
 
 
-def follow_links(path: Path) -> Path:
-    """The whole path without symbolic links; RunError where they lead in a circle.
-
-    A publication replaces a directory by renames, which would put aside a link to it instead.
-    """
-    try:
-        return path.absolute().resolve()
-    except RuntimeError:
-        raise RunError(f"{path}: its symbolic links lead in a circle. Choose another directory.") from None
-
-
 def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 

@@ -16,7 +16,6 @@ import orjson
 from launch.collect.manifest import LEADERBOARD_FILE
 from launch.collect.published import Published, user_of
 from launch.collect.replaced import replacement_errors
-from launch.config.home import expanded
 from launch.errors import InputError, RunError
 from launch.scenarios.formats.leaderboard import strip_prefix
 from launch.scenarios.json_stream import Element, stream_objects
@@ -270,7 +269,7 @@ def check_references(path: Path | None) -> Path | None:
     """The whole path of a file of references; InputError when it is not there, or of another shape."""
     if path is None:
         return None
-    path = expanded(path).absolute()
+    path = path.expanduser().absolute()
     parse_references(path, read_references(path))
     return path
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from launch.config.home import expanded
 from launch.config.load import Document, load_yaml
 from launch.config.schema import AsLanguage, Language, RunConfig, Section
 from launch.config.shipped import shipped
@@ -121,7 +120,7 @@ def _root(document: Document) -> Path | None:
         raise ConfigError(
             f"{document.where('root')}: root: expected a path, got {found(value)}. Write a path."
         )
-    return expanded(Path(value)) if value else None
+    return Path(value).expanduser() if value else None
 
 
 def _known(document: Document) -> dict[str, DatasetRow]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config.home import expanded
 from launch.errors import CheckpointError
 from launch.model.adapters import ADAPTER_CONFIG, MERGE_ADVICE, Adapter, is_adapter, read_adapter
 from launch.model.hub import CACHE_VARIABLES, find_snapshot, hub_cache, is_hub_id, not_in_cache
@@ -51,7 +50,7 @@ def find_parts(path: Path, base: Path | None, tokenizer: Path | None, *, needs_w
 
 def find_directory(path: Path, setting: str, notes: list[str]) -> Path:
     """The directory `path`, or the snapshot of the hub id that it is; that is noted; else CheckpointError."""
-    path = expanded(path)
+    path = path.expanduser()
     if path.is_dir():
         return path.absolute()
     if path.exists():
@@ -85,7 +84,7 @@ def _named_base(adapter: Adapter, notes: list[str]) -> Path:
         raise CheckpointError(
             f"{source}: base_model_name_or_path: not set. Give the base model with --base-checkpoint."
         )
-    written = expanded(Path(str(adapter.config["base_model_name_or_path"])))
+    written = Path(str(adapter.config["base_model_name_or_path"])).expanduser()
     for directory in (adapter.path / written, Path.cwd() / written):
         if directory.is_dir():
             return directory

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config.home import expanded
 from launch.config.schema import EngineKind, PromptConfig, RunConfig
 from launch.errors import ConfigError, InputError
 from launch.model.chat_template import read_chat_template, template_variables
@@ -66,7 +65,7 @@ def inspect_parts(config: RunConfig, *, needs_weights: bool) -> Checkpoint:
 def scenario_dir(config: RunConfig) -> Path:
     """data.scenario_path, filled in from the dataset by then."""
     assert config.data.scenario_path is not None
-    return expanded(config.data.scenario_path).absolute()
+    return config.data.scenario_path.expanduser().absolute()
 
 
 def scenario_file(config: RunConfig) -> Path:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.config.home import expanded
 from launch.config.schema import EngineKind, RunConfig
 from launch.errors import RunError
 from launch.worker.commands import with_package
@@ -47,7 +46,7 @@ def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:
     if scratch_dir is None:
         parent = Path(base.get("TMPDIR") or "/tmp")
     else:
-        parent = expanded(Path(os.path.expandvars(scratch_dir)))
+        parent = Path(os.path.expandvars(scratch_dir)).expanduser()
         if "$" in str(parent):
             raise RunError(
                 f"resources.scratch_dir: {scratch_dir} names a variable that is not set on this node. Set it"

@@ -192,17 +192,3 @@ def test_neighbours_that_may_not_be_looked_into(tmp_path: Path, words: list[str]
     assert (reported.code, reported.errors) == (0, [])
     assert reported.notes[-1] == "other: cannot be read: Permission denied."
     assert reported.row("leaderboard").endswith("1 run, 0 ranked, 1 left out")
-
-
-@pytest.mark.parametrize("option", ["--output-dir", "--references", "--scenario-path", "--checkpoint-dir"])
-def test_a_home_directory_that_nobody_has(tmp_path: Path, words: list[str], option: str):
-    assert refusal(tmp_path, *words, option, "~nobody-so-named/x") == (
-        "~nobody-so-named/x: ~nobody-so-named is no home directory that is known here. Write the whole path."
-    )
-
-
-@pytest.mark.parametrize("option", ["--runs-dir", "--output-dir"])
-def test_links_that_lead_in_a_circle(tmp_path: Path, words: list[str], option: str):
-    (tmp_path / "circle").symlink_to("circle")
-    said = refusal(tmp_path, *words, option, "circle/x")
-    assert "its symbolic links lead in a circle. Choose another directory." in said

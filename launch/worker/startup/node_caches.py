@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from launch.config.home import expanded
 from launch.errors import StorageError
 from launch.rundir.journal import write_json
 from launch.rundir.process_mark import mark_process
@@ -214,7 +213,7 @@ def shared_cache_dir(configured: Path | None, run: Path, *, on_slurm: bool) -> P
         return default if on_slurm else None
     if str(configured) == "none":
         return None
-    return expanded(Path(os.path.expandvars(configured)))
+    return Path(os.path.expandvars(configured)).expanduser()
 
 
 def as_json(caches: NodeCaches | None) -> dict[str, Any] | None:
