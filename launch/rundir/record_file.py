@@ -68,8 +68,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise damaged(path, "is no text") from None
     except yaml.YAMLError as error:
         raise damaged(path, f"is no YAML ({_why(error)})") from None
-    except (ValueError, AttributeError) as error:  # PyYAML, of what looks like a date or a number and is none
-        raise damaged(path, f"holds no value ({printable(str(error))})") from None
     if value is None:
         raise damaged(path, "is empty")
     if not isinstance(value, dict):

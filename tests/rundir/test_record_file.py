@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launch.config.schema import Section
-from launch.errors import RunError
 from launch.rundir import record_file
 from launch.rundir.record_file import read_record, write_record
 
@@ -42,11 +41,3 @@ def test_any_text_is_read_again_as_it_was(
 def test_chinese_stays_readable(tmp_path: Path) -> None:
     write_record(tmp_path / "record.yaml", Record(texts={"系统": "你好"}))
     assert "系统: 你好" in (tmp_path / "record.yaml").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("value", ["2024-99-99", "0x_", "!!int a", "!!timestamp a", "!!float a"])
-def test_what_looks_like_a_date_or_a_number_and_is_none(tmp_path: Path, value: str) -> None:
-    path = tmp_path / "record.yaml"
-    path.write_text(f"texts:\n  a: {value}\n")
-    with pytest.raises(RunError, match=r"record\.yaml: holds no value \(.+\); it was damaged or edited"):
-        read_record(path, Record)
