@@ -61,6 +61,14 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # which older versions of click do not take
+    """One of some words, as they are written: only names of flags are `hyphenated`."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """The word itself."""
+        return str(choice)
+
+
 def setting_fields() -> Iterator[tuple[str, str, str]]:
     """(dotted key, field name, meaning) of every setting that has a flag, in the order of the schema."""
     for section in RunConfig.model_fields:
@@ -157,12 +165,9 @@ def _value(flag: str, key: str, text: str) -> Any:
     return parse_value(text, flag)
 
 
-def normalise(argv: Sequence[str]) -> list[str]:
-    """Writes the underscores of flag names as hyphens, so that --num_samples and --num-samples both work."""
-    words: list[str] = []
-    for place, word in enumerate(argv):
-        if word == "--":  # what follows are names, whatever they begin with
-            return [*words, *argv[place:]]
-        name, equals, value = word.partition("=")
-        words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
-    return words
+def hyphenated(flag: str) -> str:
+    """The name of a flag with hyphens, so that --num_samples and --num-samples both work.
+
+    click asks for it of names alone: a value may begin with two hyphens, too.
+    """
+    return flag.replace("_", "-")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from launch.cli.options import GivenPath, collect_flags, setting_options
+from launch.cli.options import Choice, GivenPath, collect_flags, setting_options
 from launch.cli.run_prompt import prompt_of_item
 from launch.cli.runs import find_run
 from launch.config.datasets import with_dataset
@@ -24,7 +24,7 @@ from launch.scenarios.preview import PromptPreview, preview
 from launch.scenarios.records import ItemType
 from launch.scenarios.stream import stream_users
 
-TYPES = click.Choice([item_type.value for item_type in ItemType])
+TYPES = Choice([item_type.value for item_type in ItemType])
 
 
 @click.command("prompts", context_settings={"help_option_names": ["-h", "--help"]})
