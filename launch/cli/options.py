@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
+from launch.config.home import expand_home
 from launch.config.load import parse_value
 from launch.config.schema import RunConfig
 
@@ -49,7 +50,10 @@ _TEXT_FIELDS = frozenset(
 
 
 class GivenPath(click.Path):
-    """A path; an empty one, which would be the current directory, is refused: a variable that is not set."""
+    """A path, `~` and `~name` written out: a shell leaves them in --runs-dir=~/runs.
+
+    An empty one, which would be the current directory, is refused: a variable that is not set.
+    """
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -58,7 +62,10 @@ class GivenPath(click.Path):
         """The path."""
         if value == "":
             self.fail("expected a path, got ''.", param, ctx)
-        return super().convert(value, param, ctx)
+        try:
+            return expand_home(Path(str(super().convert(value, param, ctx))))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 class Choice(click.Choice):  # type: ignore[type-arg]  # which older versions of click do not take

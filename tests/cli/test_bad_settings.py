@@ -66,6 +66,11 @@ BAD_WORDS = [
         " directory.",
     ),
     (
+        ["--checkpoint", "~nobody.here/tiny"],
+        "--checkpoint: model.checkpoint: expected a path, got '~nobody.here/tiny'; there is no home directory"
+        " ~nobody.here here. Write the whole path.",
+    ),
+    (
         ["--chat-template-kwargs", "{add_generation_prompt: false}"],
         "--chat-template-kwargs: prompt.chat_template_kwargs.add_generation_prompt: add_generation_prompt is"
         " for vllm-launch to decide. Leave it out.",
@@ -107,6 +112,11 @@ def test_a_flag_without_its_value(tmp_path: Path, checkpoint: Path, scenario: Pa
 
 
 BAD_PRESETS = [
+    (
+        'publish:\n  output_dir: "a\\0b"\n',
+        "bad.yaml:2: publish.output_dir: expected a path, got 'a\\x00b'; no name of a file has a NUL."
+        " Take it out.",
+    ),
     ("sampling:\n  top_pp: 0.4\n", "bad.yaml:2: sampling.top_pp: unknown key. Did you mean top_p?"),
     ("top_p: 0.4\n", "bad.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
     (

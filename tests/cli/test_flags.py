@@ -88,6 +88,19 @@ def test_underscores_stay_in_values_and_names(tmp_path: Path, checkpoint: Path):
     assert said.code == 2 and "--odd_run: " in said.err
 
 
+def test_the_home_directory_behind_an_equals_sign(tmp_path: Path, checkpoint: Path, scenario: Path):
+    """A shell leaves ~ there as it is; a directory of that name would be removed with all of one's home."""
+    words = [*submit_words(checkpoint, scenario), "--dry-run"]
+    (tmp_path / "here").mkdir()
+    succeed(*words, "--runs-dir=~/runs", cwd=tmp_path / "here", HOME=str(tmp_path / "home"))
+    assert (tmp_path / "home" / "runs" / "r" / "run.yaml").is_file()
+    assert not list((tmp_path / "here").glob("~*"))
+    said = refusal(tmp_path, *words, "--runs-dir=~nobody.here/runs", prefix="vllm-launch submit: ")
+    assert said.startswith(
+        "Invalid value for '--runs-dir': expected a path, got '~nobody.here/runs'; there is no home directory"
+    )
+
+
 def test_every_value_has_its_origin(tmp_path: Path, checkpoint: Path):
     (tmp_path / "mine.yaml").write_text("extends: quick_test\nsampling:\n  top_p: 0.5\n  top_k: 7\n")
     (tmp_path / "here.yaml").write_text("scheduler: slurm\npartition: gpu\n")

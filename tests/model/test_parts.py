@@ -73,10 +73,11 @@ def test_the_base_that_an_adapter_names(
     assert seen.notes == (f"LoRA adapter {adapter}, rank 8, over the base model {seen.path}",)
 
 
-def test_a_base_that_was_elsewhere_when_it_was_trained(base: Path, tmp_path: Path) -> None:
-    adapter = make_tiny_lora(tmp_path / "lora", base, base_name="/cluster/models/base")
+@pytest.mark.parametrize("elsewhere", ["/cluster/models/base", "~nobody.here/base"])
+def test_a_base_that_was_elsewhere_when_it_was_trained(base: Path, tmp_path: Path, elsewhere: str) -> None:
+    adapter = make_tiny_lora(tmp_path / "lora", base, base_name=elsewhere)
     assert refusal(adapter) == (
-        f"{adapter}/adapter_config.json: base_model_name_or_path: /cluster/models/base is no directory here."
+        f"{adapter}/adapter_config.json: base_model_name_or_path: {elsewhere} is no directory here."
         " Give the base model with --base-checkpoint."
     )
     assert parts(inspect_checkpoint(adapter, base=base)) == (base, adapter, base)
