@@ -222,10 +222,27 @@ def test_a_download_that_was_cut(base: Path, cache: Path) -> None:
         ("/org/name", False),
         ("../name", False),
         ("name", False),
+        ("a/b", True),
+        ("models/models--org--name", False),
+        ("org/a..b", False),
+        ("org/name.git", False),
+        ("org/name-", False),
+        ("org./name", False),
+        ("组织/名称", False),
+        (f"org/{'n' * 96}@main", True),
+        (f"org/{'n' * 97}", False),
     ],
 )
 def test_what_is_written_like_a_hub_id(text: str, expected: bool) -> None:
     assert is_hub_id(text) is expected
+    if expected:
+        assert find_snapshot(text, cache=Path("/nowhere")) is None  # huggingface_hub takes it for an id, too
+
+
+def test_a_path_that_looks_like_a_hub_id_to_us_alone() -> None:
+    assert refusal(Path("models/models--org--name")) == (
+        "models/models--org--name: is not a directory. Check the path (model.checkpoint)."
+    )
 
 
 def test_no_lora(base: Path, tmp_path: Path) -> None:
