@@ -4,10 +4,12 @@ Exact counts are the node's business; these only move work.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 
 from launch.config.schema import PromptConfig, RunConfig
+from launch.model.chat_template import ChatTemplateError
 from launch.model.checkpoint import Checkpoint
 from launch.model.tokens import TokenRates
 from launch.rundir.plan import HistoryEntries
@@ -109,9 +111,10 @@ def _render_some(maker: PromptMaker, users: Iterable[User]) -> Iterator[tuple[Us
 
 
 def _overhead(maker: PromptMaker, estimate: PromptEstimate, rendered: Sequence[tuple[User, Item]]) -> float:
-    """Mean of exact minus estimated tokens, never below 0."""
+    """Mean of exact minus estimated tokens, never below 0; without items that the chat template refuses."""
     gaps = []
     for user, item in rendered:
-        exact = len(fit_prompt(maker, user.record, item, ()).token_ids)
-        gaps.append(exact - estimate(user, [item], [])[0])
+        with suppress(ChatTemplateError):  # such an item fails by itself, and no other does
+            exact = len(fit_prompt(maker, user.record, item, ()).token_ids)
+            gaps.append(exact - estimate(user, [item], [])[0])
     return max(0.0, sum(gaps) / len(gaps)) if gaps else 0.0
