@@ -14,7 +14,7 @@ import click
 from pydantic import BaseModel
 
 from launch.config.home import expand_home
-from launch.config.load import parse_value
+from launch.config.load import given_text, parse_value
 from launch.config.schema import RunConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -168,7 +168,7 @@ def _parameter(key: str) -> str:
 
 def _value(flag: str, key: str, text: str) -> Any:
     if key in _TEXT_FIELDS:
-        return text
+        return given_text(text, flag)
     return parse_value(text, flag)
 
 

@@ -84,13 +84,25 @@ def load_yaml(path: Path) -> Document:
     return Document(path, builder.build(node, ""), builder.lines)
 
 
+def given_text(text: str, name: str) -> str:
+    """The text itself; ConfigError, which says `name`, where its bytes on the command line are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{name}: not UTF-8 text (at character {error.start + 1}). A run's files hold no other: write it"
+            " in UTF-8, or rename what it names."
+        ) from None
+    return text
+
+
 def parse_value(text: str, name: str) -> Any:
     """The value of a YAML scalar or flow collection, as in `--set sampling.stop=[END]`; errors say `name`."""
 
     def place(line: int) -> str:
         return name
 
-    node = _compose(text, place)
+    node = _compose(given_text(text, name), place)
     return None if node is None else _Builder(place, {}).build(node, "")
 
 

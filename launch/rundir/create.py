@@ -29,6 +29,7 @@ from launch.rundir.journal import fsync_directory, make_directory, put_in_place,
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries
 from launch.rundir.plan_writer import write_plan
+from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
 from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
@@ -62,6 +63,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     digest = identity_digest(config)
     run_id = check_name(request.name or _default_name(request.preset, config, digest))
     final = RunPaths(request.place or request.runs_dir / run_id)
+    refuse_not_utf8(str(final.root))
     if os.path.lexists(final.root):
         raise _taken(final)
     check(final)

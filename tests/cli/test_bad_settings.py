@@ -92,6 +92,27 @@ def test_a_mistyped_setting(tmp_path: Path, checkpoint: Path, scenario: Path, wo
     assert refusal(tmp_path, *submit_words(checkpoint, scenario), *words) == message
 
 
+NOT_UTF8 = "caf\udce9"  # as Python has an argument of Latin-1
+
+
+@pytest.mark.parametrize("flag", ["--system-prompt", "--dataset", "--stop", "--output-dir", "--cache-dir"])
+def test_an_argument_that_is_not_utf8(tmp_path: Path, checkpoint: Path, scenario: Path, flag: str):
+    assert refusal(tmp_path, *submit_words(checkpoint, scenario), flag, NOT_UTF8) == (
+        f"{flag}: not UTF-8 text (at character 4). A run's files hold no other: write it in UTF-8, or rename"
+        " what it names."
+    )
+
+
+def test_a_place_whose_name_is_not_utf8(tmp_path: Path, checkpoint: Path, scenario: Path):
+    here = tmp_path / NOT_UTF8
+    here.mkdir()
+    message = "not UTF-8, and the files of a run hold no other names. Rename it, or choose another."
+    words = submit_words(checkpoint, scenario)
+    for place in ([], ["--runs-dir", str(tmp_path / "runs")]):
+        said = refusal(here, *words, *place, "--output-dir", "results")
+        assert said.startswith(str(tmp_path)) and said.endswith(message)
+
+
 BAD_FLAGS = [
     (["--num_sampels", "3"], "no flag --num-sampels. Did you mean --num-samples?"),
     (["--foregroung"], "no flag --foregroung. Did you mean --foreground?"),
