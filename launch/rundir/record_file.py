@@ -90,6 +90,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise damaged(path, "is no text") from None
     except yaml.YAMLError as error:
         raise damaged(path, f"is no YAML ({_why(error)})") from None
+    except (ValueError, LookupError, AttributeError):  # of a value that is not what its form or its tag says
+        raise damaged(path, "holds a value that YAML does not have") from None
     if value is None:
         raise damaged(path, "is empty")
     if not isinstance(value, dict):
