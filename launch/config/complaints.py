@@ -156,7 +156,7 @@ def _list_advice(key: str, value: Any) -> str:
 def _number_advice(kind: str, value: Any) -> str | None:
     if kind.startswith("int_") and isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}"
-    whole = isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value)
+    whole = isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,19}", value)  # of 64 bits
     if whole and value != str(int(value)):
         return f"Write {int(value)}"
     decimal = isinstance(value, str) and re.fullmatch(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?", value)

@@ -139,6 +139,11 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
             "q.yaml:2: engine.temprature: unknown key. Did you mean sampling.temperature?",
         ),
         ("top_p: 1\n", "q.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
+        (
+            f"sampling:\n  max_tokens: '{'1' * 5000}'\n",
+            f"q.yaml:2: sampling.max_tokens: expected a whole number, got '{'1' * 56}.... Mend it or leave it"
+            " out for the default, 512.",
+        ),
         ("extend: production\n", "q.yaml:1: extend: unknown key. Did you mean extends?"),
         (
             "xyz: 1\n",
