@@ -177,6 +177,8 @@ def _default(key: str, model: type[BaseModel]) -> str:
 
 def _unknown_key(key: str, model: type[BaseModel]) -> str:
     *path, name = key.split(".")
+    if key in all_keys(model):  # the right words, written as one name
+        return f"unknown key: dots are for --set. Write {name} below {path[-1]}, indented."
     section = section_at(model, path) or model
     elsewhere = [dotted for dotted in all_keys(model) if dotted.rpartition(".")[2] == name and dotted != key]
     if elsewhere:

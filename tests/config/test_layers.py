@@ -140,6 +140,11 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
         ),
         ("top_p: 1\n", "q.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
         (
+            "sampling.top_p: 1\n",
+            "q.yaml:1: sampling.top_p: unknown key: dots are for --set. Write top_p below sampling,"
+            " indented.",
+        ),
+        (
             f"sampling:\n  max_tokens: '{'1' * 5000}'\n",
             f"q.yaml:2: sampling.max_tokens: expected a whole number, got '{'1' * 56}.... Mend it or leave it"
             " out for the default, 512.",
