@@ -149,6 +149,11 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
             f"q.yaml:2: sampling.max_tokens: expected a whole number, got '{'1' * 56}.... Mend it or leave it"
             " out for the default, 512.",
         ),
+        (
+            "prompt:\n  chat_template_kwargs: {x: .inf}\n",
+            "q.yaml:2: prompt.chat_template_kwargs.x: expected true or false, a whole number, a finite number"
+            " or text, got inf. Write one of these.",
+        ),
         ("extend: production\n", "q.yaml:1: extend: unknown key. Did you mean extends?"),
         (
             "xyz: 1\n",
