@@ -177,6 +177,14 @@ def test_a_mistake_in_a_cluster_file(tmp_path: Path, checkpoint: Path, scenario:
     assert refusal(tmp_path, *words).startswith("bad.yaml:2: resources.setup.0: ")
 
 
+def test_a_mistyped_cluster_of_the_environment(tmp_path: Path, checkpoint: Path, scenario: Path):
+    words = submit_words(checkpoint, scenario)
+    said = refusal(tmp_path, *words, VLLM_LAUNCH_CLUSTER="slrm")
+    assert said.startswith("VLLM_LAUNCH_CLUSTER: no cluster named 'slrm'. Did you mean slurm? Write one of")
+    said = refusal(tmp_path, *words, "--cluster", "nnoe", VLLM_LAUNCH_CLUSTER="slurm")
+    assert said.startswith("--cluster: no cluster named 'nnoe'. Did you mean none?")
+
+
 USAGE = [
     (["quantize"], "Missing argument 'CHECKPOINT'."),
     (["quantize", "a"], "Missing argument 'OUT'."),
