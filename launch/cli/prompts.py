@@ -22,7 +22,7 @@ from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.preview import PromptPreview, preview
 from launch.scenarios.records import ItemType
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 
 TYPES = Choice([item_type.value for item_type in ItemType])
 
@@ -84,7 +84,8 @@ def _show_of_preset(context: click.Context) -> None:
     prompt = config.prompt
     history = {}
     if path is not None:
-        history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn))
+        asked = count_items(scenario_file(config))
+        history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked))
     wanted = set(flags["item_types"])
     prompts = preview(maker, stream_users(scenario_file(config)), history)
     chosen = (shown for shown in prompts if not wanted or shown.item_type.value in wanted)

@@ -36,7 +36,7 @@ from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.reasoning import opens_reasoning
 from launch.scenarios.records import Item, User
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _fill(
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)
-    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, config), estimate)
+    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), estimate)
     subset = None
     if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
@@ -185,8 +185,9 @@ def _chosen_users(scenario: Path, chosen: dict[int, int] | None) -> Iterator[tup
             yield user, user.items[: chosen[user.position]]
 
 
-def _history(path: Path | None, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
+def _history(path: Path | None, scenario: Path, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
     if path is None:
         return
     prompt = config.prompt
-    yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
+    asked = count_items(scenario)
+    yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked)

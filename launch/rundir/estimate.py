@@ -37,7 +37,8 @@ class PromptEstimate:
         if ablation.uses_profile:
             shared += self._rates.estimate(" ".join(texts(user.record.get("user"))))
         if ablation.uses_history:
-            shared += self._rates.estimate(self._join(texts(history)))
+            newest = history[-self._prompt.max_history_entries :]  # the plan has some more (stream_history)
+            shared += self._rates.estimate(self._join(texts(newest)))
         return [min(shared + self._context(item.data), self._budget) for item in items]
 
     def _context(self, data: JsonObject) -> float:
