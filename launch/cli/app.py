@@ -12,7 +12,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 import launch
-from launch.cli.options import normalise
+from launch.cli.options import hyphenated
 from launch.config.wording import nearest, spelled
 from launch.errors import ExitCode, LaunchError
 
@@ -94,11 +94,12 @@ def run_command(
 
     `also_tell` is given that line, too.
     """
-    words = normalise(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding: what it lacks is spelled
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = command.main(words, prog_name=program, standalone_mode=False)
+        code = command.main(
+            list(argv), prog_name=program, standalone_mode=False, token_normalize_func=hyphenated
+        )
         status = code if isinstance(code, int) else ExitCode.OK
     except SystemExit:  # so click and rich end when the reader of our output left, as `head` does
         status = ExitCode.OK

@@ -12,7 +12,7 @@ from launch.rundir.freeze import scenario_dir, scenario_file
 from launch.scenarios.fit import PromptMaker, fit
 from launch.scenarios.history import HistoryEntry, find_history, leave_out_test_items, stream_history
 from launch.scenarios.records import Request
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 
 MAX_PROMPT_TOKENS = 2048
 """Longer prompts lose history and turns: what GPTQ learns from is many prompts, and its time is tokens."""
@@ -88,5 +88,6 @@ def _history(config: RunConfig, users: set[str]) -> dict[str, list[HistoryEntry]
     if path is None:
         return {}
     prompt = config.prompt
-    entries = stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
+    asked = count_items(scenario_file(config))
+    entries = stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked)
     return {user_hash: kept for user_hash, kept in entries if user_hash in users}

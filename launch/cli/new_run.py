@@ -59,8 +59,10 @@ def _refuse_output(run: RunPaths, config: RunConfig) -> None:
 
 
 def _resolve(flags: dict[str, Any]) -> Resolved:
-    cluster = flags["cluster"] or os.environ.get(CLUSTER_VARIABLE) or _find_cluster()
-    return resolve(Layers(flags["preset"], cluster, collect_flags(flags), flags["sets"]))
+    cluster, where = flags["cluster"], "--cluster"
+    if not cluster:
+        cluster, where = os.environ.get(CLUSTER_VARIABLE) or _find_cluster(), CLUSTER_VARIABLE
+    return resolve(Layers(flags["preset"], cluster, collect_flags(flags), flags["sets"], where))
 
 
 def _find_cluster() -> str:

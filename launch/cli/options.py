@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
-from launch.config.load import parse_value
+from launch.config.home import expand_home
+from launch.config.load import given_text, parse_value
 from launch.config.schema import RunConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,7 +50,10 @@ _TEXT_FIELDS = frozenset(
 
 
 class GivenPath(click.Path):
-    """A path; an empty one, which would be the current directory, is refused: a variable that is not set."""
+    """A path, `~` and `~name` written out: a shell leaves them in --runs-dir=~/runs.
+
+    An empty one, which would be the current directory, is refused: a variable that is not set.
+    """
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -58,7 +62,18 @@ class GivenPath(click.Path):
         """The path."""
         if value == "":
             self.fail("expected a path, got ''.", param, ctx)
-        return super().convert(value, param, ctx)
+        try:
+            return expand_home(Path(str(super().convert(value, param, ctx))))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # which older versions of click do not take
+    """One of some words, as they are written: only names of flags are `hyphenated`."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """The word itself."""
+        return str(choice)
 
 
 def setting_fields() -> Iterator[tuple[str, str, str]]:
@@ -153,16 +168,13 @@ def _parameter(key: str) -> str:
 
 def _value(flag: str, key: str, text: str) -> Any:
     if key in _TEXT_FIELDS:
-        return text
+        return given_text(text, flag)
     return parse_value(text, flag)
 
 
-def normalise(argv: Sequence[str]) -> list[str]:
-    """Writes the underscores of flag names as hyphens, so that --num_samples and --num-samples both work."""
-    words: list[str] = []
-    for place, word in enumerate(argv):
-        if word == "--":  # what follows are names, whatever they begin with
-            return [*words, *argv[place:]]
-        name, equals, value = word.partition("=")
-        words.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
-    return words
+def hyphenated(flag: str) -> str:
+    """The name of a flag with hyphens, so that --num_samples and --num-samples both work.
+
+    click asks for it of names alone: a value may begin with two hyphens, too.
+    """
+    return flag.replace("_", "-")

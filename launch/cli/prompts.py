@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from launch.cli.options import GivenPath, collect_flags, setting_options
+from launch.cli.options import Choice, GivenPath, collect_flags, setting_options
 from launch.cli.run_prompt import prompt_of_item
 from launch.cli.runs import find_run
 from launch.config.datasets import with_dataset
@@ -22,9 +22,9 @@ from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.preview import PromptPreview, preview
 from launch.scenarios.records import ItemType
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 
-TYPES = click.Choice([item_type.value for item_type in ItemType])
+TYPES = Choice([item_type.value for item_type in ItemType])
 
 
 @click.command("prompts", context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,7 +84,8 @@ def _show_of_preset(context: click.Context) -> None:
     prompt = config.prompt
     history = {}
     if path is not None:
-        history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn))
+        asked = count_items(scenario_file(config))
+        history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked))
     wanted = set(flags["item_types"])
     prompts = preview(maker, stream_users(scenario_file(config)), history)
     chosen = (shown for shown in prompts if not wanted or shown.item_type.value in wanted)

@@ -22,7 +22,7 @@ from launch.cli.closing import Closing, close_submission
 from launch.cli.resume import refuse_changed_code
 from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
-from launch.collect.publish import check_output_dir
+from launch.collect.publish import check_output_dir, real_path
 from launch.config.datasets import with_dataset
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved
@@ -57,7 +57,7 @@ def open_here(resolved: Resolved, flags: Mapping[str, Any], instead: str = BEGIN
     """
     config = with_dataset(resolved.config, flags["data_root"])
     assert config.publish.output_dir is not None
-    output_dir = config.publish.output_dir.expanduser().absolute().resolve()
+    output_dir = real_path(config.publish.output_dir.expanduser())
     if not output_dir.name:
         raise ConfigError(f"--output_dir: {output_dir} has nothing beside it for the run. Choose another.")
     run = RunPaths.beside(output_dir)

@@ -20,6 +20,7 @@ from launch.collect.publish import (
     complete_cut_publication,
     open_partial,
     put_in_place,
+    real_path,
 )
 from launch.collect.published_files import PublishedFiles, write_value
 from launch.collect.results import Results, open_results
@@ -46,8 +47,8 @@ class Published:
 def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
     """Where a run is published: as set, else leaderboards/<run id> beside runs/; symbolic links followed."""
     if publish.output_dir is not None:
-        return publish.output_dir.expanduser().absolute().resolve()
-    return run.root.resolve().parent.parent / "leaderboards" / run.root.name
+        return real_path(publish.output_dir.expanduser())
+    return real_path(run.root).parent.parent / "leaderboards" / run.root.name
 
 
 def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:

@@ -21,6 +21,14 @@ from launch.rundir.journal import fsync_directory, make_directory, storage_error
 ANOTHER = "Choose another --output_dir."
 
 
+def real_path(path: Path) -> Path:
+    """The whole path, symbolic links followed; one that leads to itself stays, which is no directory.
+
+    Path.resolve raises RuntimeError for it (Python 3.11 and 3.12).
+    """
+    return Path(os.path.realpath(path))
+
+
 def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 
@@ -57,7 +65,7 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
 
 def refuse_within(run_root: Path, output_dir: Path) -> None:
     """RunError for a place in the run's own directory: `clean` removes that one, results and all."""
-    if output_dir.is_relative_to(run_root.resolve()):
+    if output_dir.is_relative_to(real_path(run_root)):
         raise RunError(f"{output_dir}: lies in the run's own directory, which is not for results. {ANOTHER}")
 
 

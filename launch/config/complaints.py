@@ -156,7 +156,7 @@ def _list_advice(key: str, value: Any) -> str:
 def _number_advice(kind: str, value: Any) -> str | None:
     if kind.startswith("int_") and isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}"
-    whole = isinstance(value, str) and re.fullmatch(r"[-+]?\d+", value)
+    whole = isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,19}", value)  # of 64 bits
     if whole and value != str(int(value)):
         return f"Write {int(value)}"
     decimal = isinstance(value, str) and re.fullmatch(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?", value)
@@ -177,6 +177,8 @@ def _default(key: str, model: type[BaseModel]) -> str:
 
 def _unknown_key(key: str, model: type[BaseModel]) -> str:
     *path, name = key.split(".")
+    if key in all_keys(model):  # the right words, written as one name
+        return f"unknown key: dots are for --set. Write {name} below {path[-1]}, indented."
     section = section_at(model, path) or model
     elsewhere = [dotted for dotted in all_keys(model) if dotted.rpartition(".")[2] == name and dotted != key]
     if elsewhere:

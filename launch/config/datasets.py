@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from launch.config.home import expand_home
 from launch.config.load import Document, load_yaml
 from launch.config.schema import AsLanguage, Language, RunConfig, Section
 from launch.config.shipped import shipped
@@ -112,15 +113,15 @@ def _document() -> Document:
 
 
 def _root(document: Document) -> Path | None:
-    from_environment = os.environ.get(ROOT_VARIABLE)
-    if from_environment:
-        return Path(from_environment)
-    value = document.values.get("root")
+    value, where = os.environ.get(ROOT_VARIABLE), ROOT_VARIABLE
+    if not value:
+        value, where = document.values.get("root"), f"{document.where('root')}: root"
     if value is not None and not isinstance(value, str):
-        raise ConfigError(
-            f"{document.where('root')}: root: expected a path, got {found(value)}. Write a path."
-        )
-    return Path(value).expanduser() if value else None
+        raise ConfigError(f"{where}: expected a path, got {found(value)}. Write a path.")
+    try:
+        return expand_home(Path(value)) if value else None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}.") from None
 
 
 def _known(document: Document) -> dict[str, DatasetRow]:

@@ -29,12 +29,16 @@ GIVEN_BEFORE = 0  # rank of what a run was planned with
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What a user gave. `flags` holds only flags that were typed: dotted key -> (flag as typed, value)."""
+    """What a user gave. `flags` holds only flags that were typed: dotted key -> (flag as typed, value).
+
+    `cluster_from` is where the cluster's name was given.
+    """
 
     preset: str | Path
     cluster: str | Path | None = None
     flags: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     sets: Sequence[str] = ()
+    cluster_from: str = "--cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def resolve(layers: Layers) -> Resolved:
     cluster = DEFAULT_CLUSTER if layers.cluster is None else layers.cluster
     chain = preset_chain(layers.preset)
     stack = [Layer(rank, file.values, file.document) for rank, file in enumerate(chain, 1)]
-    stack.append(_cluster_layer(cluster, len(stack) + 1))
+    stack.append(_cluster_layer(cluster, len(stack) + 1, layers.cluster_from))
     stack.extend(_command_line(layers.flags, layers.sets, len(stack) + 1))
     return _combined(stack, str(layers.preset), str(cluster))
 
@@ -129,8 +133,8 @@ def _combined(stack: Sequence[Layer], preset: str, cluster: str) -> Resolved:
     return Resolved(config, origins, preset, cluster, tuple(notices))
 
 
-def _cluster_layer(cluster: str | Path, rank: int) -> Layer:
-    file = cluster_file(cluster)
+def _cluster_layer(cluster: str | Path, rank: int, where: str = "--cluster") -> Layer:
+    file = cluster_file(cluster, where)
     return Layer(rank, {"resources": file.values}, file.document, "resources.")
 
 

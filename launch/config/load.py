@@ -28,6 +28,11 @@ PLAIN_SCALARS = (
 )
 
 
+NOT_IN_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+MOST_DIGITS = 19  # of a number of 64 bits
+MAX_DEPTH = 64
+
+
 class CoreLoader(BaseLoader):  # type: ignore[misc]  # Any: the C loader when PyYAML has it
     """PyYAML's safe loader with the scalar rules of YAML 1.2's core schema."""
 
@@ -84,13 +89,25 @@ def load_yaml(path: Path) -> Document:
     return Document(path, builder.build(node, ""), builder.lines)
 
 
+def given_text(text: str, name: str) -> str:
+    """The text itself; ConfigError, which says `name`, where its bytes on the command line are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{name}: not UTF-8 text (at character {error.start + 1}). A run's files hold no other: write it"
+            " in UTF-8, or rename what it names."
+        ) from None
+    return text
+
+
 def parse_value(text: str, name: str) -> Any:
     """The value of a YAML scalar or flow collection, as in `--set sampling.stop=[END]`; errors say `name`."""
 
     def place(line: int) -> str:
         return name
 
-    node = _compose(text, place)
+    node = _compose(given_text(text, name), place)
     return None if node is None else _Builder(place, {}).build(node, "")
 
 
@@ -98,7 +115,7 @@ def _compose(text: str, place: Place) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=CoreLoader)
     except yaml.reader.ReaderError as error:
-        character = re.search("[\x00-\x08\x0b-\x1f\x7f]", text)
+        character = NOT_IN_YAML.search(text)
         line = text.count("\n", 0, character.start()) + 1 if character else 1
         problem = f"a control character in it ({error.reason}). Remove it"
         raise ConfigError(f"{place(line)}: {problem}.") from None
@@ -132,6 +149,8 @@ class _Builder:
     def build(self, node: yaml.Node, dotted: str, around: tuple[int, ...] = ()) -> Any:
         if id(node) in around:
             raise self.error(node, "an alias that contains itself", "Write the value out")
+        if len(around) > MAX_DEPTH:
+            raise self.error(node, f"nested deeper than {MAX_DEPTH} levels", "Flatten it")
         around = (*around, id(node))
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, dotted, around)
@@ -181,12 +200,11 @@ class _Builder:
 
     def whole_number(self, node: yaml.Node) -> int:
         """Of 64 bits: a longer one could not be written to a run's files."""
-        value = int(node.value)
-        if not -(2**63) <= value < 2**63:
-            raise self.error(
-                node, f"{node.value} is no number of 64 bits", "Write a smaller one, or quote it"
-            )
-        return value
+        digits = node.value.lstrip("-+")
+        if len(digits) <= MOST_DIGITS and -(2**63) <= (value := int(node.value)) < 2**63:
+            return value
+        shown = node.value if len(digits) <= 60 else f"{node.value[:57]}..."
+        raise self.error(node, f"{shown} is no number of 64 bits", "Write a smaller one, or quote it")
 
     def error(self, node: yaml.Node, problem: str, advice: str) -> ConfigError:
         return ConfigError(printable(f"{self.place(node.start_mark.line + 1)}: {problem}. {advice}."))

@@ -14,8 +14,8 @@ NOT_PLAIN = {"null", "true", "false"}
 
 def present(resolved: Resolved) -> str:
     """YAML with `# origin` behind every value, what is to be said on top; reading it back gives the same."""
-    head = [f"# preset {resolved.preset}, cluster {resolved.cluster}", *resolved.warnings]
-    lines = [head[0], *(f"# {printable(warning)}" for warning in head[1:])]
+    head = [f"preset {resolved.preset}, cluster {resolved.cluster}", *resolved.warnings]
+    lines = [f"# {printable(each)}" for each in head]
     lines.extend(_section(resolved.config.model_dump(mode="json"), resolved.origins, "", 0))
     return "\n".join(lines) + "\n"
 

@@ -9,13 +9,19 @@ from pathlib import Path
 
 from launch.errors import CheckpointError
 
-HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?")
+NAME = r"\w(?:[\w.-]{0,94}\w)?"
+HUB_ID = re.compile(rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>\S+))?", re.ASCII)
+NEVER_IN_A_NAME = re.compile(r"--|\.\.|\.git$")
 CACHE_VARIABLES = "HF_HUB_CACHE, HF_HOME"
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether it is written like `org/name` or `org/name@revision`."""
-    return HUB_ID.fullmatch(text) is not None
+    """Whether it is written like `org/name` or `org/name@revision`, by the rules of huggingface_hub.
+
+    `models/models--org--name`, a directory of its cache, is none: it raises HFValidationError for that.
+    """
+    asked = HUB_ID.fullmatch(text)
+    return asked is not None and not NEVER_IN_A_NAME.search(asked["repo"])
 
 
 def find_snapshot(hub_id: str, cache: Path | None = None) -> Path | None:

@@ -1,8 +1,10 @@
 """From what a user writes to where a checkpoint's parts lie: weights, adapter, tokenizer."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.config.home import expand_home
 from launch.errors import CheckpointError
 from launch.model.adapters import ADAPTER_CONFIG, MERGE_ADVICE, Adapter, is_adapter, read_adapter
 from launch.model.hub import CACHE_VARIABLES, find_snapshot, hub_cache, is_hub_id, not_in_cache
@@ -84,7 +86,9 @@ def _named_base(adapter: Adapter, notes: list[str]) -> Path:
         raise CheckpointError(
             f"{source}: base_model_name_or_path: not set. Give the base model with --base-checkpoint."
         )
-    written = Path(str(adapter.config["base_model_name_or_path"])).expanduser()
+    written = Path(str(adapter.config["base_model_name_or_path"]))
+    with suppress(ValueError):  # the home of somebody who trained it elsewhere
+        written = expand_home(written)
     for directory in (adapter.path / written, Path.cwd() / written):
         if directory.is_dir():
             return directory

@@ -151,11 +151,13 @@ def check_safetensors(path: Path) -> None:
 
 
 def _end_of(tensor: Any) -> int:
-    """Where a tensor's bytes end; TypeError or KeyError for a row that is not as the format has it."""
-    end = tensor["data_offsets"][1]
-    if not (isinstance(tensor["dtype"], str) and isinstance(tensor["shape"], list) and isinstance(end, int)):
+    """Where a tensor's bytes end; an error of `check_safetensors` for a row that the format does not have."""
+    begin, end = tensor["data_offsets"]
+    if not (isinstance(tensor["dtype"], str) and isinstance(tensor["shape"], list)):
         raise TypeError
-    return end
+    if not all(isinstance(number, int) for number in (begin, end, *tensor["shape"])):
+        raise TypeError
+    return int(end)
 
 
 def _truncated(path: Path, size: int, expected: int) -> CheckpointError:

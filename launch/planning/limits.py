@@ -53,7 +53,8 @@ def choose_num_tasks(
     speed = f"{rate.tokens_per_s:,.0f} tokens/s ({rate.source})"
     about = f"about {duration(work_s)} of work for one task at {speed}"
     if chosen < wanted:
-        bound = limits.max_submit_of if chosen == limits.max_submit else "the number of items"
+        of_plan = "the number of items" if chosen == num_items else "the number of chunks"
+        bound = limits.max_submit_of if chosen == limits.max_submit else of_plan
         return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {chosen}"
     return chosen, f"{_tasks(chosen)}: {about}"
 

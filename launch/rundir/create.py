@@ -29,13 +29,14 @@ from launch.rundir.journal import fsync_directory, make_directory, put_in_place,
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries
 from launch.rundir.plan_writer import write_plan
+from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
 from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.reasoning import opens_reasoning
 from launch.scenarios.records import Item, User
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     digest = identity_digest(config)
     run_id = check_name(request.name or _default_name(request.preset, config, digest))
     final = RunPaths(request.place or request.runs_dir / run_id)
+    refuse_not_utf8(str(final.root))
     if os.path.lexists(final.root):
         raise _taken(final)
     check(final)
@@ -125,7 +127,7 @@ def _fill(
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)
-    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, config), estimate)
+    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), estimate)
     subset = None
     if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
@@ -183,8 +185,9 @@ def _chosen_users(scenario: Path, chosen: dict[int, int] | None) -> Iterator[tup
             yield user, user.items[: chosen[user.position]]
 
 
-def _history(path: Path | None, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
+def _history(path: Path | None, scenario: Path, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
     if path is None:
         return
     prompt = config.prompt
-    yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn)
+    asked = count_items(scenario)
+    yield from stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked)

@@ -4,10 +4,12 @@ Exact counts are the node's business; these only move work.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 
 from launch.config.schema import PromptConfig, RunConfig
+from launch.model.chat_template import ChatTemplateError
 from launch.model.checkpoint import Checkpoint
 from launch.model.tokens import TokenRates
 from launch.rundir.plan import HistoryEntries
@@ -35,7 +37,8 @@ class PromptEstimate:
         if ablation.uses_profile:
             shared += self._rates.estimate(" ".join(texts(user.record.get("user"))))
         if ablation.uses_history:
-            shared += self._rates.estimate(self._join(texts(history)))
+            newest = history[-self._prompt.max_history_entries :]  # the plan has some more (stream_history)
+            shared += self._rates.estimate(self._join(texts(newest)))
         return [min(shared + self._context(item.data), self._budget) for item in items]
 
     def _context(self, data: JsonObject) -> float:
@@ -109,9 +112,10 @@ def _render_some(maker: PromptMaker, users: Iterable[User]) -> Iterator[tuple[Us
 
 
 def _overhead(maker: PromptMaker, estimate: PromptEstimate, rendered: Sequence[tuple[User, Item]]) -> float:
-    """Mean of exact minus estimated tokens, never below 0."""
+    """Mean of exact minus estimated tokens, never below 0; without items that the chat template refuses."""
     gaps = []
     for user, item in rendered:
-        exact = len(fit_prompt(maker, user.record, item, ()).token_ids)
-        gaps.append(exact - estimate(user, [item], [])[0])
+        with suppress(ChatTemplateError):  # such an item fails by itself, and no other does
+            exact = len(fit_prompt(maker, user.record, item, ()).token_ids)
+            gaps.append(exact - estimate(user, [item], [])[0])
     return max(0.0, sum(gaps) / len(gaps)) if gaps else 0.0

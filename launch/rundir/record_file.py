@@ -1,5 +1,6 @@
 """run.yaml and submission.yaml as files: written whole, and read again with every complaint in one line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 import launch
 from launch.config.schema import Section
 from launch.config.wording import printable
-from launch.errors import RunError
+from launch.errors import RunError, StorageError
 from launch.rundir.journal import read_whole, write_bytes
 
 FORMAT = 1
@@ -22,10 +23,31 @@ _IS_C = _DUMPER is not yaml.SafeDumper
 
 
 def write_record(path: Path, record: Section) -> None:
-    """Writes a record as YAML, whole or not at all."""
+    """Writes a record as YAML, whole or not at all; StorageError for a name of a file that is not UTF-8."""
     values = record.model_dump(mode="json")
-    text: str = yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=_IS_C, width=110)
-    write_bytes(path, text.encode())
+    for text in _texts(values):
+        refuse_not_utf8(text)
+    lines: str = yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=_IS_C, width=110)
+    write_bytes(path, lines.encode())
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text that is a value, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for below in value.values() if isinstance(value, dict) else value:
+            yield from _texts(below)
+
+
+def refuse_not_utf8(name: str) -> None:
+    """StorageError for the name of a file that is not UTF-8: Python has it with lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise StorageError(
+            f"{name}: not UTF-8, and the files of a run hold no other names. Rename it, or choose another."
+        ) from None
 
 
 def read_record(path: Path, kind: type[RecordT]) -> RecordT:
@@ -68,6 +90,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise damaged(path, "is no text") from None
     except yaml.YAMLError as error:
         raise damaged(path, f"is no YAML ({_why(error)})") from None
+    except (ValueError, LookupError, AttributeError):  # of a value that is not what its form or its tag says
+        raise damaged(path, "holds a value that YAML does not have") from None
     if value is None:
         raise damaged(path, "is empty")
     if not isinstance(value, dict):

@@ -9,7 +9,7 @@ can be told and left out.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,17 @@ def find_history(scenario: Path, ablation: Ablation) -> Path | None:
 
 
 def stream_history(
-    path: Path, max_entries: int, max_chars: int, form: Format = LEADERBOARD
+    path: Path,
+    max_entries: int,
+    max_chars: int,
+    num_test_items: Mapping[str, int] | None = None,
+    form: Format = LEADERBOARD,
 ) -> Iterator[tuple[str, list[HistoryEntry]]]:
     """(user_hash, entries) of each user of train.json that has some, oldest first, at most `max_entries`
-    newest.
+    newest and as many more as `num_test_items` has for the user.
+
+    Those stand for entries that are test items: `leave_out_test_items` takes them out later, and where they
+    were the newest ones of train.json nothing would be left.
 
     Entries are in order of time when each has a timestamp in ISO 8601 (without zone: UTC), else in the
     order of the file. Texts longer than `max_chars` are clipped. InputError as `stream_users`; also for an
@@ -58,7 +65,8 @@ def stream_history(
                 )
                 raise at_user(path, element, what, user_hash)
             entries.append((item_type, item))
-        newest = _in_order_of_time(entries)[-max_entries:] if max_entries else []
+        wanted = max_entries and max_entries + (num_test_items or {}).get(user_hash, 0)
+        newest = _in_order_of_time(entries)[-wanted:] if wanted else []
         if newest:
             yield user_hash, [_entry(item_type, item, max_chars) for item_type, item in newest]
 

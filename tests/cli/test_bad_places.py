@@ -45,6 +45,16 @@ def test_a_file_where_results_should_go(tmp_path: Path, words: list[str]):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_link_that_leads_to_itself(tmp_path: Path, words: list[str]):
+    (tmp_path / "loop").symlink_to("loop")
+    for output_dir in ("loop", "loop/results"):
+        assert refusal(tmp_path, *words, "--output-dir", output_dir) == (
+            "HERE/loop: is not a directory. Choose another --output_dir."
+        )
+    said = refusal(tmp_path, *words, "--runs-dir", "loop/runs")
+    assert said.endswith(": too many levels of symbolic links. Check the path and its permissions.")
+
+
 def test_a_foreign_directory_that_is_not_empty(tmp_path: Path, words: list[str]):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("mine")

@@ -131,3 +131,10 @@ def test_a_dataset_that_is_not_there(tmp_path: Path, checkpoint: Path):
         "--dataset: not set; expected a dataset's name, or --scenario-path with a directory that holds"
         " test_leaderboard.json. Give one."
     )
+    said = refusal(
+        tmp_path, *submit_dataset(checkpoint, "--dataset", "DMSC"), VLLM_LAUNCH_DATA_ROOT="~no.one/x"
+    )
+    assert said == (
+        "VLLM_LAUNCH_DATA_ROOT: expected a path, got '~no.one/x'; there is no home directory ~no.one here."
+        " Write the whole path."
+    )

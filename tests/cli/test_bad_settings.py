@@ -66,6 +66,11 @@ BAD_WORDS = [
         " directory.",
     ),
     (
+        ["--checkpoint", "~nobody.here/tiny"],
+        "--checkpoint: model.checkpoint: expected a path, got '~nobody.here/tiny'; there is no home directory"
+        " ~nobody.here here. Write the whole path.",
+    ),
+    (
         ["--chat-template-kwargs", "{add_generation_prompt: false}"],
         "--chat-template-kwargs: prompt.chat_template_kwargs.add_generation_prompt: add_generation_prompt is"
         " for vllm-launch to decide. Leave it out.",
@@ -85,6 +90,27 @@ BAD_WORDS = [
 @pytest.mark.parametrize(("words", "message"), BAD_WORDS)
 def test_a_mistyped_setting(tmp_path: Path, checkpoint: Path, scenario: Path, words: list[str], message: str):
     assert refusal(tmp_path, *submit_words(checkpoint, scenario), *words) == message
+
+
+NOT_UTF8 = "caf\udce9"  # as Python has an argument of Latin-1
+
+
+@pytest.mark.parametrize("flag", ["--system-prompt", "--dataset", "--stop", "--output-dir", "--cache-dir"])
+def test_an_argument_that_is_not_utf8(tmp_path: Path, checkpoint: Path, scenario: Path, flag: str):
+    assert refusal(tmp_path, *submit_words(checkpoint, scenario), flag, NOT_UTF8) == (
+        f"{flag}: not UTF-8 text (at character 4). A run's files hold no other: write it in UTF-8, or rename"
+        " what it names."
+    )
+
+
+def test_a_place_whose_name_is_not_utf8(tmp_path: Path, checkpoint: Path, scenario: Path):
+    here = tmp_path / NOT_UTF8
+    here.mkdir()
+    message = "not UTF-8, and the files of a run hold no other names. Rename it, or choose another."
+    words = submit_words(checkpoint, scenario)
+    for place in ([], ["--runs-dir", str(tmp_path / "runs")]):
+        said = refusal(here, *words, *place, "--output-dir", "results")
+        assert said.startswith(str(tmp_path)) and said.endswith(message)
 
 
 BAD_FLAGS = [
@@ -107,6 +133,11 @@ def test_a_flag_without_its_value(tmp_path: Path, checkpoint: Path, scenario: Pa
 
 
 BAD_PRESETS = [
+    (
+        'publish:\n  output_dir: "a\\0b"\n',
+        "bad.yaml:2: publish.output_dir: expected a path, got 'a\\x00b'; no name of a file has a NUL."
+        " Take it out.",
+    ),
     ("sampling:\n  top_pp: 0.4\n", "bad.yaml:2: sampling.top_pp: unknown key. Did you mean top_p?"),
     ("top_p: 0.4\n", "bad.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
     (
@@ -144,6 +175,14 @@ def test_a_mistake_in_a_cluster_file(tmp_path: Path, checkpoint: Path, scenario:
     )
     (tmp_path / "bad.yaml").write_text('scheduler: slurm\nsetup: ["module load x\\nrm -rf y"]\n')
     assert refusal(tmp_path, *words).startswith("bad.yaml:2: resources.setup.0: ")
+
+
+def test_a_mistyped_cluster_of_the_environment(tmp_path: Path, checkpoint: Path, scenario: Path):
+    words = submit_words(checkpoint, scenario)
+    said = refusal(tmp_path, *words, VLLM_LAUNCH_CLUSTER="slrm")
+    assert said.startswith("VLLM_LAUNCH_CLUSTER: no cluster named 'slrm'. Did you mean slurm? Write one of")
+    said = refusal(tmp_path, *words, "--cluster", "nnoe", VLLM_LAUNCH_CLUSTER="slurm")
+    assert said.startswith("--cluster: no cluster named 'nnoe'. Did you mean none?")
 
 
 USAGE = [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.commands import Said, submit_words, succeed, vllm_launch
+from tests.models import CHATML, make_tiny_llama
 from tests.scenarios import builders
 
 pytestmark = pytest.mark.process
@@ -96,3 +97,15 @@ def test_allowed_from_the_start(here: Path, checkpoint: Path):
     assert said.row("published").endswith(
         f"2 of 3 items done, 1 failed, 0 missing: marked in every file{STUB}"
     )
+
+
+def test_a_conversation_that_the_chat_template_refuses(tmp_path: Path, scenario: Path):
+    """Be it the first of all, by which prompts are estimated."""
+    refuses = "{% if 'Hello' in message['content'] %}{{ raise_exception('no greetings') }}{% endif %}"
+    template = CHATML.replace("{% for message in messages %}", "{% for message in messages %}" + refuses)
+    checkpoint = make_tiny_llama(tmp_path / "tiny", chat_template=template)
+    other = builders.user("c3", dialogue=[builders.dialogue_item(builders.turn("BEN", "Good night."))])
+    builders.write(scenario / "test_leaderboard.json", [builders.user("a1"), other])
+    said = vllm_launch(*submit_words(checkpoint, scenario), cwd=tmp_path)
+    assert said.code == 3
+    assert "1 failed (a1#0.0 chat_template); nothing was published." in said.errors[-1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch.cli.options import flag_of, normalise, setting_fields
+from launch.cli.options import flag_of, setting_fields
 from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from tests.cli.commands import PROGRAMS, single_node, submit_words, succeed, vllm_launch
@@ -75,10 +75,30 @@ def test_octal_numbers_and_long_ones_are_refused(tmp_path: Path, checkpoint: Pat
     )
 
 
-def test_underscores_stay_in_values_and_names():
-    assert normalise(["--output_dir=my_dir", "--set", "a.b_c=d_e", "my_run", "--", "--odd_run"]) == [
-        *("--output-dir=my_dir", "--set", "a.b_c=d_e", "my_run", "--", "--odd_run"),
-    ]
+def test_underscores_stay_in_values_and_names(tmp_path: Path, checkpoint: Path):
+    """Values that begin with hyphens, too, as a rule above a prompt does."""
+    words = ["--output_dir=--my_dir", "--set", "model.quantization=a_b", "--reasoning_end", "--the_end--"]
+    text = shown(tmp_path, checkpoint, *words, "--system-prompt", "--- user_profile ---")
+    values = yaml.safe_load(text)
+    assert values["publish"]["output_dir"] == "--my_dir"
+    assert values["model"]["quantization"] == "a_b"
+    assert values["prompt"]["reasoning_end"] == "--the_end--"
+    assert values["prompt"]["system_prompt"] == "--- user_profile ---"
+    said = vllm_launch("status", "--", "--odd_run", cwd=tmp_path)
+    assert said.code == 2 and "--odd_run: " in said.err
+
+
+def test_the_home_directory_behind_an_equals_sign(tmp_path: Path, checkpoint: Path, scenario: Path):
+    """A shell leaves ~ there as it is; a directory of that name would be removed with all of one's home."""
+    words = [*submit_words(checkpoint, scenario), "--dry-run"]
+    (tmp_path / "here").mkdir()
+    succeed(*words, "--runs-dir=~/runs", cwd=tmp_path / "here", HOME=str(tmp_path / "home"))
+    assert (tmp_path / "home" / "runs" / "r" / "run.yaml").is_file()
+    assert not list((tmp_path / "here").glob("~*"))
+    said = refusal(tmp_path, *words, "--runs-dir=~nobody.here/runs", prefix="vllm-launch submit: ")
+    assert said.startswith(
+        "Invalid value for '--runs-dir': expected a path, got '~nobody.here/runs'; there is no home directory"
+    )
 
 
 def test_every_value_has_its_origin(tmp_path: Path, checkpoint: Path):

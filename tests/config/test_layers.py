@@ -139,6 +139,21 @@ def test_a_relative_extends_starts_at_its_file(write: Write) -> None:
             "q.yaml:2: engine.temprature: unknown key. Did you mean sampling.temperature?",
         ),
         ("top_p: 1\n", "q.yaml:1: top_p: unknown key; there is sampling.top_p. Write it there."),
+        (
+            "sampling.top_p: 1\n",
+            "q.yaml:1: sampling.top_p: unknown key: dots are for --set. Write top_p below sampling,"
+            " indented.",
+        ),
+        (
+            f"sampling:\n  max_tokens: '{'1' * 5000}'\n",
+            f"q.yaml:2: sampling.max_tokens: expected a whole number, got '{'1' * 56}.... Mend it or leave it"
+            " out for the default, 512.",
+        ),
+        (
+            "prompt:\n  chat_template_kwargs: {x: .inf}\n",
+            "q.yaml:2: prompt.chat_template_kwargs.x: expected true or false, a whole number, a finite number"
+            " or text, got inf. Write one of these.",
+        ),
         ("extend: production\n", "q.yaml:1: extend: unknown key. Did you mean extends?"),
         (
             "xyz: 1\n",

@@ -90,6 +90,16 @@ def test_aliases_are_values(write: Write) -> None:
             "a: 1\nb: \x07\n",
             "p.yaml:2: a control character in it (control characters are not allowed). Remove it.",
         ),
+        (
+            "a: 1\r\nb: it\x92s\r\n",  # an apostrophe of Windows-1252, read as Latin-1
+            "p.yaml:2: a control character in it (control characters are not allowed). Remove it.",
+        ),
+        (f"a: {'[' * 500}{']' * 500}\n", "p.yaml:1: nested deeper than 64 levels. Flatten it."),
+        (f"a: {'{b: ' * 70}1{'}' * 70}\n", "p.yaml:1: nested deeper than 64 levels. Flatten it."),
+        (
+            f"a: {'9' * 5000}\n",
+            f"p.yaml:1: {'9' * 57}... is no number of 64 bits. Write a smaller one, or quote it.",
+        ),
         ("a: &x\n  b: *x\n", "p.yaml:1: an alias that contains itself. Write the value out."),
         ("a: &x {b: 1}\nc:\n  <<: *x\n", "p.yaml:3: expected a name before the colon. Write name: value."),
         ("? [a]\n: 1\n", "p.yaml:1: expected a name before the colon. Write name: value."),

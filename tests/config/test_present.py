@@ -42,18 +42,27 @@ def test_what_is_shown_resolves_to_the_same(write: Write, preset: str) -> None:
     assert again.config == resolved.config
 
 
+def test_a_preset_whose_path_has_a_line_break(write: Write) -> None:
+    path = write("a\nb\x85c.yaml", "extends: quick_test\n")
+    resolved = resolve(Layers(path))
+    again = resolve(Layers(write("shown.yaml", present(resolved))))
+    assert again.config == resolved.config
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(
     stop=st.lists(TEXT, max_size=3),
     system=TEXT,
-    kwargs=st.dictionaries(TEXT, st.one_of(TEXT, st.booleans(), st.integers(-(2**63), 2**63 - 1))),
+    kwargs=st.dictionaries(TEXT, st.one_of(TEXT, st.booleans(), st.integers(-(2**63), 2**63 - 1), NUMBER)),
 )
 @example(stop=[], system="0", kwargs={"<<": "0"})
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_text_survives(
-    tmp_path: Path, stop: list[str], system: str, kwargs: dict[str, str | bool | int]
+    tmp_path: Path, stop: list[str], system: str, kwargs: dict[str, str | bool | int | float]
 ) -> None:
     flags = {
         "sampling.stop": ("--stop", stop),

@@ -320,6 +320,25 @@ def test_weights_that_are_cut_or_damaged(tiny: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"shape": [1, None]},
+        {"shape": ["1"]},
+        {"data_offsets": [None, 4]},
+        {"data_offsets": [4]},
+        {"dtype": 1},
+    ],
+)
+def test_a_header_that_is_json_and_no_header(tiny: Path, damage: dict[str, Any]) -> None:
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **damage}
+    header = json.dumps({"a": tensor}).encode()
+    (tiny / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    assert refusal(tiny) == (
+        "CKPT/model.safetensors: weights: its safetensors header is damaged. Copy it anew."
+    )
+
+
 def test_no_tokenizer_and_its_other_forms(tmp_path: Path) -> None:
     bare = make_tiny_llama(tmp_path / "bare", tokenizer=False)
     message = (

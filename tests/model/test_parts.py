@@ -73,10 +73,11 @@ def test_the_base_that_an_adapter_names(
     assert seen.notes == (f"LoRA adapter {adapter}, rank 8, over the base model {seen.path}",)
 
 
-def test_a_base_that_was_elsewhere_when_it_was_trained(base: Path, tmp_path: Path) -> None:
-    adapter = make_tiny_lora(tmp_path / "lora", base, base_name="/cluster/models/base")
+@pytest.mark.parametrize("elsewhere", ["/cluster/models/base", "~nobody.here/base"])
+def test_a_base_that_was_elsewhere_when_it_was_trained(base: Path, tmp_path: Path, elsewhere: str) -> None:
+    adapter = make_tiny_lora(tmp_path / "lora", base, base_name=elsewhere)
     assert refusal(adapter) == (
-        f"{adapter}/adapter_config.json: base_model_name_or_path: /cluster/models/base is no directory here."
+        f"{adapter}/adapter_config.json: base_model_name_or_path: {elsewhere} is no directory here."
         " Give the base model with --base-checkpoint."
     )
     assert parts(inspect_checkpoint(adapter, base=base)) == (base, adapter, base)
@@ -221,10 +222,27 @@ def test_a_download_that_was_cut(base: Path, cache: Path) -> None:
         ("/org/name", False),
         ("../name", False),
         ("name", False),
+        ("a/b", True),
+        ("models/models--org--name", False),
+        ("org/a..b", False),
+        ("org/name.git", False),
+        ("org/name-", False),
+        ("org./name", False),
+        ("组织/名称", False),
+        (f"org/{'n' * 96}@main", True),
+        (f"org/{'n' * 97}", False),
     ],
 )
 def test_what_is_written_like_a_hub_id(text: str, expected: bool) -> None:
     assert is_hub_id(text) is expected
+    if expected:
+        assert find_snapshot(text, cache=Path("/nowhere")) is None  # huggingface_hub takes it for an id, too
+
+
+def test_a_path_that_looks_like_a_hub_id_to_us_alone() -> None:
+    assert refusal(Path("models/models--org--name")) == (
+        "models/models--org--name: is not a directory. Check the path (model.checkpoint)."
+    )
 
 
 def test_no_lora(base: Path, tmp_path: Path) -> None:

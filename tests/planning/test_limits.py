@@ -45,6 +45,11 @@ def test_bounds_are_named() -> None:
     assert (count, why.split("; ")[1]) == (4, "10 would fit it, but max_submit allows 4")
     count, why = choose_num_tasks(10 * HOUR, 3, RATE, TaskLimits(max_submit=4))
     assert (count, why.split("; ")[1]) == (3, "10 would fit it, but the number of items allows 3")
+    count, why = choose_num_tasks(30_000 * HOUR, 10**6, RATE, TaskLimits())
+    assert (count, why.split("; ")[1]) == (
+        20_000,
+        "30000 would fit it, but the number of chunks allows 20000",
+    )
 
 
 def test_what_is_asked_for_wins_but_never_more_than_items_or_chunks() -> None:

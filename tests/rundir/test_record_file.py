@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launch.config.schema import Section
+from launch.errors import RunError
 from launch.rundir import record_file
 from launch.rundir.record_file import read_record, write_record
 
@@ -41,3 +42,17 @@ def test_any_text_is_read_again_as_it_was(
 def test_chinese_stays_readable(tmp_path: Path) -> None:
     write_record(tmp_path / "record.yaml", Record(texts={"系统": "你好"}))
     assert "系统: 你好" in (tmp_path / "record.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-13-01", "!!int x", "!!float x", "!!bool x", "!!timestamp x", "9" * 5000]
+)
+def test_a_value_that_yaml_does_not_have(tmp_path: Path, value: str) -> None:
+    """Such as a date that somebody edited: PyYAML raises ValueError, KeyError or AttributeError."""
+    path = tmp_path / "run.yaml"
+    path.write_text(f"texts: {{a: {value}}}\n")
+    with pytest.raises(RunError) as caught:
+        read_record(path, Record)
+    assert str(caught.value) == (
+        f"{path}: holds a value that YAML does not have; it was damaged or edited. Restore it from a copy."
+    )

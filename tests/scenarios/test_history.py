@@ -9,7 +9,7 @@ import pytest
 from launch.config.schema import Ablation
 from launch.errors import InputError
 from launch.scenarios.history import HistoryEntry, find_history, leave_out_test_items, stream_history
-from launch.scenarios.stream import stream_users
+from launch.scenarios.stream import count_items, stream_users
 from tests.scenarios.builders import DEMO, dialogue_item, turn, user, write
 
 
@@ -99,6 +99,21 @@ def test_a_test_item_in_train_is_left_out_and_counted(tmp_path: Path) -> None:
     assert left_out == 1
     assert len(kept) == 4
     assert all((e["digest"] != entries[0]["digest"]) or e["type"] != "dialogue" for e in kept)
+
+
+def test_test_items_take_no_place_of_older_entries(tmp_path: Path) -> None:
+    """A train.json that holds the test set, too, whose items are often the newest."""
+    asked = [dated(str(day), f"2020-01-1{day}") for day in range(4)]
+    past = [dated(f"before {day}", f"2020-01-0{day}") for day in range(1, 6)]
+    scenario = write(tmp_path / "test_leaderboard.json", [user("a", movie_review=asked)])
+    train = write(
+        tmp_path / "train.json", [user("a", movie_review=past + asked), user("b", movie_review=past)]
+    )
+    kept = dict(stream_history(train, 3, 300, count_items(scenario)))
+    (tested,) = stream_users(scenario)
+    entries, left_out = leave_out_test_items(kept["a"], tested.record)
+    assert (said(entries)[-3:], left_out) == (["before 3", "before 4", "before 5"], 4)
+    assert said(kept["b"]) == ["before 3", "before 4", "before 5"]
 
 
 def test_the_demo_s_history_holds_no_test_item() -> None:

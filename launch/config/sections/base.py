@@ -5,15 +5,25 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from launch.config.home import expand_home
+from launch.config.wording import found
 
-def not_empty(value: object) -> object:
-    """An empty text would be the current directory: likely a variable of a script that is not set."""
+
+def a_path(value: object) -> object:
+    """The value itself unless it is a text that names no path.
+
+    An empty one would be the current directory: likely a variable of a script that is not set.
+    """
     if value == "":
         raise ValueError("expected a path, got ''. Leave it out, or write . for the current directory")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"expected a path, got {found(value)}; no name of a file has a NUL. Take it out")
+    if isinstance(value, str):
+        expand_home(Path(value))
     return value
 
 
-AsPath = Annotated[Path, BeforeValidator(not_empty), Field(strict=False)]
+AsPath = Annotated[Path, BeforeValidator(a_path), Field(strict=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 

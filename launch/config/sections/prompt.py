@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from launch.config.sections.base import AsPath, Section
+from launch.config.sections.base import AsPath, Number, Section
 
 # What transformers' apply_chat_template and our own rendering take beside a template's variables.
 NOT_VARIABLES = frozenset(
@@ -101,7 +101,7 @@ class PromptConfig(Section):
         description="Prompt budget in tokens; engine.max_model_len - sampling.max_tokens unless set.",
     )
     system_prompt: str | None = Field(default=None, description="Put before what the prompt file says.")
-    chat_template_kwargs: dict[TemplateVariable, bool | int | float | str] = Field(
+    chat_template_kwargs: dict[TemplateVariable, bool | int | Number | str] = Field(
         default_factory=dict, description="Passed to the chat template, such as enable_thinking: false."
     )
     reasoning_end: str | None = Field(
