@@ -40,9 +40,11 @@ def stream_users(path: Path, form: Format = LEADERBOARD) -> Iterator[User]:
         raise InputError(f"{path}: no users in the list. Check data.scenario_path.")
 
 
-def count_items(path: Path) -> dict[str, int]:
+def count_items(path: Path, form: Format = LEADERBOARD) -> dict[str, int]:
     """How many items each user of a scenario file has, by user_hash; InputError as `stream_users`."""
-    return {user.user_hash: len(user.items) for user in stream_users(path)}
+    return {
+        user_hash: sum(1 for _ in form.items(element.value)) for element, user_hash in stream_checked(path)
+    }
 
 
 def stream_checked(path: Path) -> Iterator[tuple[Element, str]]:
