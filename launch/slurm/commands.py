@@ -158,12 +158,18 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 def max_array_size() -> int:
     """Tasks of one array: MaxArraySize, which is one more than the highest index, 1001 where it is not told.
 
-    SchedulerParameters may allow fewer (max_array_tasks).
+    SchedulerParameters may allow fewer (max_array_tasks). SchedulerError where there may be no arrays at all.
     """
     found = configured("MaxArraySize", r"\d+")
     tasks = configured("SchedulerParameters", r"\S*max_array_tasks=\d+")
     size = int(found) if found else DEFAULT_MAX_ARRAY_SIZE
-    return min(size, int(tasks.rpartition("=")[2])) if tasks else size
+    size = min(size, int(tasks.rpartition("=")[2])) if tasks else size
+    if size < 1:
+        raise SchedulerError(
+            "scontrol: this cluster takes no job arrays (MaxArraySize or max_array_tasks is 0), and every"
+            " submission is one. Ask your site, or use --cluster none."
+        )
+    return size
 
 
 def cluster_name() -> str | None:

@@ -179,5 +179,14 @@ def test_the_size_of_arrays_is_asked_for(path: Path, text: str, size: int) -> No
     assert max_array_size() == size
 
 
+@pytest.mark.parametrize(
+    "text", ["MaxArraySize = 0", "MaxArraySize = 1001\nSchedulerParameters = max_array_tasks=0"]
+)
+def test_a_cluster_without_arrays(path: Path, text: str) -> None:
+    write_command(path, "scontrol", f"echo '{text}'")
+    with pytest.raises(SchedulerError, match="takes no job arrays"):
+        max_array_size()
+
+
 def test_the_size_of_arrays_without_slurm(path: Path) -> None:
     assert max_array_size() == 1001
