@@ -127,12 +127,18 @@ def parse_queue_line(line: str) -> list[QueueRow]:
     return [QueueRow(job_id, index, name, state, reason, node, parse_time(end)) for index in indices]
 
 
-def parse_time(text: str) -> float | None:
-    """A time as squeue prints it, in this host's zone (2026-01-02T03:04:05); None for N/A, NONE, Unknown."""
+def parse_time(text: str, near: float | None = None) -> float | None:
+    """A time as squeue prints it, in this host's zone (2026-01-02T03:04:05); None for N/A, NONE, Unknown.
+
+    In autumn an hour comes twice: of the two times that are written so, the one nearer to `near`.
+    """
     try:
-        return time.mktime(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S"))
+        parts = time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S")
     except ValueError:
         return None
+    told = time.mktime(parts)
+    twins = [each for each in (told - 3600, told + 3600) if time.localtime(each)[:6] == parts[:6]]
+    return told if near is None else min([told, *twins], key=lambda each: abs(each - near))
 
 
 def parse_tasks(text: str) -> list[int]:
