@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from launch.errors import SchedulerError
 from launch.slurm.commands import QueueRow, call, list_queue, parse_tasks
+from launch.slurm.states import JobPhase, job_phase
 
 FIELDS = ("JobID", "JobName", "State", "NodeList")
 LIFE_FIELDS = ("JobID", "Cluster", "Start", "End", "AllocTRES")
@@ -31,11 +32,14 @@ class JobLife:
 def list_jobs(job_ids: Sequence[str]) -> list[QueueRow]:
     """The rows of squeue, and those of sacct for tasks that it does not list, where accounting is on.
 
-    SchedulerError when the controller does not answer. Without slurmdbd sacct fails, which is no error here.
+    Of those only what has ended: the controller knows all that waits or runs, and slurmdbd hears of an end
+    late, or never (sacctmgr(1), runaway jobs). SchedulerError when the controller does not answer. Without
+    slurmdbd sacct fails, which is no error here.
     """
     rows = list_queue(job_ids=job_ids)
     listed = {(row.job_id, row.array_task) for row in rows}
-    return rows + [row for row in list_accounted(job_ids) if (row.job_id, row.array_task) not in listed]
+    forgotten = [row for row in list_accounted(job_ids) if (row.job_id, row.array_task) not in listed]
+    return rows + [row for row in forgotten if job_phase(row.state) is JobPhase.ENDED]
 
 
 def list_accounted(job_ids: Sequence[str]) -> list[QueueRow]:

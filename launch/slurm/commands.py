@@ -127,12 +127,18 @@ def parse_queue_line(line: str) -> list[QueueRow]:
     return [QueueRow(job_id, index, name, state, reason, node, parse_time(end)) for index in indices]
 
 
-def parse_time(text: str) -> float | None:
-    """A time as squeue prints it, in this host's zone (2026-01-02T03:04:05); None for N/A, NONE, Unknown."""
+def parse_time(text: str, near: float | None = None) -> float | None:
+    """A time as squeue prints it, in this host's zone (2026-01-02T03:04:05); None for N/A, NONE, Unknown.
+
+    In autumn an hour comes twice: of the two times that are written so, the one nearer to `near`.
+    """
     try:
-        return time.mktime(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S"))
+        parts = time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S")
     except ValueError:
         return None
+    told = time.mktime(parts)
+    twins = [each for each in (told - 3600, told + 3600) if time.localtime(each)[:6] == parts[:6]]
+    return told if near is None else min([told, *twins], key=lambda each: abs(each - near))
 
 
 def parse_tasks(text: str) -> list[int]:
@@ -158,12 +164,18 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 def max_array_size() -> int:
     """Tasks of one array: MaxArraySize, which is one more than the highest index, 1001 where it is not told.
 
-    SchedulerParameters may allow fewer (max_array_tasks).
+    SchedulerParameters may allow fewer (max_array_tasks). SchedulerError where there may be no arrays at all.
     """
     found = configured("MaxArraySize", r"\d+")
     tasks = configured("SchedulerParameters", r"\S*max_array_tasks=\d+")
     size = int(found) if found else DEFAULT_MAX_ARRAY_SIZE
-    return min(size, int(tasks.rpartition("=")[2])) if tasks else size
+    size = min(size, int(tasks.rpartition("=")[2])) if tasks else size
+    if size < 1:
+        raise SchedulerError(
+            "scontrol: this cluster takes no job arrays (MaxArraySize or max_array_tasks is 0), and every"
+            " submission is one. Ask your site, or use --cluster none."
+        )
+    return size
 
 
 def cluster_name() -> str | None:

@@ -61,7 +61,7 @@ def ask_controller(directory: Path, timeout_s: float) -> Controller:
         return Controller()
     answered = filesystem_now(directory)
     found = re.match(r"Configuration data as of (\S+)", text)
-    told = None if found is None else parse_time(found.group(1))
+    told = None if found is None else parse_time(found.group(1), near=answered)
     ahead_s = None if told is None else told + 0.5 - (asked + answered) / 2  # whole seconds are told
     return Controller(setting_in(text, "ClusterName", r"\S+"), ahead_s)
 

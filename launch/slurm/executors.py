@@ -14,7 +14,8 @@ import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from launch.errors import SchedulerError
+from launch.config.wording import printable
+from launch.errors import ConfigError, SchedulerError
 from launch.rundir.journal import storage_errors
 from launch.slurm.commands import commands_missing, leaked_variables
 from launch.slurm.refusals import explain
@@ -28,6 +29,7 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
     """Sends a job and returns its id; `arguments` go to sbatch's command line.
 
     SchedulerError when it was refused, or when no answer came: it may be in the queue then, by its name.
+    ConfigError for a text that the encoding of this locale has no letters for.
     """
     for command in ("sbatch", "srun"):
         if shutil.which(command) is None:
@@ -57,6 +59,12 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
             redirect_stderr(io.StringIO()),
         ):
             return str(TextExecutor(folder)._submit_command(job.text).job_id)
+    except UnicodeEncodeError as error:  # submitit writes as this locale does
+        letter = printable(error.object[error.start])
+        raise ConfigError(
+            f"sbatch, {job.job_name}: its text has {letter!r}, which the encoding of this locale"
+            f" ({error.encoding}) lacks. Set LC_ALL=C.UTF-8."
+        ) from None
     except FailedJobError as error:
         raise SchedulerError(f"sbatch, {job.job_name}: {_reason(error)}") from None
     except FailedSubmissionError as error:

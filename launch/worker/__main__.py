@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tied", type=int, metavar="PID", help="end when this parent process ends")
     parser.add_argument("--began", type=float, metavar="TIME", help="of the batch shell, since the epoch")
     values = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a log of another encoding lacks is spelled
+        sys.stdout.reconfigure(errors="backslashreplace")
     if values.tied is not None and not tie_to_parent(values.tied):
         return ExitCode.CONTINUE
     try:

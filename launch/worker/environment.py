@@ -93,6 +93,7 @@ def engine_environment(
     dropped = _dropped(base, forced)
     variables = {name: value for name, value in base.items() if name not in dropped} | defaults | forced
     report = {"set": defaults | forced, "dropped": dropped, "kept": _users_own(base, forced, dropped)}
+    report = {kind: _written(values) for kind, values in report.items()}
     made = {*forced.values(), *defaults.values()}
     names = ("TMPDIR", *(name for name, _, _ in _CACHES))
     folders = tuple(Path(variables[name]) for name in names if variables[name] in made)
@@ -160,3 +161,12 @@ def _users_own(
     }
     secret = {name for name in own if any(word in name for word in _SECRET_WORDS)}
     return {name: "(set)" if name in secret else value for name, value in sorted(own.items())}
+
+
+def _written(values: Mapping[str, str]) -> dict[str, str]:
+    """As JSON can hold them: bytes that are no UTF-8 stand as Python has them, `\\udcff`."""
+    return {_as_utf8(name): _as_utf8(value) for name, value in values.items()}
+
+
+def _as_utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

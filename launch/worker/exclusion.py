@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.config.schema import RunConfig, Scheduler
-from launch.rundir.journal import storage_errors, write_bytes
+from launch.rundir.journal import NO_FILE, read_whole, storage_errors, write_bytes
 
 MAX_EXCLUDED = 3
 """Nodes that one task may leave. What fails on more is not the node's fault."""
@@ -21,12 +21,13 @@ def node_name(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def excluded_nodes(path: Path) -> list[str]:
-    """The nodes that a task has left, in order."""
+    """The nodes that a task has left, in order; what was damaged and can be no name is passed over."""
     try:
         with storage_errors(path):
-            return path.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
+            words = read_whole(path).decode(errors="replace").split()
+    except NO_FILE:
         return []
+    return [word for word in words if word.isascii() and word.isprintable()]
 
 
 def may_leave(config: RunConfig, path: Path, node: str) -> bool:

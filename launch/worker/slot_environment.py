@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launch.config.schema import EngineKind, RunConfig
+from launch.config.wording import printable
 from launch.errors import RunError
 from launch.worker.commands import with_package
 from launch.worker.engines.stub import TASK_VARIABLE
@@ -41,7 +42,7 @@ def slot_environment(
 def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:
     """The user's own folder in resources.scratch_dir, else $TMPDIR, else /tmp; the node's variables count.
 
-    RunError when scratch_dir names a variable that the node does not set.
+    RunError when scratch_dir names a variable that the node does not set, and for a path that is not UTF-8.
     """
     if scratch_dir is None:
         parent = Path(base.get("TMPDIR") or "/tmp")
@@ -52,4 +53,11 @@ def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:
                 f"resources.scratch_dir: {scratch_dir} names a variable that is not set on this node. Set it"
                 " in resources.setup, or give a path."
             )
+    try:
+        str(parent).encode()
+    except UnicodeEncodeError:
+        raise RunError(
+            f"{printable(str(parent))}: not UTF-8, and the files of a run hold no other names. Set"
+            " resources.scratch_dir to another folder."
+        ) from None
     return parent / f"vllm-launch-{os.getuid()}"

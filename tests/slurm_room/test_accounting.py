@@ -57,6 +57,12 @@ def test_the_queue_comes_before_accounting(path: Path) -> None:
     assert [(row.array_task, row.state) for row in list_jobs(["12"])] == [(1, "RUNNING"), (0, "PREEMPTED")]
 
 
+def test_what_the_controller_does_not_know_neither_runs_nor_waits(path: Path) -> None:
+    command(path, "squeue", "echo '12_1|n|COMPLETED|None|n2|N/A'")
+    command(path, "sacct", "printf '%s\\n' '12_0|n|RUNNING|n1' '12_2|n|PENDING|' '12_3|n|TIMEOUT|n1'")
+    assert [(row.array_task, row.state) for row in list_jobs(["12"])] == [(1, "COMPLETED"), (3, "TIMEOUT")]
+
+
 def test_no_accounting_is_no_error(path: Path) -> None:
     command(path, "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
     assert list_accounted(["12"]) == [] and list_accounted([]) == []

@@ -19,6 +19,7 @@ from launch.slurm.commands import (
     max_array_size,
     parse_queue_line,
     parse_tasks,
+    parse_time,
     slurm_environment,
 )
 
@@ -47,6 +48,20 @@ def test_a_job_and_a_task_and_pending_tasks() -> None:
     pending = parse_queue_line("12_[3-5,9%2]|demo|PENDING|Resources||N/A")
     assert [row.array_task for row in pending] == [3, 4, 5, 9]
     assert {(row.job_id, row.state, row.reason) for row in pending} == {("12", "PENDING", "Resources")}
+
+
+@pytest.mark.parametrize("told", [1_792_888_200, 1_792_891_800])  # 00:30 and 01:30 UTC, 2026-10-25
+def test_an_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch, told: int) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(told))
+        assert text == "2026-10-25T02:30:00"
+        assert parse_time(text, near=told - 600) == parse_time(text, near=told + 600) == told
+        assert parse_time("2026-10-25T12:00:00", near=told) == 1_792_926_000  # a clock may be hours off
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +192,15 @@ def test_an_answer_that_is_no_text_is_read(path: Path) -> None:
 def test_the_size_of_arrays_is_asked_for(path: Path, text: str, size: int) -> None:
     write_command(path, "scontrol", text)
     assert max_array_size() == size
+
+
+@pytest.mark.parametrize(
+    "text", ["MaxArraySize = 0", "MaxArraySize = 1001\nSchedulerParameters = max_array_tasks=0"]
+)
+def test_a_cluster_without_arrays(path: Path, text: str) -> None:
+    write_command(path, "scontrol", f"echo '{text}'")
+    with pytest.raises(SchedulerError, match="takes no job arrays"):
+        max_array_size()
 
 
 def test_the_size_of_arrays_without_slurm(path: Path) -> None:

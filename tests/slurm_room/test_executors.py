@@ -2,8 +2,11 @@
 
 import configparser
 import importlib.metadata
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +59,17 @@ def test_text_and_command_line_are_ours(slurm: FakeSlurm, job: SbatchJob) -> Non
     *arguments, script = slurm.read("arguments")
     assert arguments == ["--output=/logs/%A_%a.log", "--chdir=/a b'c"]
     assert script.endswith(".sh")
+
+
+def test_a_locale_that_lacks_a_letter_of_the_text(slurm: FakeSlurm) -> None:
+    script = "from tests.slurm_room.test_executors import ARRAY, send_job\nsend_job(ARRAY, [])"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, **locale, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert r"ConfigError: sbatch, demo.1.tasks-0.abcdef: its text has '\u7535'" in done.stderr
+    assert "Set LC_ALL=C.UTF-8." in done.stderr
+    assert not (slurm.folder / "text").exists()
 
 
 def test_nothing_is_pickled_and_nothing_stays(slurm: FakeSlurm) -> None:

@@ -143,6 +143,8 @@ def test_the_scratch_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch):
     assert scratch_folder(Path("$LOCAL_DISK/x"), {"TMPDIR": "/job"}) == Path("/local/x") / own
     with pytest.raises(RunError, match="names a variable that is not set on this node"):
         scratch_folder(Path("$NO_SUCH_DISK/x"), {})
+    with pytest.raises(RunError, match=r"/caf\\U0000DCE9: not UTF-8"):
+        scratch_folder(None, {"TMPDIR": os.fsdecode(b"/caf\xe9")})
 
 
 def test_the_container_is_around_the_engine_process_only():

@@ -1,5 +1,6 @@
 """The environment of an engine process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_the_users_own_win_and_are_recorded_without_secrets():
     assert {name: made.variables[name] for name in base} == base
     assert made.report["kept"] == {"VLLM_CACHE_ROOT": "/mine", "HF_TOKEN": "(set)", "HF_HUB_OFFLINE": "0"}
     assert Path("/mine") not in made.folders
+
+
+def test_what_is_recorded_is_utf8():
+    path = os.fsdecode(b"/data/caf\xe9")
+    made = make({"HF_HOME": path})
+    assert made.variables["HF_HOME"] == path
+    assert made.report["kept"] == {"HF_HOME": "/data/caf\\udce9"}
 
 
 def test_base_is_left_alone():

@@ -25,6 +25,15 @@ def test_a_node_is_left_once_and_not_too_many(tmp_path: Path):
     assert not may_leave(SLURM, path, "another")
 
 
+def test_names_that_were_damaged_are_none(tmp_path: Path):
+    path = tmp_path / "exclude"
+    path.write_bytes(b"n1\n\x00\x00\nn\xff\n")
+    assert excluded_nodes(path) == ["n1"]
+    leave(path, "n2")
+    assert path.read_bytes() == b"n1\nn2\n"
+    assert excluded_nodes(tmp_path) == []
+
+
 def test_without_slurm_there_is_no_other_node(tmp_path: Path):
     assert not may_leave(RunConfig(), tmp_path / "exclude", "n1")
 

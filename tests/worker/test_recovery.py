@@ -150,6 +150,13 @@ def test_three_more_starts_and_no_fourth(tmp_path: Path):
     assert ended(run)["failure"]["class"] == "port_in_use"
 
 
+def test_letters_that_the_log_has_no_code_for_end_no_task(tmp_path: Path):
+    run = build_run(tmp_path)
+    fails = "raise:Address already in use — 端口@0"
+    assert run_task(run, VLLM_LAUNCH_STUB_FAIL=fails, PYTHONIOENCODING="ascii") == (0, "")
+    assert [(step["class"], step["action"]) for step in steps(run)] == [("port_in_use", "restart")]
+
+
 @pytest.mark.parametrize(
     "told",
     [

@@ -61,6 +61,11 @@ def test_a_task_generates_everything_and_says_so(tmp_path: Path):
     assert len(files) == 9, files
 
 
+def test_a_variable_that_is_not_utf8_is_no_obstacle(tmp_path: Path):
+    run = build_run(tmp_path)
+    assert run_task(run, HF_HOME=os.fsdecode(b"/data/caf\xe9")) == (0, "")
+
+
 def test_a_second_task_finds_nothing_left_and_starts_no_engine(tmp_path: Path):
     run = build_run(tmp_path, num_tasks=2)
     assert run_task(run, 0)[0] == 0

@@ -97,7 +97,7 @@ class StagingArea:
             if not content.is_whole(partial):
                 raise StagingError(f"{content.name}: the copy is not what it was made from.")
             num_bytes = _tree_bytes(partial)  # an archive is larger now
-            self._make_room(num_bytes - content.num_bytes, content.name, taken=content.num_bytes)
+            self._make_room(num_bytes, content.name, taken=num_bytes)
             write_json(self._size_of(content.name), {"bytes": num_bytes})
             sync_file_system(partial)  # after a power cut the name would outlast what it names
             partial.rename(target)
@@ -106,15 +106,15 @@ class StagingArea:
             raise
 
     def _make_room(self, num_bytes: int, name: str, taken: int = 0) -> None:
-        """Removes copies, least recently used first, until so much more fits; StagingError when it cannot.
+        """Removes copies, least recently used first, until one of so many bytes fits.
 
-        `taken` is what the copy has taken so far.
+        StagingError when it cannot. `taken` is what of it is on the disk already.
         """
         if not taken:
             self._remove_leftovers()
-        if self._budget is not None and taken + num_bytes > self._budget:
+        if self._budget is not None and num_bytes > self._budget:
             raise StagingError(
-                f"{name}: takes {(taken + num_bytes) / GIB:.1f} GiB, and resources.stage_budget_gib is"
+                f"{name}: takes {num_bytes / GIB:.1f} GiB, and resources.stage_budget_gib is"
                 f" {self._budget / GIB:.0f}."
             )
         others = sorted((copy for copy in self._copies() if copy != name), key=self._last_use)
@@ -122,15 +122,15 @@ class StagingArea:
             self._remove(others.pop(0))
         lacking = self._lacks(num_bytes, name, taken)
         if lacking:
-            raise StagingError(f"{name}: takes {(taken + num_bytes) / GIB:.1f} GiB, but {lacking}.")
+            raise StagingError(f"{name}: takes {num_bytes / GIB:.1f} GiB, but {lacking}.")
 
     def _lacks(self, num_bytes: int, name: str, taken: int) -> str | None:
-        """Why so much more does not fit now."""
+        """Why a copy of so many bytes does not fit now."""
         free = shutil.disk_usage(self._root).free - RESERVE_BYTES
-        if num_bytes > free:
+        if num_bytes - taken > free:
             return f"{self._root} has {max(free, 0) / GIB:.1f} GiB to spare"
         others = sum(self._bytes(copy) for copy in self._copies() if copy != name)
-        if self._budget is not None and others + taken + num_bytes > self._budget:
+        if self._budget is not None and others + num_bytes > self._budget:
             return f"copies that are in use take {others / GIB:.1f} of {self._budget / GIB:.0f} GiB"
         return None
 

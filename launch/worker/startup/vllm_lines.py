@@ -148,8 +148,12 @@ def _spanned(line: str, process: str, begun: dict[tuple[str, str], datetime]) ->
 
 
 def _time(line: str) -> datetime | None:
+    """The time of a line of vLLM's; None for another one, whose logger may write the day first."""
     found = _TIME.search(line)
-    return None if found is None else datetime.fromisoformat(f"2000-{found['time']}")
+    try:
+        return None if found is None else datetime.fromisoformat(f"2000-{found['time']}")
+    except ValueError:
+        return None
 
 
 def _pattern(said: str) -> re.Pattern[str]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,6 +162,20 @@ def test_what_is_larger_than_it_was_said_counts_as_it_is(tmp_path: Path):
     other.place(content("b", 2 * MIB), 0)
     forget(other)
     assert area.place(said, 0)[1]
+    assert staged(tmp_path) == {"a"}
+
+
+def test_what_is_unpacked_already_is_not_asked_for_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def of_five_mib(root: Path) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in root.rglob("*.bin"))
+        return SimpleNamespace(free=5 * MIB - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", of_five_mib)
+    unpacked = content("a", 4 * MIB)
+    assert StagingArea(tmp_path, None).place(Content("a", MIB, unpacked.fill, unpacked.is_whole), 0)[1]
+    larger = content("b", 2 * MIB)
+    with pytest.raises(StagingError, match="to spare"):  # the reserve is what is left: nothing
+        StagingArea(tmp_path, None).place(Content("b", MIB, larger.fill, larger.is_whole), 0)
     assert staged(tmp_path) == {"a"}
 
 

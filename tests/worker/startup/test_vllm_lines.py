@@ -125,5 +125,11 @@ def test_of_several_workers_the_last_counts():
     assert read_lines("\n".join(lines)).seconds == {"start_workers": 14.0}
 
 
+def test_a_date_in_another_order_is_none():
+    begin, end = "Warming up model for the compilation...", "Warming up done."
+    log = f"INFO 30-11 10:00:00 [a.py:1] {begin}\nINFO 30-11 10:00:05 [a.py:2] {end}\n"
+    assert read_lines(log).seconds == {}
+
+
 def test_a_log_that_is_not_vllms_says_nothing():
     assert read_lines("hello\n(x pid=1) took 3 s\n") == read_lines("")
