@@ -102,7 +102,7 @@ class Bench:
                     "over bare": None if least is None else round(cost / least, 3),
                     "predicted s": round(found["predicted_s"], 1),
                     "predicted": round(found["predicted_s"] / cost, 3),
-                    "eager": str(found["eager"]),
+                    "compiled": str(found["torch_compile"]),
                 }
             )
         return rows
@@ -147,7 +147,7 @@ class Bench:
             "predicted_start_s": expected.starts_s / num_tasks,
             "caches_warm": expected.is_warm,
             "rate": rate.source,
-            "eager": opened.plan.eager.enforce_eager,
+            "torch_compile": opened.plan.compilation.torch_compile,
         }
 
     def _task(self, name: str, num_users: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _engine_rows(config: RunConfig, opened: Opened) -> list[tuple[str, str]]:
             ("engines", f"{config.num_engines} in a task, {engine.tensor_parallel_size} GPU each: {why}")
         )
     if config.model.engine is EngineKind.VLLM:
-        rows.append(("start", opened.plan.eager.why))
+        rows.append(("start", opened.plan.compilation.why))
         if opened.forecast.is_warm:
             rows.append(("caches", "warm: an earlier run compiled what these engines need"))
     return rows

@@ -19,7 +19,7 @@ ONLY_SLURM = (
     " max_submit setup extra_sbatch merge"
 ).split()
 ONLY_VLLM = (
-    "gpu_memory_utilization max_num_batched_tokens enforce_eager enable_prefix_caching enable_chunked_prefill"
+    "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile enable_prefix_caching enable_chunked_prefill"
     " safetensors_load_strategy disable_custom_all_reduce fuse_allreduce_rms cpu_kvcache_space_gib"
 ).split()
 ONLY_HISTORY = ("max_history_entries",)
@@ -49,7 +49,7 @@ def greedy(sampling: Mapping[str, Any], ranks: Mapping[str, int], places: Places
 
 def refuse_impossible(config: RunConfig, ranks: Mapping[str, int], places: Places) -> None:
     """ConfigError for the first settings that cannot hold together, at the place of the last one given."""
-    for check in (_lengths, _gpus, _lead, _memory, _environment):
+    for check in (_lengths, _gpus, _lead, _memory, _environment, _compilation):
         for keys, sentence in check(config):
             last = max(keys, key=lambda key: ranks.get(key, -1))
             raise ConfigError(f"{places.get(last, 'defaults')}: {sentence}")
@@ -175,4 +175,12 @@ def _environment(config: RunConfig) -> Findings:
             ("resources.environment", "resources.container"),
             f"resources.environment: no word of resources.container is {image}, so that image would start"
             " nothing. Write the command there with this path, or leave the environment out.",
+        )
+
+
+def _compilation(config: RunConfig) -> Findings:
+    if config.engine.enforce_eager and config.engine.torch_compile:
+        yield (
+            ("engine.torch_compile", "engine.enforce_eager"),
+            "engine.torch_compile: got true, and engine.enforce_eager true compiles nothing. Leave one of them out.",
         )

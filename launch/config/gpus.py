@@ -42,11 +42,15 @@ class GpuSpeed(Section):
     max_num_seqs: int = Field(gt=0, description="Sequences in a step.")
     start_cold_s: Number | None = Field(default=None, gt=0, description="Seconds of LLM(...), caches empty.")
     start_warm_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled.")
-    start_eager_s: Number | None = Field(default=None, gt=0, description="Seconds, caches filled, eager.")
+    start_uncompiled_s: Number | None = Field(
+        default=None, gt=0, description="Seconds, caches filled, without torch.compile."
+    )
     beside_s: Number | None = Field(
         default=None, gt=0, description="Seconds of a task beside that and generation: imports, its end."
     )
-    eager_share: Number | None = Field(default=None, gt=0, le=1, description="Speed of eager over compiled.")
+    uncompiled_share: Number | None = Field(
+        default=None, gt=0, le=1, description="Speed without torch.compile over that with it."
+    )
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."
     )

@@ -73,8 +73,12 @@ class EngineConfig(Section):
         default=None, description="Tokens in one step."
     )
     enforce_eager: bool | None = Field(
+        default=None, description="No compilation and no CUDA graphs: for a GPU where they fail."
+    )
+    torch_compile: bool | None = Field(
         default=None,
-        description="No compilation, no CUDA graphs: starts fast. Chosen by the work of a task unless set.",
+        description="Off: CUDA graphs alone, which starts fast. Chosen by the work of a task unless this or"
+        " enforce_eager is set.",
     )
     enable_prefix_caching: bool | None = Field(
         default=None, description="Items of a user share their prefix."
@@ -108,6 +112,13 @@ class EngineConfig(Section):
         " second more a token of max_tokens. 1800 unless set; no limit for transformers, whose one step is a"
         " whole batch.",
     )
+
+    @property
+    def compiles(self) -> bool | None:
+        """Whether torch.compile is on; None: not set, and left to the planner or the engine."""
+        if self.enforce_eager:
+            return False
+        return self.torch_compile if self.enforce_eager is None else self.torch_compile is not False
 
 
 IMAGE_SUFFIXES = (".sif", ".simg", ".img", ".sqsh")

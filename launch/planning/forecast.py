@@ -11,14 +11,14 @@ from launch.planning.shards import Shard
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """Whether the first engines find what they need compiled: those that compile, and eager ones."""
+    """Whether the first engines find what they need compiled: those that compile, and those that do not."""
 
     compiled: bool = False
-    eager: bool = False
+    uncompiled: bool = False
 
-    def of(self, eager: bool | None) -> bool:
+    def of(self, compiles: bool | None) -> bool:
         """For one kind; None: left to the engine, which compiles."""
-        return self.eager if eager else self.compiled
+        return self.uncompiled if compiles is False else self.compiled
 
 
 COLD = Warmth()

@@ -1,12 +1,12 @@
 """How fast a task is expected to be: what was measured on some GPU with some model, scaled to those at hand.
 
-Only the number of tasks, the choice of eager or compiled and the forecast rest on it; a wrong rate makes
+Only the number of tasks, the choice to compile and the forecast rest on it; a wrong rate makes
 tasks longer or shorter, no more. `source` says what was measured and what is only assumed:
 
 - Speed goes with 1 / parameters. An engine with a full batch computes in proportion to them; KV cache,
   sampler and the engine's own work do not shrink with a small model, so below SMALLEST_SCALED it stays.
 - A GPU type without a row in configs/gpus.yaml is taken for the slowest that has one.
-- What is not in a type's row (a warm start, the share of eager) is taken from another type's.
+- What is not in a type's row (a warm start, the share without torch.compile) is taken from another type's.
 """
 
 from collections.abc import Mapping
@@ -58,8 +58,8 @@ class TaskShape:
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `beside_s`, `eager_share` and `parallel_shares` are the row's or, where it has none, another
-    type's; `eager_on` is the type that eager was measured on.
+    The starts, `beside_s`, `uncompiled_share` and `parallel_shares` are the row's or, where it has none,
+    another type's; `uncompiled_on` is the type that engines without torch.compile were measured on.
     """
 
     gpu_type: str
@@ -67,11 +67,11 @@ class Measured:
     speed: GpuSpeed
     start_cold_s: float
     start_warm_s: float
-    start_eager_s: float
+    start_uncompiled_s: float
     beside_s: float
-    eager_share: float
+    uncompiled_share: float
     parallel_shares: Mapping[int, float]
-    eager_on: str
+    uncompiled_on: str
     transformers_tokens_per_s: float
 
 
@@ -90,17 +90,19 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         speed=speeds[name],
         start_cold_s=first("start_cold_s"),
         start_warm_s=first("start_warm_s"),
-        start_eager_s=first("start_eager_s"),
+        start_uncompiled_s=first("start_uncompiled_s"),
         beside_s=first("beside_s"),
-        eager_share=first("eager_share"),
+        uncompiled_share=first("uncompiled_share"),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
-        eager_on=next(row for row in known if known[row].eager_share is not None),
+        uncompiled_on=next(row for row in known if known[row].uncompiled_share is not None),
     )
 
 
-def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool = False) -> TaskRate:
-    """The speed of a task; `eager` saves what a warm start was measured to save, of a cold one too."""
+def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: bool = True) -> TaskRate:
+    """The speed of a task; without torch.compile a start saves what a warm one was measured to save, a cold
+    one, too.
+    """
     if shape.gpus_per_task == 0:
         source = "assumed: what a 135M model was measured to do on 2 CPU cores"
         return TaskRate(CPU_OUTPUT_TOKENS_PER_S, CPU_STARTUP_S, source)
@@ -112,10 +114,10 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, eager: bool
     rate *= shape.num_engines * shape.tensor_parallel_size
     rate *= parallel_share(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
-        return TaskRate(rate, known.start_eager_s + known.beside_s, _source(shape, known))
-    saved_s = known.start_warm_s - known.start_eager_s if eager else 0.0
+        return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
+    saved_s = known.start_warm_s - known.start_uncompiled_s if not compiles else 0.0
     return TaskRate(
-        rate * (known.eager_share if eager else 1.0),
+        rate * (1.0 if compiles else known.uncompiled_share),
         known.start_cold_s + known.beside_s - saved_s,
         _source(shape, known),
         known.start_warm_s + known.beside_s - saved_s,

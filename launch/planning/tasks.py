@@ -1,9 +1,9 @@
-"""What a submission decides before anything is shared out: how many tasks, and eager or compiled."""
+"""What a submission decides before anything is shared out: how many tasks, and whether they compile."""
 
 from dataclasses import dataclass
 
 from launch.config.gpus import GpuSpeed
-from launch.planning.eager import EagerChoice, choose_eager
+from launch.planning.compilation import CompileChoice, choose_compile
 from launch.planning.limits import TaskLimits, choose_num_tasks
 from launch.planning.rates import TaskRate, TaskShape, assume_rate, measured_for
 
@@ -22,7 +22,7 @@ class Asked:
     """What was asked for and is never changed; None: to be decided. `max_num_seqs` of one engine."""
 
     num_tasks: int | None = None
-    enforce_eager: bool | None = None
+    compiles: bool | None = None
     max_num_seqs: int | None = None
 
 
@@ -32,19 +32,20 @@ class TaskPlan:
 
     num_tasks: int
     why: str
-    eager: EagerChoice
+    compilation: CompileChoice
     rate: TaskRate
 
 
 def plan_tasks(
     work: Work, shape: TaskShape, limits: TaskLimits, asked: Asked, speeds: dict[str, GpuSpeed]
 ) -> TaskPlan:
-    """The number of tasks by the compiled engine's rate, then eager or compiled by the work of each task."""
-    rate = assume_rate(shape, speeds, eager=bool(asked.enforce_eager))
+    """The number of tasks by the compiled engine's rate, then whether it pays for the work of each task."""
+    rate = assume_rate(shape, speeds, compiles=asked.compiles is not False)
     num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
     known = measured_for(shape.gpu_type, speeds)
     work_s = work.cost / rate.tokens_per_s / num_tasks
     waiting = work.num_items * work.samples_per_item / (num_tasks * shape.num_engines)
     sequences = min(waiting, asked.max_num_seqs or known.speed.max_num_seqs)
-    eager = choose_eager(asked.enforce_eager, shape, known, work_s, sequences)
-    return TaskPlan(num_tasks, why, eager, assume_rate(shape, speeds, eager=bool(eager.enforce_eager)))
+    chosen = choose_compile(asked.compiles, shape, known, work_s, sequences)
+    compiles = chosen.torch_compile is not False
+    return TaskPlan(num_tasks, why, chosen, assume_rate(shape, speeds, compiles=compiles))

@@ -123,7 +123,8 @@ class ArrayRecord(Section):
 class PlannedEngine(Section):
     """Settings of engine that the planner chose because they were not set; null: it chose none."""
 
-    enforce_eager: bool | None = None
+    torch_compile: bool | None = None
+    enforce_eager: bool | None = Field(default=None, description="Of runs that began before torch_compile was.")
     why: str | None = None
 
 
@@ -181,10 +182,10 @@ def run_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
 def task_config(run: RunRecord, submission: SubmissionRecord) -> RunConfig:
     """`run_config` as tasks take it: with what the planner chose, which a later submission decides anew."""
     config = run_config(run, submission)
-    eager = submission.planned.enforce_eager
-    if eager is None or config.engine.enforce_eager is not None:
+    if config.engine.compiles is not None:
         return config
-    return config.model_copy(update={"engine": config.engine.model_copy(update={"enforce_eager": eager})})
+    chosen = submission.planned.model_dump(include={"torch_compile", "enforce_eager"}, exclude_none=True)
+    return config.model_copy(update={"engine": config.engine.model_copy(update=chosen)})
 
 
 def record_checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:

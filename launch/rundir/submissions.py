@@ -151,7 +151,7 @@ def open_submission(
         plan.rate,
         gpus_per_task=place.gpus_per_task,
         max_concurrent=place.max_concurrent,
-        is_warm=place.warmth.of(plan.eager.enforce_eager),
+        is_warm=place.warmth.of(plan.compilation.torch_compile),
     )
     return Opened(submission.submission, expected, plan, len(chunks))
 
@@ -187,15 +187,15 @@ def _plan_tasks(
     work = Work(sum(user.cost for user in users), num_items, config.sampling.samples_per_item)
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
-    asked = Asked(resources.num_tasks, engine.enforce_eager, engine.max_num_seqs)
+    asked = Asked(resources.num_tasks, engine.compiles, engine.max_num_seqs)
     return plan_tasks(work, shape, limits, asked, gpu_speeds())
 
 
 def _planned(config: RunConfig, plan: TaskPlan) -> PlannedEngine:
     """What is kept of the planner's choice; nothing where it had none, or only vLLM would read it."""
-    if config.engine.enforce_eager is not None or config.model.engine is not EngineKind.VLLM:
+    if config.engine.compiles is not None or config.model.engine is not EngineKind.VLLM:
         return PlannedEngine()
-    return PlannedEngine(enforce_eager=plan.eager.enforce_eager, why=plan.eager.why)
+    return PlannedEngine(torch_compile=plan.compilation.torch_compile, why=plan.compilation.why)
 
 
 def _missing(run: RunPaths, settled: Settled, *, retry_failed: bool) -> set[int]:

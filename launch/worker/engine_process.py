@@ -52,6 +52,7 @@ from launch.worker.generator import Counts, Generator, Safeguards
 from launch.worker.ladder import changed
 from launch.worker.reader import Reader
 from launch.worker.requests import open_request_maker
+from launch.worker.startup.imports import fast_imports
 from launch.worker.startup.ledger import StartLedger
 from launch.worker.startup.preparation import Preparation, prepared
 from launch.worker.writer import ResultWriter
@@ -94,7 +95,7 @@ def work(
         *(run, record, at.submission, book, writer),
         lambda: before_or_after_forks(open_request_maker(run, record, config)),
     )
-    with ledger.part("first_request"):
+    with ledger.part("first_request"), fast_imports():
         first = reader.take(wait=True)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written

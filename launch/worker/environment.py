@@ -26,7 +26,6 @@ _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 # (variable, value, why)
 _ALWAYS = (
-    ("VLLM_WORKER_MULTIPROC_METHOD", "spawn", "a fork copies locks without their threads (forked.py)"),
     ("VLLM_NO_USAGE_STATS", "1", "nothing is reported to anyone"),
     ("DO_NOT_TRACK", "1", "the same, as other libraries read it"),
     ("HF_HUB_OFFLINE", "1", "a checkpoint is a directory; a node without network must not wait for one"),
@@ -76,27 +75,34 @@ def engine_environment(
     cpu: bool,
     tensor_parallel_size: int = 1,
     num_threads: int | None = None,
+    keeps_bytecode: bool = True,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
     node-local folder of the user, `num_threads` how many may compute on a CPU (vllm_threads of the cores that
-    this process may use, unless given).
+    this process may use, unless given). Unless Python `keeps_bytecode` of what it imports where that is
+    installed, it does in `scratch`.
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
+    # A fork has all that the engine process imported, which takes a spawned core as long again. What it must
+    # not have is seen to in forked.py. On a CPU vLLM spawns whatever is asked for.
+    wanted["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn" if cpu else "fork"
     if cpu:
         threads = num_threads or vllm_threads(len(os.sched_getaffinity(0)))
         wanted |= _cpu_variables(max(1, threads // tensor_parallel_size))
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
+    if not keeps_bytecode:
+        forced["PYTHONPYCACHEPREFIX"] = str(scratch / "caches" / "bytecode")
     dropped = _dropped(base, forced)
     variables = {name: value for name, value in base.items() if name not in dropped} | defaults | forced
     report = {"set": defaults | forced, "dropped": dropped, "kept": _users_own(base, forced, dropped)}
     report = {kind: _written(values) for kind, values in report.items()}
     made = {*forced.values(), *defaults.values()}
-    names = ("TMPDIR", *(name for name, _, _ in _CACHES))
-    folders = tuple(Path(variables[name]) for name in names if variables[name] in made)
+    names = ("TMPDIR", "PYTHONPYCACHEPREFIX", *(name for name, _, _ in _CACHES))
+    folders = tuple(Path(variables[name]) for name in names if variables.get(name) in made)
     return EngineEnvironment(variables, report, folders)
 
 
@@ -148,6 +154,8 @@ def _dropped(base: Mapping[str, str], forced: Mapping[str, str]) -> dict[str, st
         dropped["ROCR_VISIBLE_DEVICES"] = base["ROCR_VISIBLE_DEVICES"]  # Slurm sets both; some refuse both
     if not base.get("VLLM_PORT", "0").isdigit():
         dropped["VLLM_PORT"] = base["VLLM_PORT"]  # Kubernetes makes it a URI, which vLLM refuses
+    if "PYTHONPYCACHEPREFIX" in forced and "PYTHONDONTWRITEBYTECODE" in base:
+        dropped["PYTHONDONTWRITEBYTECODE"] = base["PYTHONDONTWRITEBYTECODE"]  # it may, in our folder
     return dropped
 
 

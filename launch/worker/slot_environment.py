@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.config.schema import EngineKind, RunConfig
+from launch.config.schema import EngineKind, ResourcesConfig, RunConfig
 from launch.config.wording import printable
 from launch.errors import RunError
 from launch.worker.commands import with_package
 from launch.worker.engines.stub import TASK_VARIABLE
 from launch.worker.environment import EngineEnvironment, engine_environment, vllm_threads
+from launch.worker.startup.imports import keeps_bytecode
 
 
 def slot_environment(
@@ -35,8 +36,14 @@ def slot_environment(
         scratch=scratch_folder(config.resources.scratch_dir, base),
         cpu=not visible,
         tensor_parallel_size=config.engine.tensor_parallel_size,
+        keeps_bytecode=not _is_own_python(config.resources) or keeps_bytecode(base),
         num_threads=num_cpus if config.model.engine is EngineKind.TRANSFORMERS else vllm_threads(num_cpus),
     )
+
+
+def _is_own_python(resources: ResourcesConfig) -> bool:
+    """Whether engine processes run in this Python's environment, whose packages can be looked at here."""
+    return not resources.container and resources.environment is None
 
 
 def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""What submit says of a plan: slots, eager or compiled, starts that cost much, and where numbers are from."""
+"""What submit says of a plan: slots, compiled or not, starts that cost much, and where numbers are from."""
 
 import shutil
 from pathlib import Path
@@ -48,17 +48,17 @@ def test_what_was_asked_for_is_never_overridden(words: list[str | Path], tmp_pat
     assert said.row("start") == "compiled, as asked for"
     assert any("2 of 4 GPUs will idle" in note for note in said.notes)
     sent = load_submission(RunPaths(tmp_path / "outputs" / "runs" / "run"), 1)
-    assert sent.planned.enforce_eager is None and sent.engine.enforce_eager is False
+    assert sent.planned.torch_compile is None and sent.engine.enforce_eager is False
 
 
-def test_a_choice_of_eager_is_kept_and_reaches_tasks(words: list[str | Path], tmp_path: Path) -> None:
+def test_a_choice_not_to_compile_is_kept_and_reaches_tasks(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path)
-    assert said.row("start").startswith("eager: about 0 s of generation a task; compiling pays from ")
+    assert said.row("start").startswith("not compiled: about 0 s of generation a task; compiling pays from ")
     run = RunPaths(tmp_path / "outputs" / "runs" / "run")
     record, sent = load_run(run), load_submission(run, 1)
-    assert sent.planned.enforce_eager is True and sent.planned.why == said.row("start")
-    assert task_config(record, sent).engine.enforce_eager is True
-    assert run_config(record, sent).engine.enforce_eager is None  # what a later submission starts from
+    assert sent.planned.torch_compile is False and sent.planned.why == said.row("start")
+    assert task_config(record, sent).engine.torch_compile is False
+    assert run_config(record, sent).engine.torch_compile is None  # what a later submission starts from
 
 
 def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ from tests.runs import REPOSITORY
 
 SPEEDS = gpu_speeds()
 EIGHT = 8_030_261_248
+KNOWN = measured_for("h200", SPEEDS)
+COLD_S, WARM_S, BESIDE_S = KNOWN.start_cold_s, KNOWN.start_warm_s, KNOWN.beside_s
+UNCOMPILED_S = KNOWN.start_uncompiled_s
 H200 = TaskShape(1, 1, 1, "h200", EIGHT)
 EQUIVALENTS = 1 + 0.8 / 3  # of an output token with its share of the prompt, 1,024 for 1,280
 
 
-def rate(shape: TaskShape, *, eager: bool = False) -> float:
-    return assume_rate(shape, SPEEDS, eager=eager).tokens_per_s
+def rate(shape: TaskShape) -> float:
+    return assume_rate(shape, SPEEDS).tokens_per_s
 
 
 def source(shape: TaskShape) -> str:
@@ -26,7 +29,7 @@ def source(shape: TaskShape) -> str:
 def test_what_was_measured_is_taken_and_called_so() -> None:
     seen = assume_rate(H200, SPEEDS)
     assert seen.tokens_per_s == pytest.approx(13_042 * EQUIVALENTS)
-    assert (seen.startup_s, seen.warm_startup_s) == (135 + 26, 23.4 + 26)
+    assert (seen.startup_s, seen.warm_startup_s) == (COLD_S + BESIDE_S, WARM_S + BESIDE_S)
     assert seen.source == "measured on one h200 with a model of 8.0B"
     assert rate(replace(H200, gpu_type="h100")) == pytest.approx(11_749 * EQUIVALENTS)
     assert source(replace(H200, parameters=7_250_000_000)) == seen.source
@@ -69,17 +72,17 @@ def test_what_is_not_known_is_said() -> None:
     assert "a40 was not measured" in source(replace(H200, gpu_type="a40"))
 
 
-def test_eager_starts_earlier_by_what_was_measured() -> None:
-    seen = assume_rate(H200, SPEEDS, eager=True)
-    assert seen.warm_startup_s == pytest.approx(9.3 + 26)
-    assert seen.startup_s == pytest.approx(135 + 26 - (23.4 - 9.3))
+def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
+    seen = assume_rate(H200, SPEEDS, compiles=False)
+    assert seen.warm_startup_s == pytest.approx(UNCOMPILED_S + BESIDE_S)
+    assert seen.startup_s == pytest.approx(COLD_S + BESIDE_S - (WARM_S - UNCOMPILED_S))
     assert seen.tokens_per_s == pytest.approx(0.99 * rate(H200))
 
 
 def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
-    assert (known.gpu_type, known.is_own, known.eager_on) == ("h100", True, "h200")
-    assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (180, 23.4, {2: 0.83, 4: 0.46})
+    assert (known.gpu_type, known.is_own, known.uncompiled_on) == ("h100", True, "h200")
+    assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (180, WARM_S, {2: 0.83, 4: 0.46})
 
 
 def test_a_cpu_is_slow_whatever_the_model() -> None:
@@ -88,9 +91,9 @@ def test_a_cpu_is_slow_whatever_the_model() -> None:
 
 
 def test_the_other_engine_is_slower_and_starts_at_once() -> None:
-    seen = assume_rate(replace(H200, is_transformers=True), SPEEDS, eager=True)
+    seen = assume_rate(replace(H200, is_transformers=True), SPEEDS, compiles=False)
     assert seen.tokens_per_s == pytest.approx(rate(H200) * 1887 / 13_042)
-    assert (seen.startup_s, seen.warm_startup_s) == (9.3 + 26, None)
+    assert (seen.startup_s, seen.warm_startup_s) == (UNCOMPILED_S + BESIDE_S, None)
     assert seen.source == "measured with transformers on one h200 with a model of 8.0B"
 
 
@@ -104,4 +107,4 @@ def test_every_speed_has_its_evidence() -> None:
     four = json.loads((REPOSITORY / "benchmarks/results/h200-x4-2026-11-30/four.json").read_text())
     of_four = four["parts"]["bare"]["tok/s"] / (4 * SPEEDS["h200"].output_tokens_per_s)
     assert SPEEDS["h200"].parallel_shares[4] == pytest.approx(of_four, abs=0.005)
-    assert SPEEDS["h200"].eager_share == pytest.approx(12_921 / 13_042, abs=0.002)
+    assert SPEEDS["h200"].uncompiled_share == pytest.approx(12_921 / 13_042, abs=0.002)

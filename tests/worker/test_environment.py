@@ -16,12 +16,18 @@ def make(base, scratch=Path("/scratch/u"), *, slot_gpus=None, cpu=False, **numbe
 
 def test_defaults_are_set_and_recorded():
     made = make({"PATH": "/bin"})
-    assert made.variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert made.variables["HF_HUB_OFFLINE"] == made.variables["VLLM_NO_USAGE_STATS"] == "1"
     assert made.variables["VLLM_CACHE_ROOT"] == "/scratch/u/caches/vllm"
     assert made.variables["PATH"] == "/bin"
     assert {"PATH": "/bin"} | made.report["set"] == made.variables
     assert "OMP_NUM_THREADS" not in made.variables
+
+
+@pytest.mark.parametrize(("cpu", "method"), [(True, "spawn"), (False, "fork")])
+def test_a_core_is_forked_beside_a_gpu_unless_the_user_says_otherwise(cpu, method):
+    assert make({}, cpu=cpu).variables["VLLM_WORKER_MULTIPROC_METHOD"] == method
+    own = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+    assert make(own, cpu=cpu).variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
 
 
 def test_the_users_own_win_and_are_recorded_without_secrets():

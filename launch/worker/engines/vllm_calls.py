@@ -11,6 +11,7 @@ from launch.worker.engines.endings import ending_token_ids
 from launch.worker.engines.protocol import EngineDied, EngineSetup
 from launch.worker.engines.shield import shielded_children
 from launch.worker.engines.vllm_settings import check_batch_invariance
+from launch.worker.startup.imports import fast_imports
 
 
 def import_vllm() -> tuple[Any, Any]:
@@ -18,7 +19,7 @@ def import_vllm() -> tuple[Any, Any]:
 
     vLLM imports most of itself when LLM is first named.
     """
-    with shielded_children(), warnings_as_warnings():
+    with fast_imports(), shielded_children(), warnings_as_warnings():
         import vllm
         from vllm import LLM  # noqa: F401
         from vllm.platforms import current_platform

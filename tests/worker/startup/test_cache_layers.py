@@ -38,6 +38,7 @@ def test_the_same_gives_the_same_and_every_variable_has_a_place(record: RunRecor
         {"max_num_batched_tokens": 512},
         {"max_model_len": 512},
         {"enforce_eager": True},
+        {"torch_compile": False},
         {"batch_invariant": True},
     ],
 )
@@ -47,10 +48,19 @@ def test_what_shapes_compilation_changes_the_graphs_alone(record: RunRecord, eng
     assert before[GRAPHS] != after[GRAPHS]
 
 
-def test_an_eager_engine_waits_for_no_graphs(record: RunRecord):
-    for eager, awaited in ((None, [KERNELS, GRAPHS]), (False, [KERNELS, GRAPHS]), (True, [KERNELS])):
-        layers = cache_layers(record, EngineConfig(enforce_eager=eager), OWN)
-        assert [layer.name for layer in layers if layer.is_awaited] == awaited
+@pytest.mark.parametrize(
+    ("engine", "awaited"),
+    [
+        ({}, [KERNELS, GRAPHS]),
+        ({"enforce_eager": False}, [KERNELS, GRAPHS]),
+        ({"torch_compile": True}, [KERNELS, GRAPHS]),
+        ({"enforce_eager": True}, [KERNELS]),
+        ({"torch_compile": False}, [KERNELS]),
+    ],
+)
+def test_an_engine_that_does_not_compile_waits_for_no_graphs(record: RunRecord, engine, awaited):
+    layers = cache_layers(record, EngineConfig(**engine), OWN)
+    assert [layer.name for layer in layers if layer.is_awaited] == awaited
 
 
 def test_what_does_not_shape_it_changes_nothing(record: RunRecord):

@@ -19,7 +19,7 @@ from launch.worker.startup.node_caches import NodeCaches, own_variables
 from tests.worker.build_run import build_run
 
 H200 = {"device": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.1"}
-COLD, ALL = Warmth(), Warmth(compiled=True, eager=True)
+COLD, ALL = Warmth(), Warmth(compiled=True, uncompiled=True)
 
 
 def on_gpus(config: RunConfig, gpu_type: str | None, gpus: int = 1) -> RunConfig:
@@ -45,9 +45,9 @@ class Site:
         run = build_run(self.root / name, num_users=1, items_per_user=1, **sections)
         return load_run(run), task_config(load_run(run), load_submission(run, 1))
 
-    def start_engine(self, node: str, *, eager: bool) -> str:
+    def start_engine(self, node: str, *, compiles: bool) -> str:
         """A start to its end as a task makes it; what it found."""
-        engine = self.config.engine.model_copy(update={"enforce_eager": eager})
+        engine = self.config.engine.model_copy(update={"torch_compile": compiles})
         engine = engine.model_copy(update=measured_settings(engine, H200["device"]))
         scratch = self.root / node
         folders = {**cache_layers.FOLDERS[cache_layers.KERNELS], **cache_layers.FOLDERS[cache_layers.GRAPHS]}
@@ -61,7 +61,7 @@ class Site:
         caches.seed()
         state = caches.state
         for layer, place in caches.variables.items():
-            if not eager or layer in cache_layers.FOLDERS[cache_layers.KERNELS]:
+            if compiles or layer in cache_layers.FOLDERS[cache_layers.KERNELS]:
                 Path(place, "made").write_text(layer)
         caches.ready()
         caches.finish(threading.Event())
@@ -81,13 +81,13 @@ def test_nothing_is_expected_of_a_directory_that_is_not_there(site: Site) -> Non
 
 @pytest.mark.parametrize("gpu_type", ["h200", None])
 def test_what_one_node_wrote_back_is_expected_by_the_next(site: Site, gpu_type: str | None) -> None:
-    assert site.start_engine("n1", eager=False) == "compiles"
+    assert site.start_engine("n1", compiles=True) == "compiles"
     assert expect_on_nodes(site.record, site.asking(gpu_type), site.shared) == ALL
-    assert site.start_engine("n2", eager=False) == "seeded"
+    assert site.start_engine("n2", compiles=True) == "seeded"
 
 
 def test_another_gpu_model_or_shape_is_not_expected_to_be_warm(site: Site) -> None:
-    site.start_engine("n1", eager=False)
+    site.start_engine("n1", compiles=True)
     for gpu_type in ("h100", "a100", "v100", "nonesuch"):
         assert expect_on_nodes(site.record, site.asking(gpu_type), site.shared) == COLD, gpu_type
     assert expect_on_nodes(site.record, site.asking("h200", gpus=0), site.shared) == COLD, "on CPUs"
@@ -97,11 +97,11 @@ def test_another_gpu_model_or_shape_is_not_expected_to_be_warm(site: Site) -> No
     ):
         record, config = site.make(name, **changed)
         found = expect_on_nodes(record, on_gpus(config, "h200"), site.shared)
-        assert found == Warmth(compiled=False, eager=True), name
+        assert found == Warmth(compiled=False, uncompiled=True), name
 
 
 def test_other_software_is_not_expected_to_be_warm(site: Site) -> None:
-    site.start_engine("n1", eager=False)
+    site.start_engine("n1", compiles=True)
     for manifest in site.shared.rglob("*.json"):
         value = json.loads(manifest.read_text())
         value["key"]["torch"] = "1.0"
@@ -110,14 +110,14 @@ def test_other_software_is_not_expected_to_be_warm(site: Site) -> None:
 
 
 def test_of_software_in_a_container_nothing_is_known(site: Site) -> None:
-    site.start_engine("n1", eager=False)
+    site.start_engine("n1", compiles=True)
     record, config = site.make("boxed", resources={"container": ["box", "run"]})
     assert expect_on_nodes(record, on_gpus(config, "h200"), site.shared) == COLD
     assert expect_here(record, config, site.shared) == COLD
 
 
 def test_a_damaged_manifest_is_nothing(site: Site) -> None:
-    site.start_engine("n1", eager=False)
+    site.start_engine("n1", compiles=True)
     for manifest in site.shared.rglob("*.json"):
         manifest.write_text('{"key": 1}')
     assert expect_on_nodes(site.record, site.asking("h200"), site.shared) == COLD
@@ -163,7 +163,7 @@ def test_what_a_user_keeps_elsewhere_is_not_expected(site: Site, monkeypatch: py
     start_here(site.record, site.config, None)
     for name in cache_layers.FOLDERS[cache_layers.GRAPHS]:
         monkeypatch.setenv(name, "/elsewhere")
-    assert expect_here(site.record, site.config, None) == Warmth(compiled=False, eager=True)
+    assert expect_here(site.record, site.config, None) == Warmth(compiled=False, uncompiled=True)
 
 
 def test_what_the_next_engine_will_remove_is_not_expected(

@@ -35,7 +35,7 @@ def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(
         update={"resources": config.resources.model_copy(update={"gpus_per_task": 0})}
     )
     assert found == expect_on_nodes(load_run(run), on_cpus, tmp_path / "shared")
-    assert found == Warmth(compiled=True, eager=True)
+    assert found == Warmth(compiled=True, uncompiled=True)
     settled = survey_settled(run)
     assert settled.num_done == 3
     assert settled.num_output_tokens <= 3 * 2 * 16  # the warm-up's tokens are nobody's

@@ -1,0 +1,66 @@
+"""With torch.compile or without: whether a task is so short that starting fast is worth generating slowly.
+
+Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
+starts 11 to 14 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose
+steps are all graphs, as fast), so it wins below some 20 minutes of generation. The loss is what the host needs
+to launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
+step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), and such
+a task takes at most twice as long.
+With tensor parallelism it was not measured (without graphs, too, it was seen to hang: facts of 2026-11-22, vLLM
+0.26), and is not chosen.
+"""
+
+from dataclasses import dataclass
+
+from launch.planning.limits import duration
+from launch.planning.rates import Measured, TaskShape, billions, model_size
+
+MOST_LOSS = 1.0
+"""Of the time of generation: without torch.compile it takes at most twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileChoice:
+    """What engine.torch_compile becomes (None: left to the engine) and a sentence that says why."""
+
+    torch_compile: bool | None
+    why: str
+
+
+def choose_compile(
+    asked: bool | None, shape: TaskShape, known: Measured, work_s: float, sequences: float
+) -> CompileChoice:
+    """What a task of `work_s` of generation takes; `sequences` is how many an engine runs at a time.
+
+    What was `asked` for, to compile or not, is never changed.
+    """
+    if asked is not None:
+        return CompileChoice(asked, f"{_named(asked)}, as asked for")
+    if shape.gpus_per_task == 0:
+        return CompileChoice(None, "left to the engine: on a CPU nothing was measured")
+    if shape.tensor_parallel_size > 1:
+        return CompileChoice(True, "compiled: with tensor parallelism nothing else was measured")
+    loss, is_measured = uncompiled_loss(known, shape.parameters, sequences)
+    break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
+    compiles = work_s >= break_even_s
+    basis = "measured" if is_measured else "assumed from measurements"
+    work = f"{known.uncompiled_on}, {billions(known.speed.parameters)}, {known.speed.max_num_seqs:,} sequences"
+    return CompileChoice(
+        compiles,
+        f"{_named(compiles)}: about {duration(work_s)} of generation a task; compiling pays"
+        f" from {duration(break_even_s)} ({basis}: {work} at a time)",
+    )
+
+
+def _named(compiles: bool) -> str:
+    return "compiled" if compiles else "not compiled"
+
+
+def uncompiled_loss(known: Measured, parameters: int | None, sequences: float) -> tuple[float, bool]:
+    """The share by which generation takes longer without it, and whether that was measured for such work."""
+    measured = 1 / known.uncompiled_share - 1
+    size = model_size(parameters, known.speed.parameters)
+    fullness = min(1.0, max(1.0, sequences) / known.speed.max_num_seqs)
+    loss = min(MOST_LOSS, max(measured, measured / (fullness * size)))
+    is_measured = known.is_own and known.uncompiled_on == known.gpu_type and parameters is not None
+    return loss, is_measured and fullness == size == 1.0
