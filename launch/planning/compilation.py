@@ -1,13 +1,13 @@
 """With torch.compile or without: whether a task is so short that starting fast is worth generating slowly.
 
 Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
-starts 11 to 14 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose
-steps are all graphs, as fast), so it wins below some 20 minutes of generation. The loss is what the host needs
+starts 11 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose steps
+are graphs, as fast), so it wins below some 20 minutes of generation. So it was with tensor parallelism over two. The loss is what the host needs
 to launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
 step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), and such
 a task takes at most twice as long.
-With tensor parallelism it was not measured (without graphs, too, it was seen to hang: facts of 2026-11-22, vLLM
-0.26), and is not chosen.
+Without graphs, too (engine.enforce_eager), vLLM 0.26 was seen to hang with tensor parallelism; that is never
+chosen.
 """
 
 from dataclasses import dataclass
@@ -38,9 +38,8 @@ def choose_compile(
         return CompileChoice(asked, f"{_named(asked)}, as asked for")
     if shape.gpus_per_task == 0:
         return CompileChoice(None, "left to the engine: on a CPU nothing was measured")
-    if shape.tensor_parallel_size > 1:
-        return CompileChoice(True, "compiled: with tensor parallelism nothing else was measured")
     loss, is_measured = uncompiled_loss(known, shape.parameters, sequences)
+    is_measured = is_measured and shape.tensor_parallel_size == 1
     break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
     compiles = work_s >= break_even_s
     basis = "measured" if is_measured else "assumed from measurements"

@@ -65,14 +65,16 @@ def cost_user(
     return UserCost(position, user_hash, tuple(items))
 
 
-def expected_output_tokens(num_samples: int, max_tokens: int, mean_sample: float | None = None) -> float:
+def expected_output_tokens(
+    num_samples: int, max_tokens: int, mean_sample: float | None = None, *, only_length_ends: bool = False
+) -> float:
     """Output tokens of one item over all its samples.
 
     `mean_sample` is the mean length in tokens that earlier submissions of the run measured; without it a
-    sample is taken to use half of max_tokens.
+    sample is taken to use half of max_tokens, and all of it where nothing else ends one (ignore_eos).
     """
     if mean_sample is None:
-        mean_sample = EXPECTED_SHARE_OF_MAX_TOKENS * max_tokens
+        mean_sample = max_tokens * (1.0 if only_length_ends else EXPECTED_SHARE_OF_MAX_TOKENS)
     return num_samples * min(mean_sample, float(max_tokens))
 
 

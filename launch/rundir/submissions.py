@@ -219,7 +219,12 @@ def _costs(
     index: list[IndexEntry], missing: set[int], config: RunConfig, mean_sample: float | None
 ) -> list[UserCost]:
     sampling = config.sampling
-    output = expected_output_tokens(sampling.samples_per_item, sampling.max_tokens, mean_sample)
+    output = expected_output_tokens(
+        sampling.samples_per_item,
+        sampling.max_tokens,
+        mean_sample,
+        only_length_ends=sampling.ignore_eos and not sampling.stop,
+    )
     users = []
     for entry in index:
         places = [place for place in range(entry.num_items) if entry.first_item + place in missing]
