@@ -18,14 +18,15 @@ from launch.worker.caution import Caution
 from launch.worker.channel import Channel
 from launch.worker.chunk_requests import MakeRequest
 from launch.worker.engines.protocol import Engine, EngineSetup
-from launch.worker.environment import engine_environment
+from launch.worker.environment import engine_environment, vllm_threads
 from launch.worker.generator import Counts
 
 
 def take_environment() -> None:
     """This process gets the environment that a supervisor gives to an engine process, with caches in /tmp."""
     caches = Path(tempfile.gettempdir()) / f"vllm-launch-benchmarks-{os.getuid()}"
-    made = engine_environment(os.environ, slot_gpus=None, scratch=caches, cpu=not list_gpus())
+    threads = None if list_gpus() else vllm_threads(len(os.sched_getaffinity(0)))
+    made = engine_environment(os.environ, slot_gpus=None, scratch=caches, cpu_threads=threads)
     made.make_folders()
     os.environ.update(made.variables)
 

@@ -19,8 +19,9 @@ ONLY_SLURM = (
     " max_submit setup extra_sbatch merge"
 ).split()
 ONLY_VLLM = (
-    "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile enable_prefix_caching enable_chunked_prefill"
-    " safetensors_load_strategy disable_custom_all_reduce fuse_allreduce_rms cpu_kvcache_space_gib"
+    "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile enable_prefix_caching"
+    " enable_chunked_prefill safetensors_load_strategy disable_custom_all_reduce fuse_allreduce_rms"
+    " cpu_kvcache_space_gib"
 ).split()
 ONLY_HISTORY = ("max_history_entries",)
 ONLY_CONTEXT = ("max_context_turns",)
@@ -182,5 +183,6 @@ def _compilation(config: RunConfig) -> Findings:
     if config.engine.enforce_eager and config.engine.torch_compile:
         yield (
             ("engine.torch_compile", "engine.enforce_eager"),
-            "engine.torch_compile: got true, and engine.enforce_eager true compiles nothing. Leave one of them out.",
+            "engine.torch_compile: got true, and engine.enforce_eager true compiles nothing."
+            " Leave one of them out.",
         )

@@ -1,13 +1,13 @@
 """With torch.compile or without: whether a task is so short that starting fast is worth generating slowly.
 
 Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
-starts 11 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose steps
-are graphs, as fast), so it wins below some 20 minutes of generation. So it was with tensor parallelism over two. The loss is what the host needs
-to launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
-step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), and such
-a task takes at most twice as long.
-Without graphs, too (engine.enforce_eager), vLLM 0.26 was seen to hang with tensor parallelism; that is never
-chosen.
+starts 11 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose
+steps are graphs, as fast), so it wins below some 20 minutes of generation. The loss is what the host needs to
+launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
+step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), such a
+task takes at most twice as long, and with tensor parallelism it is the same (over two GPUs it started and
+generated as fast). Without graphs, too (engine.enforce_eager), vLLM 0.26 was seen to hang with tensor
+parallelism; that is never chosen.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ def choose_compile(
     break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
     compiles = work_s >= break_even_s
     basis = "measured" if is_measured else "assumed from measurements"
-    work = f"{known.uncompiled_on}, {billions(known.speed.parameters)}, {known.speed.max_num_seqs:,} sequences"
+    work = (
+        f"{known.uncompiled_on}, {billions(known.speed.parameters)}, {known.speed.max_num_seqs:,} sequences"
+    )
     return CompileChoice(
         compiles,
         f"{_named(compiles)}: about {duration(work_s)} of generation a task; compiling pays"

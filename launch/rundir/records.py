@@ -124,7 +124,9 @@ class PlannedEngine(Section):
     """Settings of engine that the planner chose because they were not set; null: it chose none."""
 
     torch_compile: bool | None = None
-    enforce_eager: bool | None = Field(default=None, description="Of runs that began before torch_compile was.")
+    enforce_eager: bool | None = Field(
+        default=None, description="Of runs that began before torch_compile was."
+    )
     why: str | None = None
 
 

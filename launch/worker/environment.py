@@ -72,26 +72,23 @@ def engine_environment(
     *,
     slot_gpus: Sequence[str] | None,
     scratch: Path,
-    cpu: bool,
-    tensor_parallel_size: int = 1,
-    num_threads: int | None = None,
+    cpu_threads: int | None = None,
     keeps_bytecode: bool = True,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
-    node-local folder of the user, `num_threads` how many may compute on a CPU (vllm_threads of the cores that
-    this process may use, unless given). Unless Python `keeps_bytecode` of what it imports where that is
+    node-local folder of the user, `cpu_threads` how many threads each of an engine's workers computes with on
+    a CPU (None: they compute on GPUs). Unless Python `keeps_bytecode` of what it imports where that is
     installed, it does in `scratch`.
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
     # A fork has all that the engine process imported, which takes a spawned core as long again. What it must
     # not have is seen to in forked.py. On a CPU vLLM spawns whatever is asked for.
-    wanted["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn" if cpu else "fork"
-    if cpu:
-        threads = num_threads or vllm_threads(len(os.sched_getaffinity(0)))
-        wanted |= _cpu_variables(max(1, threads // tensor_parallel_size))
+    wanted["VLLM_WORKER_MULTIPROC_METHOD"] = "fork" if cpu_threads is None else "spawn"
+    if cpu_threads is not None:
+        wanted |= _cpu_variables(cpu_threads)
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
     if not keeps_bytecode:

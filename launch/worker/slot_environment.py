@@ -30,14 +30,13 @@ def slot_environment(
         # nvidia-smi, NVML and Slurm count GPUs by bus id; CUDA by speed unless told.
         variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     num_cpus = max(1, len(os.sched_getaffinity(0)) // config.num_engines)
+    num_threads = num_cpus if config.model.engine is EngineKind.TRANSFORMERS else vllm_threads(num_cpus)
     return engine_environment(
         variables,
         slot_gpus=gpus,
         scratch=scratch_folder(config.resources.scratch_dir, base),
-        cpu=not visible,
-        tensor_parallel_size=config.engine.tensor_parallel_size,
+        cpu_threads=None if visible else max(1, num_threads // config.engine.tensor_parallel_size),
         keeps_bytecode=not _is_own_python(config.resources) or keeps_bytecode(base),
-        num_threads=num_cpus if config.model.engine is EngineKind.TRANSFORMERS else vllm_threads(num_cpus),
     )
 
 

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from launch.config.gpus import gpu_speeds
+from launch.planning.rates import measured_for
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config, task_config
 from launch.worker.gpu_settings import measured_settings
 from launch.worker.startup import cache_layers
 from launch.worker.startup.cache_store import store_of
 from tests.cli.commands import Said, vllm_launch
+
+KNOWN = measured_for("h200", gpu_speeds())
+COMPILED_S = KNOWN.start_warm_s + KNOWN.beside_s
+UNCOMPILED_S = KNOWN.start_uncompiled_s + KNOWN.beside_s
+COLD_S = KNOWN.start_cold_s + KNOWN.beside_s - (COMPILED_S - UNCOMPILED_S)
 
 
 @pytest.fixture
@@ -41,6 +48,45 @@ def test_a_cluster_of_whole_nodes_gets_a_task_of_all_engines(words: list[str | P
     assert "x 4 GPUs" in said.row("tasks")
 
 
+@pytest.mark.parametrize(
+    ("asked", "start"),
+    [
+        (("--torch-compile", "true"), "compiled, as asked for"),
+        (("--torch-compile", "false"), "not compiled, as asked for"),
+        (("--enforce-eager", "true"), "not compiled, as asked for"),
+        (("--enforce-eager", "false", "--torch-compile", "false"), "not compiled, as asked for"),
+    ],
+)
+def test_a_start_that_was_asked_for_is_kept(
+    words: list[str | Path], tmp_path: Path, asked: tuple[str, ...], start: str
+) -> None:
+    assert plan(words, tmp_path, *asked).row("start") == start
+    sent = load_submission(RunPaths(tmp_path / "outputs" / "runs" / "run"), 1)
+    assert sent.planned.torch_compile is None
+
+
+def test_what_is_to_be_compiled_and_not_is_refused(words: list[str | Path], tmp_path: Path) -> None:
+    said = vllm_launch(*words, "--torch-compile", "true", "--enforce-eager", "true", cwd=tmp_path)
+    assert said.code == 2
+    assert "engine.torch_compile: got true, and engine.enforce_eager true compiles nothing." in said.err
+
+
+def test_a_run_that_was_planned_eager_before_torch_compile_was_stays_so(
+    words: list[str | Path], tmp_path: Path
+) -> None:
+    plan(words, tmp_path)
+    run = RunPaths(tmp_path / "outputs" / "runs" / "run")
+    path = run.submission(1).submission_yaml
+    lines = path.read_text(encoding="utf-8")
+    assert "  torch_compile: false\n  enforce_eager: null\n" in lines.split("\nplanned:\n")[1]
+    before = lines.split("\nplanned:\n")
+    old = before[1].replace("  torch_compile: false\n  enforce_eager: null\n", "  enforce_eager: true\n")
+    path.chmod(0o600)
+    path.write_text("\nplanned:\n".join([before[0], old]), encoding="utf-8")
+    engine = task_config(load_run(run), load_submission(run, 1)).engine
+    assert engine.enforce_eager is True and engine.torch_compile is None
+
+
 def test_what_was_asked_for_is_never_overridden(words: list[str | Path], tmp_path: Path) -> None:
     asked = ("--whole-node-gpus", "4", "--engines-per-node", "2", "--enforce-eager", "false")
     said = plan(words, tmp_path, *asked)
@@ -65,17 +111,15 @@ def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) ->
     said = plan(words, tmp_path, "--num-tasks", "2")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
     assert warning == (
-        "start-up is predicted to take 100% of GPU time with cold caches (2 x 147 s), 100% with warm ones"
-        " (35 s each). Fewer tasks spend less: --num-tasks 1."
+        f"start-up is predicted to take 100% of GPU time with cold caches (2 x {COLD_S:.0f} s), 100% with"
+        f" warm ones ({UNCOMPILED_S:.0f} s each). Fewer tasks spend less: --num-tasks 1."
     )
 
 
 def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path, "--num-tasks", "2", "--max-concurrent", "1")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
-    assert (
-        "with cold caches at first (1 x 147 s, 1 x 35 s). Fewer tasks spend less: --num-tasks 1." in warning
-    )
+    assert f"with cold caches at first (1 x {COLD_S:.0f} s, 1 x {UNCOMPILED_S:.0f} s). Fewer" in warning
 
 
 def test_caches_of_an_earlier_run_are_forecast(
@@ -98,7 +142,7 @@ def test_caches_of_an_earlier_run_are_forecast(
     warm = plan(words, tmp_path, *asked)
     assert warm.row("caches") == "warm: an earlier run compiled what these engines need"
     (warning,) = [note for note in warm.notes if note.startswith("start-up")]
-    assert "with warm caches (2 x 49 s). Fewer tasks spend less: --num-tasks 1." in warning
+    assert f"with warm caches (2 x {COMPILED_S:.0f} s). Fewer tasks spend less: --num-tasks 1." in warning
     shutil.rmtree(run.root)
     other = plan(words, tmp_path, *asked, "--max-num-seqs", "7")
     assert not any(line.startswith("caches ") for line in other.out.splitlines())

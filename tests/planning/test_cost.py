@@ -26,6 +26,8 @@ def test_output_is_half_of_max_tokens_until_measured_and_never_above_it() -> Non
     assert expected_output_tokens(5, 512) == 1280.0
     assert expected_output_tokens(5, 512, mean_sample=40.0) == 200.0
     assert expected_output_tokens(5, 32, mean_sample=40.0) == 160.0
+    assert expected_output_tokens(5, 512, only_length_ends=True) == 2560.0
+    assert expected_output_tokens(5, 512, mean_sample=40.0, only_length_ends=True) == 200.0
 
 
 def test_user_order_is_fixed_and_takes_any_text() -> None:

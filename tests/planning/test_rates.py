@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from launch.config.gpus import GpuSpeed, gpu_speeds
+from launch.planning.cost import ItemCost
 from launch.planning.rates import TaskShape, assume_rate, measured_for
 from tests.runs import REPOSITORY
 
@@ -82,7 +83,11 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
 def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
     assert (known.gpu_type, known.is_own, known.uncompiled_on) == ("h100", True, "h200")
-    assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (180, WARM_S, {2: 0.83, 4: 0.46})
+    assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (
+        180,
+        WARM_S,
+        {2: 0.83, 4: 0.46},
+    )
 
 
 def test_a_cpu_is_slow_whatever_the_model() -> None:
@@ -108,3 +113,16 @@ def test_every_speed_has_its_evidence() -> None:
     of_four = four["parts"]["bare"]["tok/s"] / (4 * SPEEDS["h200"].output_tokens_per_s)
     assert SPEEDS["h200"].parallel_shares[4] == pytest.approx(of_four, abs=0.005)
     assert SPEEDS["h200"].uncompiled_share == pytest.approx(12_921 / 13_042, abs=0.002)
+
+
+def test_what_tasks_were_measured_to_cost_is_what_is_forecast() -> None:
+    """15 tasks of an H200 that did not compile, as one, 8 and 64; the row's beside_s is of them."""
+    record = json.loads(
+        (REPOSITORY / "benchmarks/results/h200-x2-starts-2026-11-30/task-cost.json").read_text()
+    )
+    rate = assume_rate(H200, SPEEDS, compiles=False)
+    work = 1600 * ItemCost(1030, 5 * 256).cost
+    for part in ("one", "8", "64"):
+        found = record["parts"][part]
+        expected = found["tasks"] * (rate.warm_startup_s or 0.0) + work / rate.tokens_per_s
+        assert expected == pytest.approx(found["cost_s"], rel=0.04), part

@@ -10,7 +10,7 @@ import pytest
 from launch.config.schema import EngineConfig, EngineKind
 from launch.worker.engines.hf import TransformersEngine, open_transformers
 from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
-from launch.worker.environment import engine_environment
+from launch.worker.environment import engine_environment, vllm_threads
 from tests.models import make_tiny_llama
 from tests.worker.engine_setups import make_setup
 
@@ -27,7 +27,10 @@ def cpu_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     # Compiled kernels are kept between runs of the suite.
     made = engine_environment(
-        os.environ, slot_gpus=None, scratch=Path(f"/tmp/vllm-launch-tests-{os.getuid()}"), cpu=True
+        os.environ,
+        slot_gpus=None,
+        scratch=Path(f"/tmp/vllm-launch-tests-{os.getuid()}"),
+        cpu_threads=vllm_threads(len(os.sched_getaffinity(0))),
     )
     made.make_folders()
     os.environ.clear()

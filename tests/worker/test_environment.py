@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from launch.errors import StorageError
+from launch.rundir.records import load_run, load_submission, run_config
+from launch.worker import slot_environment as slot_module
 from launch.worker.environment import SOCKET_PATH_LIMIT, engine_environment, socket_folder, vllm_threads
+from launch.worker.slot_environment import slot_environment
+from tests.worker.build_run import build_run
 
 
-def make(base, scratch=Path("/scratch/u"), *, slot_gpus=None, cpu=False, **numbers):
+def make(base, scratch=Path("/scratch/u"), *, slot_gpus=None, **asked):
     """The environment for a base, on a GPU unless said otherwise."""
-    return engine_environment(base, slot_gpus=slot_gpus, scratch=scratch, cpu=cpu, **numbers)
+    return engine_environment(base, slot_gpus=slot_gpus, scratch=scratch, **asked)
 
 
 def test_defaults_are_set_and_recorded():
@@ -23,11 +27,11 @@ def test_defaults_are_set_and_recorded():
     assert "OMP_NUM_THREADS" not in made.variables
 
 
-@pytest.mark.parametrize(("cpu", "method"), [(True, "spawn"), (False, "fork")])
-def test_a_core_is_forked_beside_a_gpu_unless_the_user_says_otherwise(cpu, method):
-    assert make({}, cpu=cpu).variables["VLLM_WORKER_MULTIPROC_METHOD"] == method
+@pytest.mark.parametrize(("cpu_threads", "method"), [(1, "spawn"), (None, "fork")])
+def test_a_core_is_forked_beside_a_gpu_unless_the_user_says_otherwise(cpu_threads, method):
+    assert make({}, cpu_threads=cpu_threads).variables["VLLM_WORKER_MULTIPROC_METHOD"] == method
     own = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
-    assert make(own, cpu=cpu).variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert make(own, cpu_threads=cpu_threads).variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
 
 
 def test_the_users_own_win_and_are_recorded_without_secrets():
@@ -81,11 +85,40 @@ def test_a_slot_gets_its_own_of_the_visible_gpus():
 
 
 def test_a_cpu_engine_leaves_a_core_to_the_processes_that_feed_it():
-    assert make({}, cpu=True, num_threads=1).variables["OMP_NUM_THREADS"] == "1"
-    assert make({}, cpu=True, num_threads=8, tensor_parallel_size=2).variables["OMP_NUM_THREADS"] == "4"
+    assert make({}, cpu_threads=4).variables["OMP_NUM_THREADS"] == "4"
     assert (vllm_threads(1), vllm_threads(2), vllm_threads(9)) == (1, 1, 8)
-    assert make({}, cpu=True).variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
-    assert make({"OMP_NUM_THREADS": "7"}, cpu=True).variables["OMP_NUM_THREADS"] == "7"
+    assert make({}, cpu_threads=4).variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert make({"OMP_NUM_THREADS": "7"}, cpu_threads=4).variables["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("size", "engine", "threads"), [(1, "vllm", 7), (2, "vllm", 3), (1, "transformers", 8)]
+)
+def test_the_workers_of_an_engine_share_the_cores_of_its_slot(monkeypatch, tmp_path, size, engine, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    run = build_run(tmp_path, model={"engine": engine}, engine={"tensor_parallel_size": size})
+    config = run_config(load_run(run), load_submission(run, 1))
+    on_cpu = slot_environment(config, 0, None, [], {}).variables
+    assert on_cpu["OMP_NUM_THREADS"] == str(threads)
+    assert "OMP_NUM_THREADS" not in slot_environment(config, 0, ("0",), ["0"], {}).variables
+
+
+def test_python_keeps_compiled_modules_on_the_node_only_where_its_packages_can_be_looked_at(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(slot_module, "keeps_bytecode", lambda base: "PYTHONDONTWRITEBYTECODE" not in base)
+    told = {"PYTHONDONTWRITEBYTECODE": "1"}
+    run = build_run(tmp_path)
+    config = run_config(load_run(run), load_submission(run, 1))
+    made = slot_environment(config, 0, None, [], told)
+    assert made.report["set"]["PYTHONPYCACHEPREFIX"].endswith("/caches/bytecode")
+    assert "PYTHONPYCACHEPREFIX" not in slot_environment(config, 0, None, [], {}).variables
+    contained = config.model_copy(
+        update={
+            "resources": config.resources.model_copy(update={"container": ("apptainer", "exec", "x.sif")})
+        }
+    )
+    assert told.items() <= slot_environment(contained, 0, None, [], told).variables.items()
 
 
 def test_sockets_fit_their_limit_however_long_scratch_is():

@@ -17,7 +17,7 @@ from launch.worker.engines.protocol import EngineDied, RequestRefused
 from launch.worker.engines.shield import DeathWatch, end_gracefully, shielded_children
 from launch.worker.engines.vllm_calls import make_sampling_params
 from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
-from launch.worker.engines.vllm_settings import llm_arguments
+from launch.worker.engines.vllm_settings import GRAPH_SIZES, llm_arguments
 from tests.chaos import vllm_trace
 from tests.models import make_tiny_llama
 from tests.worker.engine_setups import PROMPTS, make_request, make_requests, make_setup, run_all, texts_of
@@ -85,6 +85,53 @@ def test_fusion_is_off_where_it_fails(tmp_path, tensor_parallel_size, fuse, vers
     arguments, notes = llm_arguments(setup, on_cpu=False, version=version)
     assert ("compilation_config" in arguments) is off
     assert len(notes) == num_notes
+
+
+@pytest.mark.parametrize(
+    ("max_num_seqs", "sizes"),
+    [
+        (None, GRAPH_SIZES),
+        (1024, GRAPH_SIZES),
+        (100, (1, 8, 32, 64, 96, 100)),
+        (64, (1, 8, 32, 64)),
+        (1, (1,)),
+    ],
+)
+def test_without_compilation_whole_steps_are_graphs(tmp_path, max_num_seqs, sizes):
+    limits = EngineConfig(torch_compile=False, max_num_seqs=max_num_seqs, max_model_len=512)
+    setup = make_setup(tmp_path, EngineKind.VLLM, engine=limits)
+    arguments, _ = llm_arguments(setup, on_cpu=False, version="0.26.0")
+    assert "enforce_eager" not in arguments
+    from vllm.config import CompilationConfig
+
+    made = CompilationConfig(**arguments["compilation_config"])
+    assert (made.mode.name, made.cudagraph_mode.name) == ("NONE", "FULL_DECODE_ONLY")
+    assert tuple(made.cudagraph_capture_sizes) == sizes
+
+
+def test_without_compilation_a_fusion_is_off_as_well_where_it_fails(tmp_path):
+    limits = EngineConfig(torch_compile=False, tensor_parallel_size=2, max_model_len=512)
+    arguments, _ = llm_arguments(
+        make_setup(tmp_path, EngineKind.VLLM, engine=limits), on_cpu=False, version="0.26.0"
+    )
+    assert arguments["compilation_config"]["pass_config"] == {"fuse_allreduce_rms": False}
+    assert arguments["compilation_config"]["mode"] == 0
+
+
+@pytest.mark.parametrize(
+    "engine", [{"enforce_eager": True}, {"torch_compile": True}, {"enforce_eager": False}, {}]
+)
+def test_otherwise_what_is_compiled_and_captured_is_left_to_vllm(tmp_path, engine):
+    setup = make_setup(tmp_path, EngineKind.VLLM, engine=EngineConfig(max_model_len=512, **engine))
+    assert "compilation_config" not in llm_arguments(setup, on_cpu=False, version="0.32.0")[0]
+
+
+def test_a_cpu_that_is_not_to_compile_is_eager(tmp_path):
+    for engine, eager in (({"torch_compile": False}, True), ({}, None), ({"enforce_eager": False}, False)):
+        setup = make_setup(tmp_path, EngineKind.VLLM, engine=EngineConfig(max_model_len=512, **engine))
+        arguments, _ = llm_arguments(setup, on_cpu=True, version="0.32.0")
+        assert arguments.get("enforce_eager") is eager
+        assert "compilation_config" not in arguments
 
 
 def test_batch_invariant_kernels_are_refused_on_a_cpu(tmp_path):

@@ -1,7 +1,7 @@
 """Importing vLLM and transformers as fast as Python can (docs/performance.md, "Imports").
 
-What an import makes stays to the process's end, and Python's collector looks through all of it again and again
-meanwhile, a third of the time. Without compiled modules (`keeps_bytecode`) it takes twice as long.
+What an import makes stays to the process's end, and Python's collector looks through all of it again and
+again meanwhile, a third of the time. Without compiled modules (`keeps_bytecode`) it takes twice as long.
 """
 
 import gc
@@ -17,15 +17,15 @@ LARGE_PACKAGES = ("vllm", "transformers", "torch")
 
 
 _NOT_NEEDED = "sklearn"
-"""transformers imports it where it is installed, with SciPy and pandas, for a draft model's statistics alone."""
+"""transformers imports it where it is installed, and SciPy and pandas with it, for draft models alone."""
 
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
     """What is made inside is not looked through for garbage, then or later (gc.freeze); also when it fails.
 
-    The collector is the whole process's, so this is for a time in which no other thread makes much; it is as it
-    was at the end. A process that is forked later shares the pages of what is frozen. Inside, scikit-learn
+    The collector is the whole process's, so this is for a time in which no other thread makes much; it is as
+    it was at the end. A process that is forked later shares the pages of what is frozen. Inside, scikit-learn
     cannot be found unless it is imported already: an import of it says that it is not installed.
     """
     was_enabled, is_hidden = gc.isenabled(), _NOT_NEEDED not in sys.modules
@@ -43,10 +43,10 @@ def fast_imports() -> Iterator[None]:
 
 
 def keeps_bytecode(environment: Mapping[str, str], packages: Sequence[str] = LARGE_PACKAGES) -> bool:
-    """Whether a Python of ours with this environment finds compiled modules, or leaves them where the next does.
+    """Whether a Python of ours with this environment finds compiled modules or leaves them for the next.
 
-    False where a package was installed without them (uv does, and many images) and Python may not write beside
-    it, or was told to write none: every process compiles the sources of all that it imports then.
+    False where a package was installed without them (uv does, and many images) and Python may not write
+    beside it, or was told to write none: every process compiles the sources of all that it imports then.
     """
     if environment.get("PYTHONPYCACHEPREFIX"):
         return True

@@ -118,7 +118,7 @@ def test_a_variable_of_the_users_own_is_in_no_layer(record: RunRecord):
 
 
 def test_the_table_of_the_environment_names_the_same_folders():
-    made = engine_environment({}, slot_gpus=None, scratch=Path("/s"), cpu=False).variables
+    made = engine_environment({}, slot_gpus=None, scratch=Path("/s")).variables
     assert {name for name, value in made.items() if value.startswith("/s/caches/")} - OWN.keys() == {
         "HF_MODULES_CACHE"
     }

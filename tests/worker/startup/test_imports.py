@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launch.worker.environment import engine_environment
-from launch.worker.startup.imports import keeps_bytecode, fast_imports
+from launch.worker.startup.imports import fast_imports, keeps_bytecode
 
 PACKAGE = "module_of_a_test"
 AS_USER = 65534
@@ -115,7 +115,11 @@ def test_packages_that_are_not_there_or_have_no_sources_ask_for_nothing(package:
 def test_an_engine_process_keeps_them_in_scratch_where_nothing_else_does(package: Path, tmp_path: Path):
     base = {"PYTHONPATH": str(package.parent), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     made = engine_environment(
-        base, slot_gpus=None, scratch=tmp_path / "node", cpu=True, keeps_bytecode=keeps_bytecode(base, [PACKAGE])
+        base,
+        slot_gpus=None,
+        scratch=tmp_path / "node",
+        cpu_threads=1,
+        keeps_bytecode=keeps_bytecode(base, [PACKAGE]),
     )
     made.make_folders()
     kept = Path(made.report["set"]["PYTHONPYCACHEPREFIX"])
