@@ -27,6 +27,10 @@ class CompileChoice:
     why: str
 
 
+EAGER = CompileChoice(False, "eager, as asked for")
+"""Where engine.enforce_eager is on: no graphs either."""
+
+
 def choose_compile(
     asked: bool | None, shape: TaskShape, known: Measured, work_s: float, sequences: float
 ) -> CompileChoice:

@@ -187,7 +187,7 @@ def _plan_tasks(
     work = Work(sum(user.cost for user in users), num_items, config.sampling.samples_per_item)
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
-    asked = Asked(resources.num_tasks, engine.compiles, engine.max_num_seqs)
+    asked = Asked(resources.num_tasks, engine.compiles, engine.max_num_seqs, bool(engine.enforce_eager))
     return plan_tasks(work, shape, limits, asked, gpu_speeds())
 
 

@@ -53,7 +53,7 @@ def test_a_cluster_of_whole_nodes_gets_a_task_of_all_engines(words: list[str | P
     [
         (("--torch-compile", "true"), "compiled, as asked for"),
         (("--torch-compile", "false"), "not compiled, as asked for"),
-        (("--enforce-eager", "true"), "not compiled, as asked for"),
+        (("--enforce-eager", "true"), "eager, as asked for"),
         (("--enforce-eager", "false", "--torch-compile", "false"), "not compiled, as asked for"),
     ],
 )
