@@ -3,7 +3,8 @@
     python -m benchmarks.defaults_search --checkpoint SHAPE --out DIR [--only NAME ...] [--budget-s 560]
 
 On a host whose commands end after ten minutes: call it again with the same DIR until it says that nothing is
-left; a point that is in DIR is not measured again (`--again NAME` does). Each point changes one thing of
+left; a point that is in DIR is not measured again (`--again NAME` does). On a host with several GPUs call it
+once for each, with CUDA_VISIBLE_DEVICES and other names after --only. Each point changes one thing of
 vLLM's defaults, or what the point before it in its row was good for; what may change texts (fp8 weights, fp8
 KV cache) is marked `texts`, and is nothing for configs/gpus.yaml's defaults. DIR/<point>.json is what
 benchmarks/ bare_engine.py writes, with the settings; DIR/table.json all of them, the best first.
@@ -19,8 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import table, write_record
+from launch.worker.engines.vllm_settings import GRAPH_SIZES
 
 ROOT = Path(__file__).resolve().parent.parent
+GRAPHS_ALONE = {
+    "mode": 0,
+    "cudagraph_mode": "FULL_DECODE_ONLY",
+    "cudagraph_capture_sizes": list(GRAPH_SIZES),
+}
+"""What engine.torch_compile: false asks vLLM for."""
+MORE_SIZES = [*GRAPH_SIZES, 640, 768, 896, 1024]
 FP8, FP8_KV = 'quantization="fp8"', 'kv_cache_dtype="fp8"'
 # The sizes are those that vLLM captures CUDA graphs for; 512 is the largest by default on Hopper.
 POINTS: dict[str, list[str]] = {
@@ -32,6 +41,10 @@ POINTS: dict[str, list[str]] = {
     "tokens-32768": ["max_num_batched_tokens=32768"],
     "graphs-1024": ['compilation_config={"max_cudagraph_capture_size": 1024}'],
     "eager": ["enforce_eager=true"],
+    "uncompiled": [f"compilation_config={json.dumps(GRAPHS_ALONE)}"],
+    "uncompiled-1024": [
+        f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': MORE_SIZES})}"
+    ],
     "fp8": [FP8],
     "fp8-kv": [FP8_KV],
     "fp8-both": [FP8, FP8_KV],

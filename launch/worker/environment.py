@@ -26,6 +26,7 @@ _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 # (variable, value, why)
 _ALWAYS = (
+    ("VLLM_USE_FLASHINFER_SAMPLER", "0", "not for requests with seeds; building it was 80 s of a cold start"),
     ("VLLM_NO_USAGE_STATS", "1", "nothing is reported to anyone"),
     ("DO_NOT_TRACK", "1", "the same, as other libraries read it"),
     ("HF_HUB_OFFLINE", "1", "a checkpoint is a directory; a node without network must not wait for one"),
@@ -40,7 +41,7 @@ _CACHES = (
     ("VLLM_CACHE_ROOT", "vllm", "torch.compile graphs and model facts; shared folders break between nodes"),
     ("TORCHINDUCTOR_CACHE_DIR", "inductor", "compiled kernels, locked per file"),
     ("TRITON_CACHE_DIR", "triton", "compiled kernels, locked per file"),
-    ("FLASHINFER_WORKSPACE_BASE", "flashinfer", "compiled kernels: 80 s of a cold start"),
+    ("FLASHINFER_WORKSPACE_BASE", "flashinfer", "compiled kernels"),
     ("DG_JIT_CACHE_DIR", "deep_gemm", "compiled kernels"),
     ("HF_MODULES_CACHE", "hf_modules", "code of a checkpoint that is trusted, copied to be imported"),
     ("CUDA_CACHE_PATH", "cuda", "compiled kernels of the driver"),

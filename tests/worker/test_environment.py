@@ -22,6 +22,7 @@ def test_defaults_are_set_and_recorded():
     made = make({"PATH": "/bin"})
     assert made.variables["HF_HUB_OFFLINE"] == made.variables["VLLM_NO_USAGE_STATS"] == "1"
     assert made.variables["VLLM_CACHE_ROOT"] == "/scratch/u/caches/vllm"
+    assert made.variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
     assert made.variables["PATH"] == "/bin"
     assert {"PATH": "/bin"} | made.report["set"] == made.variables
     assert "OMP_NUM_THREADS" not in made.variables
