@@ -134,8 +134,12 @@ class Bench:
         starts = engine_starts(run, num_tasks)
         ledgers = ledgers_of(starts)
         for ledger in ledgers:
-            # The environment of the last start serves the bare engine.
-            self._variables = {**ledger["caches"]["variables"], "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+            # The environment of the last start serves the bare engine, and what is built in neither is the same.
+            self._variables = {
+                **ledger["caches"]["variables"],
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                "VLLM_USE_FLASHINFER_SAMPLER": "0",
+            }
         return {"summary": startup_figures([{"startup": ledger} for ledger in ledgers], []), "starts": starts}
 
 
