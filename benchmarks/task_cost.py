@@ -146,6 +146,7 @@ class Bench:
             "predicted_s": expected.starts_s + expected.total_cost / rate.tokens_per_s,
             "predicted_start_s": expected.starts_s / num_tasks,
             "caches_warm": expected.is_warm,
+            "earlier_starts": 0 if rate.starts is None else rate.starts.number,
             "rate": rate.source,
             "torch_compile": opened.plan.compilation.torch_compile,
         }

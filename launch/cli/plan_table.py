@@ -35,7 +35,8 @@ def show_plan(run: RunPaths, opened: Opened) -> None:
         ("balance", f"largest shard / mean {expected.balance:.2f}"),
         (
             "forecast",
-            f"{expected.makespan_s / 60:.0f} min from the first start, {expected.gpu_hours:.2f} GPU hours",
+            f"{expected.makespan_s / 60:.0f} min from the first start, {expected.gpu_hours:.2f} GPU hours"
+            f"{_measured_start(opened)}",
         ),
         *([] if opened.plan.rate.source in opened.plan.why else [("speed", opened.plan.rate.source)]),
         ("results in", str(sent.publish.output_dir)),
@@ -69,7 +70,8 @@ def startup_warning(opened: Opened) -> str | None:
     warm = ""
     if rate.warm_startup_s is not None and expected.num_cold_starts == expected.num_tasks:
         starts_s = rate.warm_startup_s * expected.num_tasks
-        warm = f", {starts_s / (starts_s + work_s):.0%} with warm ones ({rate.warm_startup_s:.0f} s each)"
+        each = f"{rate.warm_startup_s:.0f} s each{_basis(opened)}"
+        warm = f", {starts_s / (starts_s + work_s):.0%} with warm ones ({each})"
     start_s = expected.starts_s / expected.num_tasks
     fewer = max(1, int(work_s * MOST_STARTUP / (1 - MOST_STARTUP) / start_s))
     advice = f" Fewer tasks spend less: --num-tasks {fewer}." if fewer < expected.num_tasks else ""
@@ -80,8 +82,23 @@ def _starts(opened: Opened) -> str:
     """`cold caches (2 x 121 s)`, `cold caches at first (1 x 121 s, 7 x 9 s)`, `warm caches (8 x 9 s)`."""
     expected, rate = opened.forecast, opened.plan.rate
     if expected.is_warm:
-        return f"warm caches ({expected.num_tasks} x {expected.starts_s / expected.num_tasks:.0f} s)"
+        start_s = expected.starts_s / expected.num_tasks
+        return f"warm caches ({expected.num_tasks} x {start_s:.0f} s{_basis(opened)})"
     cold, warm = expected.num_cold_starts, expected.num_tasks - expected.num_cold_starts
     if warm == 0 or rate.warm_startup_s is None:
         return f"cold caches ({expected.num_tasks} x {rate.startup_s:.0f} s)"
-    return f"cold caches at first ({cold} x {rate.startup_s:.0f} s, {warm} x {rate.warm_startup_s:.0f} s)"
+    warm_starts = f"{warm} x {rate.warm_startup_s:.0f} s{_basis(opened)}"
+    return f"cold caches at first ({cold} x {rate.startup_s:.0f} s, {warm_starts})"
+
+
+def _measured_start(opened: Opened) -> str:
+    rate = opened.plan.rate
+    if rate.starts is None or rate.warm_startup_s is None:
+        return ""
+    return f"; a warm start takes {rate.warm_startup_s:.0f} s{_basis(opened)}"
+
+
+def _basis(opened: Opened) -> str:
+    """Where the seconds of a warm start are from, if not from configs/gpus.yaml."""
+    starts = opened.plan.rate.starts
+    return "" if starts is None else f" by the median of {starts.number} earlier starts here"

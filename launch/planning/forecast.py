@@ -5,20 +5,29 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from math import fsum
 
-from launch.planning.rates import TaskRate
+from launch.planning.rates import EarlierStarts, TaskRate
 from launch.planning.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """Whether the first engines find what they need compiled: those that compile, and those that do not."""
+    """Whether the first engines find what they need compiled: those that compile, and those that do not.
+
+    And what warm starts of either kind took before, None where too few were measured.
+    """
 
     compiled: bool = False
     uncompiled: bool = False
+    compiled_starts: EarlierStarts | None = None
+    uncompiled_starts: EarlierStarts | None = None
 
     def of(self, compiles: bool | None) -> bool:
         """For one kind; None: left to the engine, which compiles."""
         return self.uncompiled if compiles is False else self.compiled
+
+    def starts_of(self, compiles: bool | None) -> EarlierStarts | None:
+        """What warm starts of one kind took; None for the kind as in `of`."""
+        return self.uncompiled_starts if compiles is False else self.compiled_starts
 
 
 COLD = Warmth()

@@ -10,7 +10,7 @@ tasks longer or shorter, no more. `source` says what was measured and what is on
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.config.gpus import GpuSpeed, parallel_share
 from launch.planning.cost import PROMPT_TOKEN_COST
@@ -24,19 +24,35 @@ CPU_OUTPUT_TOKENS_PER_S = 45.0
 # Measured: 17 to 45 s on 2 cores.
 CPU_STARTUP_S = 45.0
 
+SUPERVISOR_S = 1.0
+"""What a task takes beside its engine's start and generation. Measured on an H200 host: about 0.9 s for the
+supervisor's own start and the end of the task, and 0.4 s until generation is at full speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierStarts:
+    """What earlier engine starts took that found everything compiled: their median in seconds, their number.
+
+    From process to ready, without waiting for another engine.
+    """
+
+    median_s: float
+    number: int
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRate:
     """Speed of one task: token equivalents per second over its engines, seconds beside generation.
 
     `startup_s` is with cold caches, `warm_startup_s` with warm ones, where that is known; a task's end is in
-    both.
+    both. `starts` are the starts that these rest on, None for configs/gpus.yaml.
     """
 
     tokens_per_s: float
     startup_s: float
     source: str
     warm_startup_s: float | None = None
+    starts: EarlierStarts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +138,21 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: b
         _source(shape, known),
         known.start_warm_s + known.beside_s - saved_s,
     )
+
+
+def started_as(rate: TaskRate, starts: EarlierStarts | None) -> TaskRate:
+    """The rate with warm starts as they were measured here, where they were.
+
+    A cold start was not; it takes longer than a warm one by what it does in the table, for what it compiles.
+    """
+    if starts is None:
+        return rate
+    warm_s = starts.median_s + SUPERVISOR_S
+    if rate.warm_startup_s is None:
+        cold_s = max(rate.startup_s, warm_s)
+    else:
+        cold_s = rate.startup_s - rate.warm_startup_s + warm_s
+    return replace(rate, startup_s=cold_s, warm_startup_s=warm_s, starts=starts)
 
 
 def model_size(parameters: int | None, measured: int) -> float:

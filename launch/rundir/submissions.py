@@ -4,7 +4,7 @@ import errno
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.config.gpus import gpu_speeds
@@ -17,7 +17,7 @@ from launch.planning.chunks import plan_chunks
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
 from launch.planning.forecast import COLD, Forecast, Warmth, forecast
 from launch.planning.limits import TaskLimits, split_arrays
-from launch.planning.rates import TaskShape
+from launch.planning.rates import TaskShape, started_as
 from launch.planning.shards import plan_shards
 from launch.planning.tasks import Asked, TaskPlan, Work, plan_tasks
 from launch.rundir.attempts import list_tried
@@ -60,7 +60,8 @@ class Place:
 
     `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU;
     `gpu_type` a name of configs/gpus.yaml; `max_submit` how many tasks may be queued (None:
-    nobody says), and whose limit that is. `warmth`: what earlier work left compiled for these tasks.
+    nobody says), and whose limit that is. `warmth`: what earlier work left compiled for these tasks, and what
+    starts took then.
     """
 
     max_array_size: int
@@ -175,6 +176,7 @@ def _check_length(run: RunPaths, record: RunRecord, after: int) -> None:
 def _plan_tasks(
     record: RunRecord, users: list[UserCost], num_items: int, config: RunConfig, place: Place
 ) -> TaskPlan:
+    """The choices by what was measured elsewhere; the rate, for the forecast, with what starts took here."""
     engine, resources = config.engine, config.resources
     shape = TaskShape(
         gpus_per_task=place.gpus_per_task,
@@ -188,7 +190,9 @@ def _plan_tasks(
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
     asked = Asked(resources.num_tasks, engine.compiles, engine.max_num_seqs, bool(engine.enforce_eager))
-    return plan_tasks(work, shape, limits, asked, gpu_speeds())
+    plan = plan_tasks(work, shape, limits, asked, gpu_speeds())
+    starts = place.warmth.starts_of(plan.compilation.torch_compile)
+    return replace(plan, rate=started_as(plan.rate, starts))
 
 
 def _planned(config: RunConfig, plan: TaskPlan) -> PlannedEngine:

@@ -116,7 +116,7 @@ def work(
         startup = preparation.as_json(paths.log, engine.facts.phases_s)
         facts = {**asdict(engine.facts), "start_s": time.monotonic() - started, "startup": startup}
         write_json(paths.engine_json, facts)
-        preparation.ready()
+        preparation.ready(startup["total_s"])
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
         with closing(_open_watch(run, at, submission, channel, writer)) as watch:

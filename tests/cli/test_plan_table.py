@@ -11,7 +11,8 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config, task_config
 from launch.worker.gpu_settings import measured_settings
 from launch.worker.startup import cache_layers
-from launch.worker.startup.cache_store import store_of
+from launch.worker.startup.cache_store import CacheStore, store_of
+from launch.worker.startup.start_records import leave_start
 from tests.cli.commands import Said, vllm_launch
 
 KNOWN = measured_for("h200", gpu_speeds())
@@ -122,11 +123,13 @@ def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Pa
     assert f"with cold caches at first (1 x {COLD_S:.0f} s, 1 x {UNCOMPILED_S:.0f} s). Fewer" in warning
 
 
-def test_caches_of_an_earlier_run_are_forecast(
-    words: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = ("--num-tasks", "2", "--enforce-eager", "false")
-    cold = plan(words, tmp_path, *asked)
+COMPILED = ("--num-tasks", "2", "--enforce-eager", "false")
+
+
+@pytest.fixture
+def stores(words: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[CacheStore]:
+    """What two tasks that compile on an H200 left in the shared directory: of kernels, and of graphs."""
+    cold = plan(words, tmp_path, *COMPILED)
     assert not any(line.startswith("caches ") for line in cold.out.splitlines())
     run = RunPaths(tmp_path / "outputs" / "runs" / "run")
     monkeypatch.setattr(cache_layers, "visible_gpus", lambda: ["0"])
@@ -135,17 +138,63 @@ def test_caches_of_an_earlier_run_are_forecast(
     engine = task_config(load_run(run), load_submission(run, 1)).engine
     engine = engine.model_copy(update=measured_settings(engine, "NVIDIA H200"))
     folders = {name: "" for layer in cache_layers.FOLDERS.values() for name in layer}
+    made = [
+        store_of(tmp_path / "outputs" / "caches", layer.folder, layer.key)
+        for layer in cache_layers.cache_layers(load_run(run), engine, folders)
+    ]
     (tmp_path / "made").mkdir()
-    for layer in cache_layers.cache_layers(load_run(run), engine, folders):
-        store_of(tmp_path / "outputs" / "caches", layer.folder, layer.key).write_back(tmp_path / "made")
+    for store in made:
+        store.write_back(tmp_path / "made")
     shutil.rmtree(run.root)
-    warm = plan(words, tmp_path, *asked)
+    return made
+
+
+def plan_anew(words: list[str | Path], where: Path, *more: str) -> tuple[Said, str]:
+    """What is said, and the warning of starts; the run is removed, so that the next has its name."""
+    said = plan(words, where, *more)
+    shutil.rmtree(where / "outputs" / "runs" / "run")
+    (warning,) = [note for note in said.notes if note.startswith("start-up")]
+    return said, warning
+
+
+@pytest.mark.usefixtures("stores")
+def test_caches_of_an_earlier_run_are_forecast(words: list[str | Path], tmp_path: Path) -> None:
+    warm, warning = plan_anew(words, tmp_path, *COMPILED)
     assert warm.row("caches") == "warm: an earlier run compiled what these engines need"
-    (warning,) = [note for note in warm.notes if note.startswith("start-up")]
+    assert warm.row("forecast").endswith(" GPU hours")
     assert f"with warm caches (2 x {COMPILED_S:.0f} s). Fewer tasks spend less: --num-tasks 1." in warning
-    shutil.rmtree(run.root)
-    other = plan(words, tmp_path, *asked, "--max-num-seqs", "7")
+    other, _ = plan_anew(words, tmp_path, *COMPILED, "--max-num-seqs", "7")
     assert not any(line.startswith("caches ") for line in other.out.splitlines())
+
+
+def test_starts_that_were_measured_here_are_forecast_and_named(
+    words: list[str | Path], tmp_path: Path, stores: list[CacheStore]
+) -> None:
+    by_table, _ = plan_anew(words, tmp_path, *COMPILED)
+    for start_s in (60.0, 61.0, 300.0):
+        leave_start(stores[-1].folder, "warm", start_s)
+    basis = "by the median of 3 earlier starts here"
+    said, warning = plan_anew(words, tmp_path, *COMPILED)
+    assert said.row("forecast").endswith(f" GPU hours; a warm start takes 62 s {basis}")
+    assert f"with warm caches (2 x 62 s {basis}). Fewer tasks spend less" in warning
+    assert all(said.row(name) == by_table.row(name) for name in ("start", "tasks", "caches"))
+    uncompiled, _ = plan_anew(words, tmp_path, "--num-tasks", "2")
+    assert uncompiled.row("forecast").endswith(" GPU hours"), "of those nothing was measured"
+
+
+def test_starts_that_will_compile_take_longer_than_those_measured_here(
+    words: list[str | Path], tmp_path: Path, stores: list[CacheStore]
+) -> None:
+    for start_s in (60.0, 61.0, 300.0):
+        leave_start(stores[-1].folder, "warm", start_s)
+    for manifest in stores[0].folder.glob("*.json"):
+        manifest.unlink()
+    cold_s = 62 + KNOWN.start_cold_s - KNOWN.start_warm_s
+    basis = "by the median of 3 earlier starts here"
+    _, warning = plan_anew(words, tmp_path, *COMPILED, "--max-concurrent", "1")
+    assert f"with cold caches at first (1 x {cold_s:.0f} s, 1 x 62 s {basis}). Fewer" in warning
+    _, warning = plan_anew(words, tmp_path, *COMPILED)
+    assert f"with cold caches (2 x {cold_s:.0f} s), 100% with warm ones (62 s each {basis})." in warning
 
 
 def test_a_cpu_is_warned_of_nothing(words: list[str | Path], tmp_path: Path) -> None:

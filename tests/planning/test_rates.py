@@ -7,7 +7,14 @@ import pytest
 
 from launch.config.gpus import GpuSpeed, gpu_speeds
 from launch.planning.cost import ItemCost
-from launch.planning.rates import TaskShape, assume_rate, measured_for
+from launch.planning.rates import (
+    SUPERVISOR_S,
+    EarlierStarts,
+    TaskShape,
+    assume_rate,
+    measured_for,
+    started_as,
+)
 from tests.runs import REPOSITORY
 
 SPEEDS = gpu_speeds()
@@ -126,3 +133,20 @@ def test_what_tasks_were_measured_to_cost_is_what_is_forecast() -> None:
         found = record["parts"][part]
         expected = found["tasks"] * (rate.warm_startup_s or 0.0) + work / rate.tokens_per_s
         assert expected == pytest.approx(found["cost_s"], rel=0.04), part
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_starts_that_were_measured_here_take_the_place_of_the_table(compiles: bool) -> None:
+    table = assume_rate(H200, SPEEDS, compiles=compiles)
+    here = started_as(table, EarlierStarts(61.0, 5))
+    assert here.warm_startup_s == 61.0 + SUPERVISOR_S
+    assert here.startup_s - here.warm_startup_s == pytest.approx(COLD_S - WARM_S), "what compiling adds"
+    assert (here.tokens_per_s, here.source) == (table.tokens_per_s, table.source)
+    assert started_as(table, None) is table
+
+
+def test_a_cold_start_on_a_cpu_is_no_faster_than_a_warm_one_that_was_measured() -> None:
+    table = assume_rate(TaskShape(0, 1, 1), SPEEDS)
+    fast, slow = (started_as(table, EarlierStarts(median_s, 3)) for median_s in (9.0, 99.0))
+    assert (fast.startup_s, fast.warm_startup_s) == (table.startup_s, 9.0 + SUPERVISOR_S)
+    assert slow.startup_s == slow.warm_startup_s == 99.0 + SUPERVISOR_S

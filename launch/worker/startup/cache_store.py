@@ -63,6 +63,11 @@ class CacheStore:
         self._refused: int | None = None
         """A generation that `seed` found corrupt, which its manifest does not show."""
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._root
+
     def newest(self) -> Generation | None:
         """The highest generation, None when there is none; CacheRefusedError when it is not ours."""
         numbers = self._numbers(".json")
@@ -254,10 +259,11 @@ def store_of(cache_dir: Path, folder: str, key: Mapping[str, Any]) -> CacheStore
     return CacheStore(_users(cache_dir) / folder, key)
 
 
-def list_keys(cache_dir: Path, layer: str) -> list[dict[str, str]]:
-    """The keys of a layer's stores in the shared directory, of those that hold something."""
-    stores = (CacheStore(folder, {}) for folder in sorted(_users(cache_dir).glob(f"{layer}-*")))
-    return [key for store in stores if (key := store.newest_key()) is not None]
+def list_keys(cache_dir: Path, layer: str) -> dict[Path, dict[str, str]]:
+    """The keys of a layer's stores in the shared directory by folder, of those that hold something."""
+    folders = sorted(_users(cache_dir).glob(f"{layer}-*"))
+    keys = ((folder, CacheStore(folder, {}).newest_key()) for folder in folders)
+    return {folder: key for folder, key in keys if key is not None}
 
 
 def _users(cache_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Whether the engines of a submission will find warm caches: what submit can see of it, for the forecast.
+"""Whether the engines of a submission will find warm caches, and what such starts took: for the forecast.
 
 Here the keys are those that the tasks will have. A login node lacks a part of them, the GPU's driver for one:
 there a generation in the shared directory counts when all that is known of the key is the same. What cannot
@@ -13,6 +13,7 @@ from launch.config.gpus import find_gpu_type, measured_type
 from launch.config.schema import EngineConfig, RunConfig
 from launch.errors import RunError
 from launch.planning.forecast import COLD, Warmth
+from launch.planning.rates import EarlierStarts
 from launch.rundir.records import RunRecord
 from launch.worker.devices import visible_gpus
 from launch.worker.gpu_settings import device_name, measured_settings
@@ -32,6 +33,7 @@ from launch.worker.startup.cache_store import list_keys, store_of
 from launch.worker.startup.cache_tree import CacheRefusedError
 from launch.worker.startup.node_caches import WARM_MARK
 from launch.worker.startup.packed_environment import engines_differ
+from launch.worker.startup.start_records import earlier_starts
 
 
 def expect_here(record: RunRecord, config: RunConfig, cache_dir: Path | None) -> Warmth:
@@ -46,13 +48,23 @@ def expect_here(record: RunRecord, config: RunConfig, cache_dir: Path | None) ->
     names = [name for folders in FOLDERS.values() for name in folders]
     ours = dict.fromkeys((name for name in names if name not in os.environ), "")
 
+    def layers_of(*, compiles: bool) -> list[CacheLayer]:
+        return cache_layers(record, _engine(config.engine, device, compiles=compiles), ours)
+
     def is_warm(*needed: str, compiles: bool) -> bool:
-        layers = cache_layers(record, _engine(config.engine, device, compiles=compiles), ours)
+        layers = layers_of(compiles=compiles)
         found = {layer.name for layer in layers if _is_here(layer, scratch, cache_dir)}
         return found.issuperset(needed)
 
+    def starts(*, compiles: bool) -> EarlierStarts | None:
+        graphs = [layer for layer in layers_of(compiles=compiles) if layer.name == GRAPHS]
+        return earlier_starts(at for layer in graphs for at in _folders(layer, scratch, cache_dir))
+
     return Warmth(
-        compiled=is_warm(KERNELS, GRAPHS, compiles=True), uncompiled=is_warm(KERNELS, compiles=False)
+        compiled=is_warm(KERNELS, GRAPHS, compiles=True),
+        uncompiled=is_warm(KERNELS, compiles=False),
+        compiled_starts=starts(compiles=True),
+        uncompiled_starts=starts(compiles=False),
     )
 
 
@@ -66,14 +78,20 @@ def expect_on_nodes(record: RunRecord, config: RunConfig, cache_dir: Path | None
         is_same = versions == {name: key[name] for name in versions if name in key}
         return is_same and _is_for(key.get("device", ""), config)
 
-    def is_of_model(key: Mapping[str, str]) -> bool:
-        wanted = model_key(record, _engine(config.engine, _gpu(key.get("device")), compiles=True))
+    def is_of_model(key: Mapping[str, str], *, compiles: bool) -> bool:
+        wanted = model_key(record, _engine(config.engine, _gpu(key.get("device")), compiles=compiles))
         return wanted.items() <= key.items()
 
-    uncompiled = any(fits(key) for key in list_keys(cache_dir, KERNELS))
-    graphs = (key for key in list_keys(cache_dir, GRAPHS) if fits(key))
-    compiled = uncompiled and any(is_of_model(key) for key in graphs)
-    return Warmth(compiled=compiled, uncompiled=uncompiled)
+    uncompiled = any(fits(key) for key in list_keys(cache_dir, KERNELS).values())
+    graphs = {folder: key for folder, key in list_keys(cache_dir, GRAPHS).items() if fits(key)}
+    of_compiled = [folder for folder, key in graphs.items() if is_of_model(key, compiles=True)]
+    of_uncompiled = [folder for folder, key in graphs.items() if is_of_model(key, compiles=False)]
+    return Warmth(
+        compiled=uncompiled and bool(of_compiled),
+        uncompiled=uncompiled,
+        compiled_starts=earlier_starts(of_compiled),
+        uncompiled_starts=earlier_starts(of_uncompiled),
+    )
 
 
 def _is_for(device: str, config: RunConfig) -> bool:
@@ -95,6 +113,13 @@ def _engine(engine: EngineConfig, device: str | None, *, compiles: bool) -> Engi
     if engine.compiles is None and device is not None:
         chosen["torch_compile"] = compiles
     return engine.model_copy(update=chosen)
+
+
+def _folders(layer: CacheLayer, scratch: Path, cache_dir: Path | None) -> list[Path]:
+    """Where a layer's engines leave what they took: here unless the next engine removes it, and shared."""
+    caches = scratch / "caches"
+    here = [] if is_of_earlier_boot(caches) else [caches / layer.folder]
+    return here if cache_dir is None else [*here, store_of(cache_dir, layer.folder, layer.key).folder]
 
 
 def _is_here(layer: CacheLayer, scratch: Path, cache_dir: Path | None) -> bool:

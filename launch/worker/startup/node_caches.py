@@ -19,10 +19,11 @@ from launch.errors import StorageError
 from launch.rundir.journal import write_json
 from launch.rundir.process_mark import mark_process
 from launch.worker.startup.boot_mark import forget_earlier_boot
-from launch.worker.startup.cache_layers import KERNELS, VLLM_CACHE, CacheLayer
+from launch.worker.startup.cache_layers import GRAPHS, KERNELS, VLLM_CACHE, CacheLayer
 from launch.worker.startup.cache_store import CacheStore, store_of
 from launch.worker.startup.cache_tree import MARK_PREFIX
 from launch.worker.startup.node_lock import LOOK_AGAIN_S, NodeLock
+from launch.worker.startup.start_records import leave_start
 
 WARM_MARK = f"{MARK_PREFIX}-warm"
 """In a layer's directory on the node: an engine has become ready with it, or it was seeded whole."""
@@ -87,13 +88,18 @@ class NodeCaches:
             self._set_warm()
             self._lock.release()
 
-    def ready(self) -> None:
-        """The engine is ready: lets the others go on, and begins to write back what is new."""
+    def ready(self, start_s: float | None = None) -> None:
+        """The engine is ready: lets the others go on, and begins to write back what is new.
+
+        `start_s`: what the start took, waiting for others left out; kept for forecasts where it is known.
+        """
         if self._lock.is_held:
             self._set_warm()
             self._lock.release()
-        if self._stores and self.state != "unusable":
-            self._writer = threading.Thread(target=self._write_back, name="cache-writer", daemon=True)
+        if self.state != "unusable":
+            self._writer = threading.Thread(
+                target=self._write, args=(start_s,), name="cache-writer", daemon=True
+            )
             self._writer.start()
 
     def finish(self, hurry: threading.Event) -> None:
@@ -122,6 +128,8 @@ class NodeCaches:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if forget_earlier_boot(self._root):
             self._tell("cache_removed", why="this machine was started anew since: what it holds may be torn")
+        for layer in self._layers:  # a parent is made with the user's umask, which may let others write
+            self._directory(layer).mkdir(mode=0o700, exist_ok=True)
         for place in self.variables.values():
             Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._share_model_facts()
@@ -185,6 +193,22 @@ class NodeCaches:
         if generation is not None:
             self._tell("cache_seeded", layer=layer.name, generation=generation.number)
         return generation is not None
+
+    def _write(self, start_s: float | None) -> None:
+        self._write_back()
+        if start_s is not None:
+            self._leave_start(start_s)
+
+    def _leave_start(self, start_s: float) -> None:
+        """Where submit looks: in the shared directory if there is one, else on this node."""
+        folders = {layer.name: self._directory(layer) for layer in self._layers}
+        folders |= {layer.name: store.folder for layer, store in self._stores}
+        if GRAPHS not in folders:
+            return
+        try:
+            leave_start(folders[GRAPHS], self.state, start_s)
+        except (OSError, StorageError) as error:
+            self._tell("start_not_recorded", why=str(error))
 
     def _write_back(self) -> None:
         for layer, store in self._stores:

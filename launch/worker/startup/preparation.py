@@ -74,10 +74,10 @@ class Preparation:
         lines = read_lines(_read_log(log))
         return {**self.ledger.as_json(lines), "caches": as_json(self.caches), "weights": self.staged}
 
-    def ready(self) -> None:
-        """The engine is ready: others need not wait for it any more."""
+    def ready(self, total_s: float) -> None:
+        """The engine is ready, `total_s` after its process was made: others need not wait for it any more."""
         if self.caches is not None:
-            self.caches.ready()
+            self.caches.ready(total_s - self.ledger.parts["wait_for_caches"])
 
     def finish(self, hurry: threading.Event) -> None:
         """Waits for what is being written back, within a bound and until `hurry` is set."""

@@ -1,17 +1,25 @@
 """Two engines that start together on a node compile once, and one of another node not at all.
 
+What the two took that compiled nothing, a third start beside them makes the forecast of the next submission.
 Counted in vLLM's own logs. Real vLLM on a CPU, compiled by Inductor. tests/worker/startup/loadable.py mends a
 fault of vLLM 0.32.0, without which no start on a CPU loads what another one saved.
 """
 
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
 
+from launch.planning.rates import SUPERVISOR_S, EarlierStarts
+from launch.rundir.create import RunRequest, create_run
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
+from launch.rundir.records import load_run, load_submission, task_config
+from launch.rundir.submissions import Opened, Place, open_submission
+from launch.worker.startup.expected_caches import expect_on_nodes
+from launch.worker.startup.start_records import leave_start, read_starts
 from launch.worker.startup.vllm_lines import read_lines
 from tests.models import make_tiny_llama
 from tests.vllm_plugins import plugin_path
@@ -51,6 +59,19 @@ def started(run: RunPaths, slot: int) -> tuple[dict[str, Any], dict[str, int]]:
     return engine["startup"], read_lines(paths.log.read_text(encoding="utf-8", errors="replace")).counts
 
 
+def forecast_of(run: RunPaths) -> Opened:
+    """The plan of another submission of a run's items, which another run makes for the purpose."""
+    config = task_config(load_run(run), load_submission(run, 1))
+    root = run.root.parent.parent
+    again = create_run(RunRequest(config, preset="test", runs_dir=root / "again", name=token_hex(4)))
+    cache_dir = config.resources.cache_dir
+    on_cpus = config.model_copy(
+        update={"resources": config.resources.model_copy(update={"gpus_per_task": 0})}
+    )
+    warmth = expect_on_nodes(load_run(again), on_cpus, cache_dir)
+    return open_submission(again, config, Place(1001, None, 0, warmth=warmth))
+
+
 def test_engines_started_together_compile_once_and_another_node_not_at_all(tmp_path: Path):
     plugin = plugin_path(tmp_path / "plugin", "loadable", "tests.worker.startup.loadable:register")
     model = make_tiny_llama(tmp_path / "model")
@@ -63,10 +84,10 @@ def test_engines_started_together_compile_once_and_another_node_not_at_all(tmp_p
         "after_another": {"compiled": 0, "loaded": 1, "not_loadable": 0},
     }
     first, second = sorted((startup for startup, _ in starts), key=lambda each: each["total_s"])
-    own = {row["part"]: row["seconds"] for row in second["parts"] if row["within"] == "start"}
-    assert own["wait_for_caches"] > 0 and own["import"] > 0
-    waited_s = second["total_s"] - own["engine"] - own["warm_up"]
-    assert waited_s < first["total_s"] + own["import"] / 2, "it imported vLLM while the other compiled"
+    own_s = {row["part"]: row["seconds"] for row in second["parts"] if row["within"] == "start"}
+    assert own_s["wait_for_caches"] > 0 and own_s["import"] > 0
+    waited_s = second["total_s"] - own_s["engine"] - own_s["warm_up"]
+    assert waited_s < first["total_s"] + own_s["import"] / 2, "it imported vLLM while the other compiled"
     written = [each["outcome"] for each in events(together, "startup") if each["what"] == "cache_written"]
     assert sum(outcome.startswith("generation 1: ") for outcome in written) == 2  # of each layer one
 
@@ -84,3 +105,15 @@ def test_engines_started_together_compile_once_and_another_node_not_at_all(tmp_p
     assert parts["engine", "init_engine"] < parts["start", "engine"]
     assert parts["init_engine", "compile_and_run"] <= parts["engine", "init_engine"] + 1
     assert ("engine", "unexplained") in parts
+
+    took = [
+        second["total_s"] - own_s["wait_for_caches"],
+        startup["total_s"] - parts["start", "wait_for_caches"],
+    ]
+    (folder,) = (tmp_path / "shared").glob("user-*/graphs-*")
+    assert sorted(read_starts(folder)) == pytest.approx(sorted(took), abs=0.01)
+    assert forecast_of(elsewhere).plan.rate.starts is None, "two are too few"
+    leave_start(folder, "warm", max(took) + 1)
+    rate = forecast_of(elsewhere).plan.rate
+    assert rate.starts == EarlierStarts(pytest.approx(max(took), abs=0.01), 3)
+    assert rate.warm_startup_s == pytest.approx(max(took) + SUPERVISOR_S, abs=0.01)

@@ -9,6 +9,7 @@ import pytest
 
 from launch.config.schema import RunConfig
 from launch.planning.forecast import Warmth
+from launch.planning.rates import EarlierStarts
 from launch.rundir.records import RunRecord, load_run, load_submission, task_config
 from launch.worker.gpu_settings import measured_settings
 from launch.worker.slot_environment import scratch_folder
@@ -45,7 +46,7 @@ class Site:
         run = build_run(self.root / name, num_users=1, items_per_user=1, **sections)
         return load_run(run), task_config(load_run(run), load_submission(run, 1))
 
-    def start_engine(self, node: str, *, compiles: bool) -> str:
+    def start_engine(self, node: str, *, compiles: bool, start_s: float | None = None, **gpu: str) -> str:
         """A start to its end as a task makes it; what it found."""
         engine = self.config.engine.model_copy(update={"torch_compile": compiles})
         engine = engine.model_copy(update=measured_settings(engine, H200["device"]))
@@ -54,7 +55,7 @@ class Site:
         own = own_variables(scratch, {name: str(scratch / "caches" / at) for name, at in folders.items()})
         with self._monkeypatch.context() as patched:
             patched.setattr(cache_layers, "visible_gpus", lambda: ["0"])
-            patched.setattr(cache_layers, "describe_compiler_target", lambda _: H200)
+            patched.setattr(cache_layers, "describe_compiler_target", lambda _: {**H200, **gpu})
             layers = cache_layers.cache_layers(self.record, engine, own)
         caches = NodeCaches(scratch, layers, self.shared, lambda *_, **__: None)
         caches.wait(0)
@@ -63,7 +64,7 @@ class Site:
         for layer, place in caches.variables.items():
             if compiles or layer in cache_layers.FOLDERS[cache_layers.KERNELS]:
                 Path(place, "made").write_text(layer)
-        caches.ready()
+        caches.ready(start_s)
         caches.finish(threading.Event())
         caches.close()
         return state
@@ -123,7 +124,9 @@ def test_a_damaged_manifest_is_nothing(site: Site) -> None:
     assert expect_on_nodes(site.record, site.asking("h200"), site.shared) == COLD
 
 
-def start_here(record: RunRecord, config: RunConfig, shared: Path | None) -> str:
+def start_here(
+    record: RunRecord, config: RunConfig, shared: Path | None, start_s: float | None = None
+) -> str:
     """A start on this machine, whatever it has to compile for."""
     scratch = scratch_folder(config.resources.scratch_dir, {})
     folders = {**cache_layers.FOLDERS[cache_layers.KERNELS], **cache_layers.FOLDERS[cache_layers.GRAPHS]}
@@ -133,7 +136,7 @@ def start_here(record: RunRecord, config: RunConfig, shared: Path | None) -> str
     )
     caches.wait(0)
     caches.seed()
-    caches.ready()
+    caches.ready(start_s)
     caches.finish(threading.Event())
     caches.close()
     return caches.state
@@ -176,3 +179,56 @@ def test_what_the_next_engine_will_remove_is_not_expected(
     mark = scratch_folder(site.config.resources.scratch_dir, {}) / "caches" / BOOT_MARK
     mark.write_text(json.dumps({**json.loads(mark.read_text()), "boot": "an earlier one"}))
     assert expect_here(site.record, site.config, None) == COLD
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_what_starts_took_on_nodes_is_known_of_their_kind(site: Site, compiles: bool) -> None:
+    for number, start_s in enumerate((200.0, 60.0, 61.0, 62.0)):
+        before = expect_on_nodes(site.record, site.asking("h200"), site.shared)
+        assert before.starts_of(compiles) is None, "fewer than three warm ones"
+        site.start_engine(f"n{number}", compiles=compiles, start_s=start_s)
+    found = expect_on_nodes(site.record, site.asking("h200"), site.shared)
+    assert found.of(compiles) and found.starts_of(compiles) == EarlierStarts(61.0, 3)
+    assert found.starts_of(not compiles) is None
+    assert expect_on_nodes(site.record, site.asking(None), site.shared) == found
+    assert expect_on_nodes(site.record, site.asking("h100"), site.shared) == COLD
+    assert expect_on_nodes(site.record, site.asking("h200"), None) == COLD
+
+
+def test_starts_under_any_driver_count_where_it_is_not_known(site: Site) -> None:
+    for driver in ("570.1", "580.1"):
+        for start_s in (200.0, 60.0, 61.0):
+            site.start_engine(f"n{driver}", compiles=True, start_s=start_s, driver=driver)
+    found = expect_on_nodes(site.record, site.asking("h200"), site.shared)
+    assert found.compiled_starts == EarlierStarts(60.5, 4)
+
+
+def test_starts_of_another_model_shape_or_software_do_not_count(site: Site) -> None:
+    for number in range(4):
+        site.start_engine(f"n{number}", compiles=True, start_s=60.0)
+    record, config = site.make("longer", engine={"max_model_len": 256})
+    assert expect_on_nodes(record, on_gpus(config, "h200"), site.shared).compiled_starts is None
+    for manifest in site.shared.rglob("*.json"):
+        value = json.loads(manifest.read_text())
+        value["key"]["torch"] = "1.0"
+        manifest.write_text(json.dumps(value))
+    assert expect_on_nodes(site.record, site.asking("h200"), site.shared) == COLD
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_machine_knows_what_its_starts_took(
+    site: Site, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    shared = site.shared if shares else None
+    for start_s in (200.0, 60.0, 61.0, 63.0):
+        assert expect_here(site.record, site.config, shared).compiled_starts is None
+        start_here(site.record, site.config, shared, start_s)
+    known = EarlierStarts(61.0, 3)
+    assert expect_here(site.record, site.config, shared) == Warmth(True, True, known, known)
+    record, config = site.make("other", engine={"max_model_len": 256})
+    assert expect_here(record, config, shared).compiled_starts is None
+    mark = scratch_folder(site.config.resources.scratch_dir, {}) / "caches" / BOOT_MARK
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "boot": "an earlier one"}))
+    after = expect_here(site.record, site.config, shared).compiled_starts
+    assert after == (known if shares else None), "the next engine removes what lies here"

@@ -18,6 +18,7 @@ from launch.worker.startup import node_caches
 from launch.worker.startup.boot_mark import BOOT_MARK
 from launch.worker.startup.cache_layers import GRAPHS, KERNELS, CacheLayer
 from launch.worker.startup.node_caches import NodeCaches, own_variables, shared_cache_dir
+from launch.worker.startup.start_records import MAX_RECORDS, read_starts
 from tests.worker.startup.trees import contents
 
 LAYERS = [
@@ -57,10 +58,10 @@ def start(caches: NodeCaches, wait_s: float = 0) -> str:
     return caches.state
 
 
-def become_ready(caches: NodeCaches) -> None:
+def become_ready(caches: NodeCaches, start_s: float | None = None) -> None:
     """The engine is ready, and what is written back is written."""
     compile_into(caches)
-    caches.ready()
+    caches.ready(start_s)
     caches.finish(threading.Event())
     caches.close()
 
@@ -313,3 +314,51 @@ def become_ready_of(node: Node) -> None:
     caches = node.open()
     start(caches)
     become_ready(caches)
+
+
+def folder_of_graphs(root: Path) -> Path:
+    """The one in a node's caches or in the shared directory."""
+    (folder,) = root.glob("graphs-*")
+    return folder
+
+
+def test_warm_starts_leave_what_they_took_on_a_node_of_its_own(node: Node):
+    for start_s in (100.0, 11.0, 12.0):
+        caches = node.open()
+        start(caches)
+        become_ready(caches, start_s)
+    assert sorted(read_starts(folder_of_graphs(node.root / "caches"))) == [11.0, 12.0], "the first compiled"
+    assert node.told == []
+
+
+def test_warm_starts_leave_what_they_took_where_nodes_share(tmp_path: Path):
+    shared = tmp_path / "shared"
+    for name, start_s in (("one", 100.0), ("one", 11.0), ("two", 20.0)):
+        caches = Node(tmp_path / name, shared).open()
+        start(caches)
+        become_ready(caches, start_s)
+    (user,) = shared.iterdir()
+    assert sorted(read_starts(folder_of_graphs(user))) == [11.0, 20.0]
+    for name in ("one", "two"):
+        assert read_starts(folder_of_graphs(tmp_path / name / "caches")) == []
+
+
+def test_a_start_that_cannot_be_written_down_is_told_and_goes_on(node: Node):
+    first = node.open()
+    start(first)
+    become_ready(first, 100.0)
+    for number in range(MAX_RECORDS):
+        (folder_of_graphs(node.root / "caches") / f".vllm-launch-start-{number}").mkdir()
+    second = node.open()
+    assert start(second) == "warm"
+    become_ready(second, 11.0)
+    assert node.whats() == ["start_not_recorded"]
+
+
+def test_layers_are_this_users_alone_whatever_the_umask(node: Node):
+    before = os.umask(0o002)
+    try:
+        start(node.open())
+    finally:
+        os.umask(before)
+    assert folder_of_graphs(node.root / "caches").stat().st_mode & 0o077 == 0

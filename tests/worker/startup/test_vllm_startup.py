@@ -51,6 +51,7 @@ def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(
     startup = engine["startup"]
     assert startup["weights"]["staged"] is True
     assert startup["caches"]["state"] == "compiles"
+    assert not list(tmp_path.rglob(".vllm-launch-start-*")), "of a cold start nothing is kept"
     whats = [event["what"] for event in events(run, "startup")]
     assert whats == ["weights_staged", "cache_written", "cache_written"]
     rows = {(row["within"], row["part"]): row["seconds"] for row in startup["parts"]}

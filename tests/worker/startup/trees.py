@@ -43,6 +43,7 @@ def start(code: str, *words: object) -> subprocess.Popen[str]:
     """A Python process; its words are in sys.argv."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
