@@ -134,7 +134,7 @@ class Bench:
         starts = engine_starts(run, num_tasks)
         ledgers = ledgers_of(starts)
         for ledger in ledgers:
-            # The environment of the last start serves the bare engine, and what is built in neither is the same.
+            # The environment of the last start serves the bare engine.
             self._variables = {
                 **ledger["caches"]["variables"],
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
