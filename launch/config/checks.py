@@ -184,5 +184,5 @@ def _compilation(config: RunConfig) -> Findings:
         yield (
             ("engine.torch_compile", "engine.enforce_eager"),
             "engine.torch_compile: got true, and engine.enforce_eager true compiles nothing."
-            " Leave one of them out.",
+            " Write false for one of them.",
         )

@@ -227,7 +227,7 @@ def _costs(
         sampling.samples_per_item,
         sampling.max_tokens,
         mean_sample,
-        only_length_ends=sampling.ignore_eos and not sampling.stop,
+        only_length_ends=sampling.ignore_eos and not (sampling.stop or sampling.stop_token_ids),
     )
     users = []
     for entry in index:

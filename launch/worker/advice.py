@@ -256,7 +256,9 @@ def _device_fault(case: Case) -> Iterator[str]:
     if case.config.engine.tensor_parallel_size > 1:
         yield f"{case.resume} --fuse-allreduce-rms false, which failed at start with vLLM 0.26.0"
         yield f"{case.resume} --disable-custom-all-reduce true"
-    yield f"{case.resume} --enforce-eager true, if it failed while CUDA graphs were captured"
+    # Both are refused.
+    compiles = " --torch-compile false" if case.config.engine.torch_compile else ""
+    yield f"{case.resume} --enforce-eager true{compiles}, if it failed while CUDA graphs were captured"
 
 
 def _start_timeout(case: Case) -> Iterator[str]:

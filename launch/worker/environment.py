@@ -74,14 +74,14 @@ def engine_environment(
     slot_gpus: Sequence[str] | None,
     scratch: Path,
     cpu_threads: int | None = None,
-    keeps_bytecode: bool = True,
+    bytecode: Path | None = None,
 ) -> EngineEnvironment:
     """The environment of one slot's engine process, made of `base`, which is left as it is.
 
     `slot_gpus` are the slot's own out of the task's visible GPUs (None: all that are visible), `scratch` a
     node-local folder of the user, `cpu_threads` how many threads each of an engine's workers computes with on
-    a CPU (None: they compute on GPUs). Unless Python `keeps_bytecode` of what it imports where that is
-    installed, it does in `scratch`.
+    a CPU (None: they compute on GPUs). In `bytecode` Python keeps compiled modules (None: where it would by
+    itself).
     """
     wanted = {name: value for name, value, _ in _ALWAYS}
     wanted |= {name: str(scratch / "caches" / folder) for name, folder, _ in _CACHES}
@@ -92,15 +92,15 @@ def engine_environment(
         wanted |= _cpu_variables(cpu_threads)
     defaults = {name: value for name, value in wanted.items() if name not in base}
     forced = _forced(base, slot_gpus, socket_folder(scratch))
-    if not keeps_bytecode:
-        forced["PYTHONPYCACHEPREFIX"] = str(scratch / "caches" / "bytecode")
+    if bytecode is not None:
+        forced["PYTHONPYCACHEPREFIX"] = str(bytecode)
     dropped = _dropped(base, forced)
     variables = {name: value for name, value in base.items() if name not in dropped} | defaults | forced
     report = {"set": defaults | forced, "dropped": dropped, "kept": _users_own(base, forced, dropped)}
     report = {kind: _written(values) for kind, values in report.items()}
     made = {*forced.values(), *defaults.values()}
     names = ("TMPDIR", "PYTHONPYCACHEPREFIX", *(name for name, _, _ in _CACHES))
-    folders = tuple(Path(variables[name]) for name in names if variables.get(name) in made)
+    folders = (scratch, *(Path(variables[name]) for name in names if variables.get(name) in made))
     return EngineEnvironment(variables, report, folders)
 
 

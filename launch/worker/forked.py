@@ -1,9 +1,9 @@
 """What a process must not have that vLLM forks of the engine process: our pipes, and a lock that is held.
 
-vLLM forks its core unless it is told otherwise; we have it spawned (launch/worker/environment.py) unless the
-user says otherwise. A spawned child starts anew. A forked one has every descriptor of its parent: with the
-write end of the tether's pipe it hid its parent's death, and outlived it (seen). And it has every lock as it
-was, without the threads that would give it back: a fork waits while one of ours is at work.
+Beside a GPU vLLM forks its core (launch/worker/environment.py) unless the user says otherwise; a spawned one
+starts anew, and imports all again. A forked child has every descriptor of its parent: with the write end of
+the tether's pipe it hid its parent's death, and outlived it (seen). And it has every lock as it was, without
+the threads that would give it back: a fork waits while one of ours is at work.
 """
 
 import os

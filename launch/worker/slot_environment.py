@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.config.schema import EngineKind, ResourcesConfig, RunConfig
+from launch.config.schema import EngineKind, RunConfig
 from launch.config.wording import printable
 from launch.errors import RunError
 from launch.worker.commands import with_package
 from launch.worker.engines.stub import TASK_VARIABLE
 from launch.worker.environment import EngineEnvironment, engine_environment, vllm_threads
-from launch.worker.startup.imports import keeps_bytecode
+from launch.worker.startup.bytecode import bytecode_folder
+from launch.worker.startup.packed_environment import engines_differ
 
 
 def slot_environment(
@@ -31,18 +32,14 @@ def slot_environment(
         variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     num_cpus = max(1, len(os.sched_getaffinity(0)) // config.num_engines)
     num_threads = num_cpus if config.model.engine is EngineKind.TRANSFORMERS else vllm_threads(num_cpus)
+    scratch = scratch_folder(config.resources.scratch_dir, base)
     return engine_environment(
         variables,
         slot_gpus=gpus,
-        scratch=scratch_folder(config.resources.scratch_dir, base),
+        scratch=scratch,
         cpu_threads=None if visible else max(1, num_threads // config.engine.tensor_parallel_size),
-        keeps_bytecode=not _is_own_python(config.resources) or keeps_bytecode(base),
+        bytecode=None if engines_differ(config.resources) else bytecode_folder(base, scratch),
     )
-
-
-def _is_own_python(resources: ResourcesConfig) -> bool:
-    """Whether engine processes run in this Python's environment, whose packages can be looked at here."""
-    return not resources.container and resources.environment is None
 
 
 def scratch_folder(scratch_dir: Path | None, base: Mapping[str, str]) -> Path:

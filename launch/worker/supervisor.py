@@ -45,6 +45,7 @@ from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_environment import scratch_folder, slot_environment
 from launch.worker.slots import Slot
+from launch.worker.startup.bytecode import forget_earlier_bytecode
 from launch.worker.startup.queue_wait import queue_wait_s
 from launch.worker.steps import Action, Step
 from launch.worker.stop_order import StopOrder
@@ -200,9 +201,10 @@ class _Attempt:
         """Starts a slot's engine process; what attempt.json says of it."""
         base = {**os.environ, START_VARIABLE: str(slot.start)}
         environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
+        scratch = scratch_folder(self._config.resources.scratch_dir, os.environ)
+        forget_earlier_bytecode(scratch)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        scratch = scratch_folder(self._config.resources.scratch_dir, os.environ)
         words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution, scratch)
         opened = round(time.time(), 3)
         slot.open(words, environment.variables)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,21 @@ def test_what_was_generated_says_how_long_samples_are(tmp_path: Path) -> None:
     entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0), (0, 1)), ("d", "d"), (300.0, 600.0))
     (user,) = _costs([entry], {1}, config, 40.0)
     assert user.items == ((1, 5 * 40 + 600 / 3),)
+
+
+@pytest.mark.parametrize(
+    ("ending", "sample"),
+    [
+        ({}, 256),
+        ({"ignore_eos": True}, 512),
+        ({"ignore_eos": True, "stop": ["."]}, 256),
+        ({"ignore_eos": True, "stop_token_ids": [7]}, 256),
+    ],
+)
+def test_where_nothing_else_ends_a_sample_it_is_all_of_max_tokens(
+    ending: dict[str, Any], sample: int
+) -> None:
+    config = RunConfig.model_validate({"sampling": {"num_samples": 5, "max_tokens": 512, **ending}})
+    entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0),), ("d",), (300.0,))
+    (user,) = _costs([entry], {0}, config, None)
+    assert user.items == ((0, 5 * sample + 300 / 3),)

@@ -107,12 +107,15 @@ def test_the_workers_of_an_engine_share_the_cores_of_its_slot(monkeypatch, tmp_p
 def test_python_keeps_compiled_modules_on_the_node_only_where_its_packages_can_be_looked_at(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(slot_module, "keeps_bytecode", lambda base: "PYTHONDONTWRITEBYTECODE" not in base)
+    monkeypatch.setattr(
+        *(slot_module, "bytecode_folder"),
+        lambda base, scratch: scratch / "bytecode" if "PYTHONDONTWRITEBYTECODE" in base else None,
+    )
     told = {"PYTHONDONTWRITEBYTECODE": "1"}
     run = build_run(tmp_path)
     config = run_config(load_run(run), load_submission(run, 1))
     made = slot_environment(config, 0, None, [], told)
-    assert made.report["set"]["PYTHONPYCACHEPREFIX"].endswith("/caches/bytecode")
+    assert made.report["set"]["PYTHONPYCACHEPREFIX"].endswith("/bytecode")
     assert "PYTHONPYCACHEPREFIX" not in slot_environment(config, 0, None, [], {}).variables
     contained = config.model_copy(
         update={
@@ -140,3 +143,15 @@ def test_folders_are_made_for_their_owner(tmp_path, monkeypatch):
     monkeypatch.setattr("os.getuid", lambda: 12345)
     with pytest.raises(StorageError, match="is another user's"):
         made.make_folders()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a folder to another user")
+def test_another_users_folder_is_not_written_to(tmp_path):
+    """Who made it beforehand could replace what is in it, compiled modules among them."""
+    scratch = tmp_path / "vllm-launch-0"
+    scratch.mkdir()
+    scratch.chmod(0o777)
+    os.chown(scratch, 12345, 12345)
+    with pytest.raises(StorageError, match="vllm-launch-0: is another user's"):
+        make({}, scratch).make_folders()
+    assert not list(scratch.iterdir())

@@ -274,6 +274,12 @@ def test_splitting_and_length():
     assert advise(case) == ("submit a new run with --max-model-len 256 --max-tokens 128",)
 
 
+@pytest.mark.parametrize(("asked", "flags"), [(None, ""), (False, ""), (True, " --torch-compile false")])
+def test_what_is_advised_beside_torch_compile_is_not_refused(asked: bool | None, flags: str):
+    advice = advise(make_case(FailureClass.DEVICE_FAULT, torch_compile=asked))
+    assert f"resume with --enforce-eager true{flags}, if it failed while CUDA graphs were captured" in advice
+
+
 @pytest.mark.parametrize("name", FailureClass)
 def test_on_one_machine_nobody_is_sent_to_another_node_or_to_slurm(name: FailureClass):
     for shape in (EIGHT_HEADS, None):

@@ -105,10 +105,13 @@ def test_a_forked_core_works_and_does_not_outlive_the_supervisor(tmp_path: Path)
     task = start_task(run, **variables)
     wait_for_phase(run, "generating")
     below = list_descendants([psutil.Process(task.pid)])
-    assert any("EngineCore" in process.name() for process in below)
+    cores = {str(process.pid) for process in below if "EngineCore" in process.name()}
+    assert cores
     kill_9(task)
     wait_until(lambda: not any(map(is_alive, below)), "the end of all processes", 20)
-    assert len(list((tmp_path / "imports").iterdir())) == 1, "the core was forked"
+    # A process that asks what a class of models can is among them, unless vLLM's cache has the answer.
+    imported = {path.name for path in (tmp_path / "imports").iterdir()}
+    assert imported and not cores & imported, "the core was forked"
     few = build_run(tmp_path / "few", num_users=2, engine=engine, model=VLLM)
     assert run_task(few, timeout_s=TASK_S, **variables) == (0, "")
     assert survey_settled(few).num_done == 6

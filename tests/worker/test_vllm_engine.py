@@ -88,17 +88,19 @@ def test_fusion_is_off_where_it_fails(tmp_path, tensor_parallel_size, fuse, vers
 
 
 @pytest.mark.parametrize(
-    ("max_num_seqs", "sizes"),
+    ("bounds", "sizes"),
     [
-        (None, GRAPH_SIZES),
-        (1024, GRAPH_SIZES),
-        (100, (1, 8, 32, 64, 96, 100)),
-        (64, (1, 8, 32, 64)),
-        (1, (1,)),
+        ({}, GRAPH_SIZES),
+        ({"max_num_seqs": 1024}, GRAPH_SIZES),
+        ({"max_num_seqs": 100}, (1, 8, 32, 64, 96, 100)),
+        ({"max_num_seqs": 64}, (1, 8, 32, 64)),
+        ({"max_num_seqs": 1}, (1,)),
+        ({"max_num_batched_tokens": 100}, (1, 8, 32, 64, 96, 100)),
+        ({"max_num_batched_tokens": 40, "max_num_seqs": 33}, (1, 8, 32, 33)),
     ],
 )
-def test_without_compilation_whole_steps_are_graphs(tmp_path, max_num_seqs, sizes):
-    limits = EngineConfig(torch_compile=False, max_num_seqs=max_num_seqs, max_model_len=512)
+def test_without_compilation_whole_steps_are_graphs(tmp_path, bounds, sizes):
+    limits = EngineConfig(torch_compile=False, max_model_len=512, **bounds)
     setup = make_setup(tmp_path, EngineKind.VLLM, engine=limits)
     arguments, _ = llm_arguments(setup, on_cpu=False, version="0.26.0")
     assert "enforce_eager" not in arguments

@@ -110,7 +110,8 @@ def _compilation(engine: EngineConfig) -> dict[str, Any]:
     """Graphs of whole steps that decode, of code that is not compiled; eager has none, the rest is vLLM's."""
     if engine.enforce_eager or engine.compiles is not False:
         return {}
-    largest = min(GRAPH_SIZES[-1], engine.max_num_seqs or GRAPH_SIZES[-1])
+    limits = (GRAPH_SIZES[-1], engine.max_num_seqs, engine.max_num_batched_tokens)
+    largest = min(limit for limit in limits if limit is not None)
     sizes = [*(size for size in GRAPH_SIZES if size < largest), largest]
     return {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes}
 
