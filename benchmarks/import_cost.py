@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import table, write_record
-from launch.worker.startup.imports import keeps_bytecode
+from launch.worker.startup.bytecode import keeps_bytecode
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
@@ -42,7 +42,7 @@ from vllm import LLM
 """
 ENGINE = """
 from launch.worker.startup.imports import fast_imports
-with fast_imports():
+with fast_imports(hides_sklearn=True):
     from transformers import AutoTokenizer
 from launch.worker.engines.vllm_calls import import_vllm
 import_vllm()

@@ -95,7 +95,9 @@ def work(
         *(run, record, at.submission, book, writer),
         lambda: before_or_after_forks(open_request_maker(run, record, config)),
     )
-    with ledger.part("first_request"), fast_imports():
+    # The first request imports transformers.
+    imports = fast_imports(hides_sklearn=not config.model.trust_remote_code)
+    with ledger.part("first_request"), imports:
         first = reader.take(wait=True)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written

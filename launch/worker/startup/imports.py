@@ -14,14 +14,15 @@ _NOT_NEEDED = "sklearn"
 
 
 @contextmanager
-def fast_imports() -> Iterator[None]:
+def fast_imports(*, hides_sklearn: bool = False) -> Iterator[None]:
     """What is made inside is not looked through for garbage, then or later (gc.freeze); also when it fails.
 
     The collector is the whole process's, so this is for a time in which no other thread makes much; it is as
-    it was at the end. A process that is forked later shares the pages of what is frozen. Inside, scikit-learn
-    cannot be found unless it is imported already: an import of it says that it is not installed.
+    it was at the end. A process that is forked later shares the pages of what is frozen. With `hides_sklearn`
+    scikit-learn cannot be found inside unless it is imported already: an import of it says that it is not
+    installed. Not for code of a checkpoint, which may want it.
     """
-    was_enabled, is_hidden = gc.isenabled(), _NOT_NEEDED not in sys.modules
+    was_enabled, is_hidden = gc.isenabled(), hides_sklearn and _NOT_NEEDED not in sys.modules
     gc.disable()
     if is_hidden:
         sys.modules[_NOT_NEEDED] = None  # type: ignore[assignment]  # so Python has it

@@ -36,15 +36,17 @@ def test_scikit_learn_is_not_there_inside_and_can_be_imported_afterwards(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sklearn", raising=False)
     with fast_imports():
+        assert importlib.util.find_spec("sklearn") is not None
+    with fast_imports(hides_sklearn=True):
         assert importlib.util.find_spec("sklearn") is None
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module("sklearn")
-        with fast_imports():
+        with fast_imports(hides_sklearn=True):
             pass
         assert importlib.util.find_spec("sklearn") is None
     module = importlib.import_module("sklearn")
     assert module.VALUE == 5
-    with fast_imports():
+    with fast_imports(hides_sklearn=True):
         assert importlib.import_module("sklearn") is module
     monkeypatch.delitem(sys.modules, "sklearn")
 
@@ -53,6 +55,6 @@ def test_one_that_was_imported_inside_all_the_same_stays(monkeypatch: pytest.Mon
     """As by another thread, which left a block of its own meanwhile."""
     monkeypatch.delitem(sys.modules, "sklearn", raising=False)
     module = types.ModuleType("sklearn")
-    with fast_imports():
+    with fast_imports(hides_sklearn=True):
         monkeypatch.setitem(sys.modules, "sklearn", module)
     assert sys.modules["sklearn"] is module
