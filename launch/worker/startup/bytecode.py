@@ -2,9 +2,9 @@
 
 An import of vLLM without them takes twice as long. Python keeps them beside the sources, where it may.
 Elsewhere it is told to keep them on the node, and does not look beside the sources then. It does not fsync
-them and, before 3.12.9 and 3.13.2, does not look whether a disk took all of one (python/cpython#126606): what
-is torn ends every process that imports it. So a disk that is nearly full gets none, and what a machine that
-crashed left is removed.
+them, and an older one does not look whether a disk took all of one (python/cpython#126606; seen with 3.11):
+what is torn ends every process that imports it. So a disk that is nearly full gets none, and what a machine
+that crashed left is removed.
 """
 
 import contextlib
