@@ -29,6 +29,8 @@ class CompileChoice:
 
 EAGER = CompileChoice(False, "eager, as asked for")
 """Where engine.enforce_eager is on: no graphs either."""
+INVARIANT = CompileChoice(None, "left to the engine: batch-invariant kernels stay those of other submissions")
+"""A resume is shorter than what it continues; its texts are to be those that would have been."""
 
 
 def choose_compile(

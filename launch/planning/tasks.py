@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from launch.config.gpus import GpuSpeed
-from launch.planning.compilation import EAGER, CompileChoice, choose_compile
+from launch.planning.compilation import EAGER, INVARIANT, CompileChoice, choose_compile
 from launch.planning.limits import TaskLimits, choose_num_tasks
 from launch.planning.rates import TaskRate, TaskShape, assume_rate, measured_for
 
@@ -21,13 +21,14 @@ class Work:
 class Asked:
     """What was asked for and is never changed; None: to be decided. `max_num_seqs` of one engine.
 
-    An engine that `is_eager` does not compile either.
+    An engine that `is_eager` does not compile either; of one that `is_invariant` nothing is decided.
     """
 
     num_tasks: int | None = None
     compiles: bool | None = None
     max_num_seqs: int | None = None
     is_eager: bool = False
+    is_invariant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ def plan_tasks(
     work_s = work.cost / rate.tokens_per_s / num_tasks
     waiting = work.num_items * work.samples_per_item / (num_tasks * shape.num_engines)
     sequences = min(waiting, asked.max_num_seqs or known.speed.max_num_seqs)
-    chosen = EAGER if asked.is_eager else choose_compile(asked.compiles, shape, known, work_s, sequences)
+    if asked.is_eager:
+        chosen = EAGER
+    elif asked.is_invariant and asked.compiles is None:
+        chosen = INVARIANT
+    else:
+        chosen = choose_compile(asked.compiles, shape, known, work_s, sequences)
     compiles = chosen.torch_compile is not False
     return TaskPlan(num_tasks, why, chosen, assume_rate(shape, speeds, compiles=compiles))

@@ -189,7 +189,13 @@ def _plan_tasks(
     work = Work(sum(user.cost for user in users), num_items, config.sampling.samples_per_item)
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
-    asked = Asked(resources.num_tasks, engine.compiles, engine.max_num_seqs, bool(engine.enforce_eager))
+    asked = Asked(
+        resources.num_tasks,
+        engine.compiles,
+        engine.max_num_seqs,
+        is_eager=bool(engine.enforce_eager),
+        is_invariant=engine.batch_invariant,
+    )
     plan = plan_tasks(work, shape, limits, asked, gpu_speeds())
     starts = place.warmth.starts_of(plan.compilation.torch_compile)
     return replace(plan, rate=started_as(plan.rate, starts))

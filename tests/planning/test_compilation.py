@@ -73,3 +73,15 @@ def test_8000_samples_as_8_tasks_do_not_compile_and_an_hour_a_task_does() -> Non
     assert short.rate.warm_startup_s == pytest.approx(H200.start_uncompiled_s + H200.beside_s)
     long = plan_tasks(Work(10**6 * item, 10**6, 5), SHAPE, TaskLimits(), Asked(), SPEEDS)
     assert long.compilation.torch_compile is True and long.num_tasks > 20
+
+
+def test_batch_invariant_kernels_are_those_of_every_submission() -> None:
+    """A resume may be far shorter than what it continues."""
+    work = Work(100.0, 10, 5)
+    plan = plan_tasks(work, SHAPE, TaskLimits(), Asked(is_invariant=True), SPEEDS)
+    assert plan.compilation.torch_compile is None and "left to the engine" in plan.compilation.why
+    assert plan.rate == plan_tasks(work, SHAPE, TaskLimits(), Asked(compiles=True), SPEEDS).rate
+    asked = plan_tasks(work, SHAPE, TaskLimits(), Asked(compiles=False, is_invariant=True), SPEEDS)
+    assert asked.compilation.torch_compile is False
+    eager = plan_tasks(work, SHAPE, TaskLimits(), Asked(is_eager=True, is_invariant=True), SPEEDS)
+    assert eager.compilation.why == "eager, as asked for"
