@@ -117,7 +117,7 @@ for part in "$@"; do
     task-cost-2) task_cost --measured 6 64 bare ;;
     multi)
         gpus=$("$python" -c 'from benchmarks.record import list_gpus; print(max(1, len(list_gpus())))')
-        for each in one throughput production fused bare texts; do
+        for each in one throughput production uncompiled fused bare texts; do
             run multi-gpu multi_gpu "$out/multi" --checkpoint "$model" --load-format dummy --dtype "$dtype" \
                 --users $((gpus * 4 * users)) "${shape[@]}" "${room[@]}" --limit-s "$limit" --set "${no_fusion[1]}" "$each"
         done

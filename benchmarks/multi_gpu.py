@@ -8,6 +8,7 @@ On a host with N GPUs (CUDA_VISIBLE_DEVICES counts), 1,024 prompt and 256 output
     throughput  the same with `--preset throughput`: N tasks of one engine each, at one time
     one         an N-th of the items with `--preset throughput` on the first of the GPUs, to compare with
     bare        `LLM(tensor_parallel_size=N)` and one generate of as many prompts (benchmarks/bare_engine.py)
+    uncompiled  production without torch.compile, its CUDA graphs captured all the same
     fused       production with vLLM's own default, all-reduce and RMSNorm fused, and what comes of it
     texts       few items with real weights and the same seeds at tensor parallel 1, 2, ... N: equal or not
 
@@ -40,8 +41,8 @@ from tests.models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCTION, THROUGHPUT, ONE = "production", "throughput", "one"
-BARE, FUSED, TEXTS = "bare", "fused", "texts"
-TIMED = (PRODUCTION, THROUGHPUT, ONE, BARE, FUSED)
+BARE, UNCOMPILED, FUSED, TEXTS = "bare", "uncompiled", "fused", "texts"
+TIMED = (PRODUCTION, THROUGHPUT, ONE, BARE, UNCOMPILED, FUSED)
 PARTS = (*TIMED, TEXTS)
 FUSION = "--fuse-allreduce-rms"
 TEXT_USERS, TEXT_SAMPLES, TEXT_TOKENS, TEXT_MAX_MODEL_LEN = 32, 2, 64, 2048
@@ -99,6 +100,8 @@ class Bench:
         words += ["--max-model-len", str(args.max_model_len)]
         if num_tasks:
             words += ["--num-tasks", str(num_tasks), "--max-concurrent", str(num_tasks)]
+        if part == UNCOMPILED:
+            words += ["--torch-compile", "false"]
         if part == FUSED:
             words += [FUSION, "true"]
         summary = self._run(part, part, words)

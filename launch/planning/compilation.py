@@ -4,10 +4,11 @@ Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs cap
 starts 11 s earlier and generates 1 % slower with 1,024 sequences a step (with 125 of equal length, whose
 steps are graphs, as fast), so it wins below some 20 minutes of generation. The loss is what the host needs to
 launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
-step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), such a
-task takes at most twice as long, and with tensor parallelism it is the same (over two GPUs it started and
-generated as fast). Without graphs, too (engine.enforce_eager), vLLM 0.26 was seen to hang with tensor
-parallelism; that is never chosen.
+step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), and such
+a task takes at most twice as long.
+With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled, and started 50 s
+earlier; but where no step was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22),
+and whether it does so where some are was not tried.
 """
 
 from dataclasses import dataclass
@@ -44,8 +45,9 @@ def choose_compile(
         return CompileChoice(asked, f"{_named(asked)}, as asked for")
     if shape.gpus_per_task == 0:
         return CompileChoice(None, "left to the engine: on a CPU nothing was measured")
+    if shape.tensor_parallel_size > 1:
+        return CompileChoice(True, "compiled: with tensor parallelism vLLM was seen to hang otherwise")
     loss, is_measured = uncompiled_loss(known, shape.parameters, sequences)
-    is_measured = is_measured and shape.tensor_parallel_size == 1
     break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
     compiles = work_s >= break_even_s
     basis = "measured" if is_measured else "assumed from measurements"

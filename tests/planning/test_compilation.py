@@ -37,10 +37,10 @@ def test_what_was_asked_for_stays(asked: bool) -> None:
     assert chosen.why == f"{'compiled' if asked else 'not compiled'}, as asked for"
 
 
-def test_with_tensor_parallelism_it_is_assumed_and_on_a_cpu_left_to_the_engine() -> None:
+def test_with_tensor_parallelism_it_compiles_and_on_a_cpu_it_is_left_to_the_engine() -> None:
     parallel = replace(SHAPE, tensor_parallel_size=2, gpus_per_task=2)
-    chosen = choose_compile(None, parallel, H200, 1.0, 1024)
-    assert chosen.torch_compile is False and "(assumed from measurements: h200" in chosen.why
+    assert choose_compile(None, parallel, H200, 1.0, 1024).torch_compile is True
+    assert choose_compile(False, parallel, H200, 1.0, 1024).torch_compile is False
     assert choose_compile(None, replace(SHAPE, gpus_per_task=0), H200, 1.0, 1024).torch_compile is None
 
 

@@ -14,8 +14,8 @@ FUSION_FAILS = "0.26."
 GRAPH_SIZES = (1, 8, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 """Sequences of a step for which a CUDA graph is captured without torch.compile; a step takes the next larger.
 
-vLLM captures some 20 a second of an 8B shape on an H200, and has 51 sizes of its own; a step of more sequences is long enough for
-the host to launch its kernels meanwhile."""
+vLLM captures some 20 a second of an 8B shape on an H200, and has 51 sizes of its own; a step of more
+sequences is long enough for the host to launch its kernels meanwhile."""
 MIN_CAPABILITY = (8, 0)
 """Of the GPUs for which vLLM 0.32 has batch-invariant kernels (docs.vllm.ai, features/batch_invariance)."""
 
