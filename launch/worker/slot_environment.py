@@ -8,7 +8,7 @@ from launch.config.schema import EngineKind, RunConfig
 from launch.config.wording import printable
 from launch.errors import RunError
 from launch.worker.commands import with_package
-from launch.worker.engines.stub import TASK_VARIABLE
+from launch.worker.engines.stub import START_VARIABLE, TASK_VARIABLE
 from launch.worker.environment import EngineEnvironment, engine_environment, vllm_threads
 from launch.worker.startup.bytecode import bytecode_folder
 from launch.worker.startup.packed_environment import engines_differ
@@ -20,9 +20,18 @@ def slot_environment(
     gpus: tuple[str, ...] | None,
     visible: Sequence[str],
     base: Mapping[str, str] = os.environ,
+    *,
+    start: int = 0,
 ) -> EngineEnvironment:
-    """The environment of an engine process with `gpus` of the `visible` ones (None: all of them)."""
-    variables = with_package({**base, TASK_VARIABLE: str(task)})
+    """The environment of an engine process with `gpus` of the `visible` ones (None: all of them).
+
+    `start` counts the slot's engine processes, from 0.
+    """
+    variables = with_package(base)
+    if (
+        config.model.engine is EngineKind.STUB
+    ):  # vLLM warns of variables with its prefix that it does not know
+        variables |= {TASK_VARIABLE: str(task), START_VARIABLE: str(start)}
     # vLLM gives up a start by a limit of its own, 600 s; ours is the one that counts.
     variables.setdefault("VLLM_ENGINE_READY_TIMEOUT_S", str(config.engine.start_timeout_s))
     if config.engine.batch_invariant:

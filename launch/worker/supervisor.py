@@ -32,7 +32,6 @@ from launch.worker.canary_watch import refuse_stopped
 from launch.worker.commands import engine_command
 from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
-from launch.worker.engines.stub import START_VARIABLE
 from launch.worker.exclusion import leave, may_leave, node_name
 from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
@@ -199,8 +198,7 @@ class _Attempt:
 
     def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
         """Starts a slot's engine process; what attempt.json says of it."""
-        base = {**os.environ, START_VARIABLE: str(slot.start)}
-        environment = slot_environment(self._config, self._at.task, slot.gpus, visible, base)
+        environment = slot_environment(self._config, self._at.task, slot.gpus, visible, start=slot.start)
         scratch = scratch_folder(self._config.resources.scratch_dir, os.environ)
         forget_earlier_bytecode(scratch)
         environment.make_folders()

@@ -123,10 +123,16 @@ def test_the_environment_of_a_slot(tmp_path: Path):
     variables = slot_environment(asked, 7, ("GPU-b",), ["GPU-a", "GPU-b"], base).variables
     assert variables["CUDA_VISIBLE_DEVICES"] == "GPU-b"
     assert variables["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert variables["VLLM_LAUNCH_TASK"] == "7"
     assert variables["PYTHONPATH"].endswith(f"{os.pathsep}/mine")
     assert variables["VLLM_CACHE_ROOT"].startswith(str(tmp_path))
     assert base == {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b", "TMPDIR": str(tmp_path), "PYTHONPATH": "/mine"}
+
+
+@pytest.mark.parametrize(("engine", "told"), [("stub", {"7", "2"}), ("vllm", set()), ("transformers", set())])
+def test_only_the_stub_is_told_its_task_and_start(engine: str, told: set[str]):
+    """vLLM warns of variables that begin like its own."""
+    variables = slot_environment(config(engine), 7, None, [], {}, start=2).variables
+    assert {variables[name] for name in variables if name.startswith("VLLM_LAUNCH_")} == told
 
 
 def test_without_a_gpu_the_engine_is_set_up_for_the_cpu(tmp_path: Path):
