@@ -6,9 +6,9 @@ steps are graphs, as fast), so it wins below some 20 minutes of generation. The 
 launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
 step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in a step x parameters), and such
 a task takes at most twice as long.
-With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled, and started 50 s
-earlier; but where no step was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22),
-and whether it does so where some are was not tried.
+With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
+was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
+some are was not tried.
 """
 
 from dataclasses import dataclass

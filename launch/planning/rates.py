@@ -25,8 +25,8 @@ CPU_OUTPUT_TOKENS_PER_S = 45.0
 CPU_STARTUP_S = 45.0
 
 SUPERVISOR_S = 1.0
-"""What a task takes beside its engine's start and generation. Measured on an H200 host: about 0.9 s for the
-supervisor's own start and the end of the task, and 0.4 s until generation is at full speed."""
+"""What a task takes beside its engine's start and generation. Measured on an H200 host: 0.6 to 0.8 s for the
+supervisor's own start and the end of the task, and up to 0.7 s in which generation is not at full speed."""
 
 
 @dataclass(frozen=True, slots=True)
