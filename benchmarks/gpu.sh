@@ -27,6 +27,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR multi        # tensor parallelism beside engines, 1,600 items a GPU
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
 #
+# On a host with several GPUs one command for each may run at a time, with CUDA_VISIBLE_DEVICES and an OUT of its own.
 # The model has the shape of Llama-3.1-8B and random weights; 1024 prompt and 256 output tokens, 5 samples each.
 # PYTHON=python3, LIMIT=580 (seconds of a part), USERS=400, ENGINES=8, TOKENS=256, TASKS=2 and GPU_TYPE=h200 may be set. For a try on a CPU with a tiny model too:
 #   MODEL=DIR USERS=4 DTYPE=float32 SHAPE="--prompt-tokens 64 --output-tokens 8 --num-samples 2" \
@@ -45,6 +46,9 @@ model=${MODEL:-$out/llama-8b-shape}
 fp8=(--set 'quantization="fp8"' --set 'kv_cache_dtype="fp8"')
 no_fusion=(--set 'compilation_config={"pass_config": {"fuse_allreduce_rms": false}}')
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+# Modules that were installed without compiled ones take every process twice as long to import; bare engines, too.
+export PYTHONPYCACHEPREFIX="${PYTHONPYCACHEPREFIX:-$out/bytecode}"
+unset PYTHONDONTWRITEBYTECODE
 mkdir -p "$out"
 [ -e "$model/config.json" ] || "$python" benchmarks/model_shape.py "$model" --tokenizer "$tokenizer" || exit
 
