@@ -26,7 +26,7 @@ _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 # (variable, value, why)
 _ALWAYS = (
-    ("VLLM_USE_FLASHINFER_SAMPLER", "0", "not for requests with seeds; building it was 80 s of a cold start"),
+    ("VLLM_USE_FLASHINFER_SAMPLER", "0", "requests with seeds never take it, and it is built for 80 s"),
     ("VLLM_NO_USAGE_STATS", "1", "nothing is reported to anyone"),
     ("DO_NOT_TRACK", "1", "the same, as other libraries read it"),
     ("HF_HUB_OFFLINE", "1", "a checkpoint is a directory; a node without network must not wait for one"),

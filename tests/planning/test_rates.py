@@ -91,7 +91,7 @@ def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
     assert (known.gpu_type, known.is_own, known.uncompiled_on) == ("h100", True, "h200")
     assert (known.start_cold_s, known.start_warm_s, known.parallel_shares) == (
-        70,
+        50,
         WARM_S,
         {2: 0.83, 4: 0.46},
     )
