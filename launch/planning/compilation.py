@@ -2,10 +2,10 @@
 
 Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
 starts 11 s earlier, and generates 1 % slower with 125 sequences a step, of equal length. With 1,024, which is
-above the largest graph, it was measured eager: 1 % slower, too. So it wins below some 20 minutes of generation.
-The loss is what the host needs to launch the kernels of a step that is no graph, as those with a prompt in them
-are not; it weighs more where a step is shorter. Assumed and not measured: the loss goes with 1 / (sequences in
-a step x parameters), and such a task takes at most twice as long.
+above the largest graph, it was measured eager: 1 % slower, too. So it wins below some 20 minutes of
+generation. The loss is what the host needs to launch the kernels of a step that is no graph, as those with a
+prompt in them are not; it weighs more where a step is shorter. Assumed and not measured: the loss goes with
+1 / (sequences in a step x parameters), and such a task takes at most twice as long.
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
 some are was not tried.

@@ -1,7 +1,8 @@
 """Importing vLLM and transformers as fast as Python can (docs/performance.md, "Imports").
 
 What an import makes stays to the process's end, and Python's collector looks through all of it again and
-again meanwhile, a fifth of the time (8.2 and 6.5 s on an H200 host). Without compiled modules (bytecode.py) it takes twice as long.
+again meanwhile, a fifth of the time (8.2 and 6.5 s on an H200 host). Without compiled modules (bytecode.py)
+it takes twice as long.
 """
 
 import gc
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _NOT_NEEDED = "sklearn"
-"""transformers imports it where it is installed, and SciPy and pandas with it, for draft models and metrics."""
+"""transformers imports it where it is installed, with SciPy and pandas, for draft models and metrics."""
 
 
 @contextmanager
