@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import table, write_record
-from launch.worker.startup.bytecode import keeps_bytecode
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
@@ -150,6 +149,8 @@ def main() -> None:
     args = parser.parse_args()
     if importlib.util.find_spec("vllm") is None:
         sys.exit("vLLM is not installed for this Python: there is nothing to import.")
+    from launch.worker.startup.bytecode import keeps_bytecode  # it needs what stands beside vLLM
+
     load_before = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory() as scratch:
         costs = measure(args.rounds, Path(scratch))
