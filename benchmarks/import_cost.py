@@ -149,8 +149,6 @@ def main() -> None:
     args = parser.parse_args()
     if importlib.util.find_spec("vllm") is None:
         sys.exit("vLLM is not installed for this Python: there is nothing to import.")
-    from launch.worker.startup.bytecode import keeps_bytecode  # it needs what stands beside vLLM
-
     load_before = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory() as scratch:
         costs = measure(args.rounds, Path(scratch))
@@ -158,7 +156,6 @@ def main() -> None:
     found = {
         "rounds": args.rounds,
         "load_1_min_before": load_before,
-        "plain_keeps_bytecode": keeps_bytecode(plain_environment()),
         "rows": rows,
         "processes": [
             {"imports": name, "round": number, "s": cost.wall_s, "CPU s": cost.cpu_s}
