@@ -101,12 +101,14 @@ def test_a_forked_core_works_and_does_not_outlive_the_supervisor(tmp_path: Path)
     variables = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     variables[forking.VARIABLE] = str(tmp_path / "imports")
     engine = {"enforce_eager": True, "max_num_seqs": 1}
-    run = build_run(tmp_path, num_users=15, items_per_user=20, engine=engine, model=VLLM)
+    # A minute and more of work, of which this needs a look: on a busy machine that may come late.
+    run = build_run(tmp_path, num_users=15, items_per_user=200, engine=engine, model=VLLM)
     task = start_task(run, **variables)
     wait_for_phase(run, "generating")
     below = list_descendants([psutil.Process(task.pid)])
-    cores = {str(process.pid) for process in below if "EngineCore" in process.name()}
-    assert cores
+    names = {str(process.pid): process.name() for process in below}
+    cores = {pid for pid, name in names.items() if "EngineCore" in name}
+    assert cores, names
     kill_9(task)
     wait_until(lambda: not any(map(is_alive, below)), "the end of all processes", 20)
     # A process that asks what a class of models can is among them, unless vLLM's cache has the answer.
