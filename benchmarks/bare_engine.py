@@ -4,9 +4,9 @@
 
 `--set` gives keyword arguments of vllm.LLM: `--set tensor_parallel_size=2 --set quantization='"fp8"'`. Every
 prompt has exactly `--prompt-tokens` random tokens, every sample exactly `--output-tokens` (ignore_eos), each
-request its own seed, temperature 1, top-p 0.9, top-k 50. A short batch before it warms the seeded sampler up.
-With `--beside N --meet DIR` it waits until N such processes are up, so that engines on several GPUs run at
-one time.
+request its own seed, temperature 1, top-p 0.9, top-k 50. A short batch before it, of up to 64 prompts, warms
+the seeded sampler up. With `--beside N --meet DIR` it waits until N such processes are up, so that engines on
+several GPUs run at one time.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from launch.worker.engines.shield import kill_trees, list_children
 
 MEET_TIMEOUT_S, MEET_PAUSE_S = 500.0, 0.2
 START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
-WARM_UP_TOKENS = 8
+WARM_UP_PROMPTS, WARM_UP_TOKENS = 64, 8
 HIGHEST_SEED = 2**62
 
 
@@ -56,7 +56,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         ]
 
     began = time.monotonic()
-    llm.generate(prompts, params(WARM_UP_TOKENS), use_tqdm=False)
+    few = prompts[:WARM_UP_PROMPTS]
+    llm.generate(few, params(WARM_UP_TOKENS)[: len(few)], use_tqdm=False)
     warm_up_s = time.monotonic() - began
     llm.reset_prefix_cache()
     meet(args)

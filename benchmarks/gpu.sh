@@ -108,7 +108,8 @@ for part in "$@"; do
             --shape --users "$users" "${shape[@]}" "${room[@]}" "${bare_flags[@]}"
         ;;
     startup) run startup startup --engines "${ENGINES:-8}" ;;
-    startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy ;;
+    startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy \
+        --max-num-seqs 1024 ;;
     invariance)
         run invariance invariance --engines vllm --batch-invariant --checkpoint "$tokenizer" --items 0 --num-samples 5 \
             --max-tokens "${TOKENS:-256}" --max-num-seqs 256 --tasks "${TASKS:-2}" "${room[@]}"

@@ -1,8 +1,9 @@
 """A checkpoint directory with the shape of Llama-3.1-8B and no weights, for `engine.load_format: dummy`.
 
 `python -m benchmarks.model_shape OUT --tokenizer CHECKPOINT` takes tokenizer and chat template of another
-checkpoint. Shape from the published config.json of Llama-3.1-8B: 32 layers, hidden 4096, 32 heads, 8 KV
-heads, intermediate 14336, vocabulary 128256.
+checkpoint. With --weights it has random ones, 15 GiB in bfloat16, to be copied and loaded. Shape from the
+published config.json of Llama-3.1-8B: 32 layers, hidden 4096, 32 heads, 8 KV heads, intermediate 14336,
+vocabulary 128256.
 """
 
 import argparse
@@ -45,10 +46,24 @@ def make_shape(out: Path, tokenizer: Path) -> None:
             shutil.copy(tokenizer / name, out / name)
 
 
+def add_weights(checkpoint: Path) -> None:
+    """Writes random weights in bfloat16 as safetensors files; made on a GPU where there is one."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(checkpoint, max_shard_size="2GB")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="checkpoint to take the tokenizer of")
+    parser.add_argument("--weights", action="store_true", help="random ones; else none")
     values = parser.parse_args()
     make_shape(values.out, values.tokenizer)
+    if values.weights:
+        add_weights(values.out)
     print(values.out)

@@ -1,7 +1,7 @@
 """How long engines take to start, part by part: together on one node, again, on another node, and without us.
 
     python -m benchmarks.startup [--engines 8] [--checkpoint DIR] [--load-format dummy] [--eager] [--rounds 3]
-                                 [--folder DIR] [--out FILE.json] [PART ...]
+                                 [--max-num-seqs 64] [--folder DIR] [--out FILE.json] [PART ...]
 
 Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CPU where there is none:
 
@@ -9,6 +9,7 @@ Real tasks of a run (`python -m launch.worker`) on the visible GPU, or on the CP
     warm       --rounds times in turn: one more task of that node, and vllm.LLM(...) alone with the node's
                caches, from the start of its process to ready; the medians' ratio is warm / bare
     seeded     one task of another node: an empty scratch folder of the same path, the first's shared cache
+    staged     only if named: a task that copies the checkpoint's weights to the node, and one that finds them
 
 Without --checkpoint a tiny random Llama is made. The engines share the GPU: each gets 0.8 / --engines of it.
 With --folder the node's folder (DIR/node) stays, so that parts may be asked for one by one. The record grows
@@ -39,7 +40,9 @@ from tests.runs import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = TOGETHER, WARM, SEEDED = "together", "warm", "seeded"
-MAX_MODEL_LEN, MAX_NUM_SEQS = 2048, 64
+STAGED = "staged"
+"""Only when it is asked for by its name."""
+MAX_MODEL_LEN = 2048
 LOG_BYTES = 8_000
 BARE = """
 import json, sys
@@ -60,15 +63,16 @@ class Bench:
         self._share = round(0.8 / args.engines, 3)
         self._variables: dict[str, str] = {}
 
-    def start(self, name: str, node: str, num_tasks: int) -> dict[str, Any]:
+    def start(self, name: str, node: str, num_tasks: int, *, stages: bool = False) -> dict[str, Any]:
         """Tasks of one run on a node, all at once; what their engine starts say."""
         settings = {
             "model.engine": "vllm",
             "engine.enforce_eager": self._args.eager,
             "engine.load_format": self._args.load_format,
             "engine.max_model_len": MAX_MODEL_LEN,
-            "engine.max_num_seqs": MAX_NUM_SEQS,
+            "engine.max_num_seqs": self._args.max_num_seqs,
             "engine.gpu_memory_utilization": self._share,
+            "resources.stage_weights": stages,
             "resources.scratch_dir": str(self._folder / node),
             "resources.cache_dir": str(self._folder / "shared"),
         }
@@ -101,7 +105,7 @@ class Bench:
         arguments = {
             "model": str(self._checkpoint),
             "max_model_len": MAX_MODEL_LEN,
-            "max_num_seqs": MAX_NUM_SEQS,
+            "max_num_seqs": self._args.max_num_seqs,
             "gpu_memory_utilization": self._share,
             "enforce_eager": self._args.eager,
             "generation_config": "vllm",
@@ -204,17 +208,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", default=list(PARTS), help=", ".join((*PARTS, STAGED))
+    )
     parser.add_argument("--engines", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--load-format")
+    parser.add_argument("--max-num-seqs", type=int, default=64)
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--folder", type=Path, help="of nodes and runs; a temporary one unless given")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/startup.json")
     args = parser.parse_intermixed_args()
-    if unknown := [part for part in args.parts if part not in PARTS]:
-        parser.error(f"{unknown[0]}: no such part; choose of {', '.join(PARTS)}")
+    if unknown := [part for part in args.parts if part not in (*PARTS, STAGED)]:
+        parser.error(f"{unknown[0]}: no such part; choose of {', '.join((*PARTS, STAGED))}")
     parts: dict[str, Any] = (read_json(args.out) or {}).get("parts", {}) if args.folder else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -225,6 +232,8 @@ def main() -> None:
                 parts[part] = bench.start(part, "node", args.engines)
             elif part == WARM:
                 parts[part] = measure_warm(bench, args.rounds)
+            elif part == STAGED:
+                parts[part] = [bench.start(f"{part}-{number}", "node", 1, stages=True) for number in range(2)]
             else:
                 (folder / "node").rename(folder / "first-node")
                 parts[part] = bench.start(part, "node", 1)

@@ -4,7 +4,7 @@
 
 Parts, each with warm caches, one engine at a time, and everything that a task is (`python -m launch.worker`):
 
-    warm   a task of a few items, which is not counted: it fills the caches
+    warm   a task of a few items, which fills the caches and is in no other figure: the first start of a node
     one    all items in one task
     N      a number of tasks: N shares of the items, each a run of its own, so that none helps another;
            --measured of them are run and stand for all (8 of 8, 6 of 64)
@@ -67,7 +67,7 @@ class Bench:
         if part == BARE:
             self._parts[part] = self._bare()
         elif part == WARM:
-            self._task("warm", NUM_WARM_USERS)
+            self._parts[part] = self._task("warm", NUM_WARM_USERS)
         else:
             num_tasks = 1 if part == ONE else int(part)
             num_measured = min(num_tasks, self._args.measured)
@@ -90,7 +90,7 @@ class Bench:
         """The table of what is there."""
         one, bare = self._parts.get(ONE), self._parts.get(BARE)
         rows = []
-        for found in (each for name, each in self._parts.items() if name != BARE):
+        for found in (each for name, each in self._parts.items() if name not in (BARE, WARM)):
             tasks, cost = found["tasks"], found["cost_s"]
             least = None if bare is None else tasks * bare["start_s"] + bare["generation_s"]
             rows.append(
@@ -116,7 +116,11 @@ class Bench:
             else []
         )
         for name, found in self._parts.items():
-            if name != BARE:
+            if name == WARM:
+                rows.append(
+                    {"of": "the first of us", "starts s": f"{found['start_s']:.1f}", "over bare": None}
+                )
+            elif name != BARE:
                 ratio = round(median(found["start_s"]) / median(bare), 3) if bare else None
                 listed = " ".join(f"{each:.1f}" for each in found["start_s"])
                 rows.append({"of": f"{name} of us", "starts s": listed, "over bare": ratio})
