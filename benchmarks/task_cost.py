@@ -78,8 +78,9 @@ class Bench:
             self._parts[part] = {
                 "tasks": num_tasks,
                 "seconds": seconds,
-                "start_s": [each["start_s"] for each in measured],
-                "phases_s": [each["phases_s"] for each in measured],
+                **{
+                    name: [each[name] for each in measured] for name in ("start_s", "start_parts", "phases_s")
+                },
                 "cost_s": sum(seconds) * num_tasks / num_measured,
                 **predicted,
             }
@@ -150,7 +151,7 @@ class Bench:
             "predicted_s": expected.starts_s + expected.total_cost / rate.tokens_per_s,
             "predicted_start_s": expected.starts_s / num_tasks,
             "caches_warm": expected.is_warm,
-            "earlier_starts": 0 if rate.starts is None else rate.starts.number,
+            "earlier_starts": 0 if rate.starts is None else len(rate.starts.seconds),
             "rate": rate.source,
             "torch_compile": opened.plan.compilation.torch_compile,
         }
@@ -170,7 +171,12 @@ class Bench:
         attempt = run.attempt(1, 0, 0)
         start, end = startup_of(read_engine(attempt.engine(0, 0))), read_json(attempt.ended)
         assert start is not None and end is not None, run
-        return {"seconds": round(seconds, 2), "start_s": start["total_s"], "phases_s": end["phases_s"]}
+        return {
+            "seconds": round(seconds, 2),
+            "start_s": start["total_s"],
+            "start_parts": start["parts"],
+            "phases_s": end["phases_s"],
+        }
 
     def _check(self, run: RunPaths, code: int, num_items: int, log: Path) -> None:
         done = survey_settled(run).num_done

@@ -101,4 +101,8 @@ def _measured_start(opened: Opened) -> str:
 def _basis(opened: Opened) -> str:
     """Where the seconds of a warm start are from, if not from configs/gpus.yaml."""
     starts = opened.plan.rate.starts
-    return "" if starts is None else f" by the median of {starts.number} earlier starts here"
+    if starts is None:
+        return ""
+    number = len(starts.seconds)
+    earlier = "an earlier start" if number == 1 else f"{number} earlier starts"
+    return f" by the median of {earlier} here and the table's"

@@ -45,6 +45,9 @@ class GpuSpeed(Section):
     start_uncompiled_s: Number | None = Field(
         default=None, gt=0, description="Seconds, caches filled, without torch.compile."
     )
+    start_uncompiled_cold_s: Number | None = Field(
+        default=None, gt=0, description="Seconds, caches empty, without torch.compile."
+    )
     beside_s: Number | None = Field(
         default=None, gt=0, description="Seconds of a task beside that and generation: imports, its end."
     )

@@ -11,6 +11,7 @@ tasks longer or shorter, no more. `source` says what was measured and what is on
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 
 from launch.config.gpus import GpuSpeed, parallel_share
 from launch.planning.cost import PROMPT_TOKEN_COST
@@ -31,13 +32,12 @@ supervisor's own start and the end of the task, and up to 0.7 s in which generat
 
 @dataclass(frozen=True, slots=True)
 class EarlierStarts:
-    """What earlier engine starts took that found everything compiled: their median in seconds, their number.
+    """What earlier engine starts took that found everything compiled: seconds of each, at least one.
 
     From process to ready, without waiting for another engine.
     """
 
-    median_s: float
-    number: int
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class Measured:
     start_cold_s: float
     start_warm_s: float
     start_uncompiled_s: float
+    start_uncompiled_cold_s: float
     beside_s: float
     uncompiled_share: float
     parallel_shares: Mapping[int, float]
@@ -107,6 +108,7 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_cold_s=first("start_cold_s"),
         start_warm_s=first("start_warm_s"),
         start_uncompiled_s=first("start_uncompiled_s"),
+        start_uncompiled_cold_s=first("start_uncompiled_cold_s"),
         beside_s=first("beside_s"),
         uncompiled_share=first("uncompiled_share"),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
@@ -116,9 +118,7 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
 
 
 def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: bool = True) -> TaskRate:
-    """The speed of a task; without torch.compile a start saves what a warm one was measured to save, a cold
-    one, too.
-    """
+    """The speed of a task, and its starts, by the row that stands for its GPU type."""
     if shape.gpus_per_task == 0:
         source = "assumed: what a 135M model was measured to do on 2 CPU cores"
         return TaskRate(CPU_OUTPUT_TOKENS_PER_S, CPU_STARTUP_S, source)
@@ -131,23 +131,24 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: b
     rate *= parallel_share(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
         return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
-    saved_s = known.start_warm_s - known.start_uncompiled_s if not compiles else 0.0
-    return TaskRate(
-        rate * (1.0 if compiles else known.uncompiled_share),
-        known.start_cold_s + known.beside_s - saved_s,
-        _source(shape, known),
-        known.start_warm_s + known.beside_s - saved_s,
-    )
+    cold_s, warm_s = known.start_cold_s, known.start_warm_s
+    if not compiles:
+        rate *= known.uncompiled_share
+        cold_s, warm_s = known.start_uncompiled_cold_s, known.start_uncompiled_s
+    return TaskRate(rate, cold_s + known.beside_s, _source(shape, known), warm_s + known.beside_s)
 
 
 def started_as(rate: TaskRate, starts: EarlierStarts | None) -> TaskRate:
     """The rate with warm starts as they were measured here, where they were.
 
-    A cold start was not; it takes longer than a warm one by what it does in the table, for what it compiles.
+    It is their median, the table's counting as one more of them: so a single one says something, one that was
+    disturbed little, and many decide. A cold start was not measured here; it takes longer than a warm one by
+    what it does in the table, for what it compiles.
     """
     if starts is None:
         return rate
-    warm_s = starts.median_s + SUPERVISOR_S
+    of_table_s = rate.startup_s if rate.warm_startup_s is None else rate.warm_startup_s
+    warm_s = median([of_table_s, *(seconds + SUPERVISOR_S for seconds in starts.seconds)])
     if rate.warm_startup_s is None:
         cold_s = max(rate.startup_s, warm_s)
     else:

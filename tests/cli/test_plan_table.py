@@ -18,7 +18,7 @@ from tests.cli.commands import Said, vllm_launch
 KNOWN = measured_for("h200", gpu_speeds())
 COMPILED_S = KNOWN.start_warm_s + KNOWN.beside_s
 UNCOMPILED_S = KNOWN.start_uncompiled_s + KNOWN.beside_s
-COLD_S = KNOWN.start_cold_s + KNOWN.beside_s - (COMPILED_S - UNCOMPILED_S)
+COLD_S = KNOWN.start_uncompiled_cold_s + KNOWN.beside_s
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_starts_that_were_measured_here_are_forecast_and_named(
     by_table, _ = plan_anew(words, tmp_path, *COMPILED)
     for start_s in (60.0, 61.0, 300.0):
         leave_start(stores[-1].folder, "warm", start_s)
-    basis = "by the median of 3 earlier starts here"
+    basis = "by the median of 3 earlier starts here and the table's"
     said, warning = plan_anew(words, tmp_path, *COMPILED)
     assert said.row("forecast").endswith(f" GPU hours; a warm start takes 62 s {basis}")
     assert f"with warm caches (2 x 62 s {basis}). Fewer tasks spend less" in warning
@@ -190,7 +190,7 @@ def test_starts_that_will_compile_take_longer_than_those_measured_here(
     for manifest in stores[0].folder.glob("*.json"):
         manifest.unlink()
     cold_s = 62 + KNOWN.start_cold_s - KNOWN.start_warm_s
-    basis = "by the median of 3 earlier starts here"
+    basis = "by the median of 3 earlier starts here and the table's"
     _, warning = plan_anew(words, tmp_path, *COMPILED, "--max-concurrent", "1")
     assert f"with cold caches at first (1 x {cold_s:.0f} s, 1 x 62 s {basis}). Fewer" in warning
     _, warning = plan_anew(words, tmp_path, *COMPILED)

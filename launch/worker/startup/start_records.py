@@ -10,7 +10,6 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 
 from launch.errors import StorageError
 from launch.planning.rates import EarlierStarts
@@ -21,8 +20,6 @@ FORMAT = 1
 WARM_STATES = ("warm", "seeded", "after_another")
 """What NodeCaches.state is where nothing was left to compile."""
 MAX_RECORDS = 16
-ENOUGH = 3
-"""Fewer say little: one may have been disturbed, and none of two is in the middle."""
 LONGEST_S = 24 * 3600.0
 """No start takes longer; engine.start_timeout_s ends it far earlier."""
 _PREFIX = f"{MARK_PREFIX}-start-"
@@ -48,9 +45,9 @@ def leave_start(folder: Path, state: str, start_s: float) -> None:
 
 
 def earlier_starts(folders: Iterable[Path]) -> EarlierStarts | None:
-    """What warm starts took by the records of these folders; None where there are too few."""
-    seconds = [start_s for folder in folders for start_s in read_starts(folder)]
-    return EarlierStarts(median(seconds), len(seconds)) if len(seconds) >= ENOUGH else None
+    """What warm starts took by the records of these folders, in no order; None where there is none."""
+    seconds = tuple(start_s for folder in folders for start_s in read_starts(folder))
+    return EarlierStarts(seconds) if seconds else None
 
 
 def read_starts(folder: Path) -> list[float]:
