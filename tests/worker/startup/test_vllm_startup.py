@@ -1,5 +1,10 @@
-"""A task with the real vLLM, its weights staged: what it loads, how its start is accounted for, who it is."""
+"""Tasks with the real vLLM, weights or software staged: what is loaded, how the start is accounted for."""
 
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,50 @@ from tests.worker.tasks import events, finish, start_task
 
 pytestmark = [pytest.mark.engine, pytest.mark.process, pytest.mark.timeout(360)]
 TASK_S = 300
+NOT_NEEDED = ("triton", "playwright", "cv2", "opencv_python_headless.libs", "sklearn", "plotly", "scipy*")
+"""Large packages of this environment that an engine on a CPU does not import."""
+SAYS_WHERE = 'import sys; print("packed Python of", sys.prefix, file=sys.stderr)\n'
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Iterator[Path]:
+    """This virtual environment as an archive whose Python says where it is; afterwards it and its copy go."""
+    site_packages = Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    more = tmp_path / "more"
+    (more / site_packages).mkdir(parents=True)
+    (more / site_packages / "packed.pth").write_text(SAYS_WHERE, encoding="utf-8")
+    archive = tmp_path / "environment.tar"
+    without = [f"--exclude=./{site_packages}/{name}" for name in NOT_NEEDED]
+    subprocess.run(["tar", "-cf", archive, *without, "-C", sys.prefix, ".", "-C", more, "."], check=True)
+    yield archive
+    archive.unlink()
+    for copies in tmp_path.glob("scratch/*/staged"):
+        shutil.rmtree(copies)
+
+
+def test_vllm_starts_out_of_a_packed_environment(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run = build_run(
+        tmp_path,
+        num_users=1,
+        engine={"enforce_eager": True, "max_num_seqs": 8},
+        model={"engine": "vllm", "dtype": "float32"},
+        resources={"environment": packed},
+    )
+    code, errors = finish(start_task(run, CUDA_VISIBLE_DEVICES=""), TASK_S)
+    assert (code, errors) == (0, "")
+    assert survey_settled(run).num_done == 3
+    paths = run.attempt(1, 0, 0).engine(0, 0)
+    (copy,) = tmp_path.glob("scratch/*/staged/environment-*/bin")
+    log = paths.log.read_text(encoding="utf-8", errors="replace")
+    assert f"packed Python of {copy.parent}\n" in log
+    engine = read_json(paths.engine_json)
+    assert engine is not None
+    rows = {(row["within"], row["part"]): row["seconds"] for row in engine["startup"]["parts"]}
+    assert rows["start", "stage_environment"] > 0
+    assert next(event["what"] for event in events(run, "startup")) == "environment_staged"
 
 
 def test_vllm_loads_staged_weights_and_its_start_is_accounted_for(
