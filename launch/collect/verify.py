@@ -1,7 +1,5 @@
 """The checks of result lines and of published directories; each says in words what is wrong, or nothing."""
 
-import hashlib
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +8,13 @@ from typing import Any
 import orjson
 
 from launch.collect.buckets import Line
+from launch.collect.digested_file import difference
 from launch.collect.manifest import (
     GENERATIONS_FILE,
     LEADERBOARD_FILE,
     MANIFEST,
     PROVENANCE_FILE,
     SUMMARY_FILE,
-    FileDigest,
     Manifest,
     read_published,
     unlisted,
@@ -139,7 +137,7 @@ def _report(output_dir: Path) -> PublishedReport:
         )
     problems = []
     for name, expected in manifest.files.items():
-        if problem := _compare(output_dir / name, expected):
+        if problem := difference(output_dir / name, expected):
             problems.append(f"{printable(name)}: {problem}")
     for name in sorted(ALWAYS - set(manifest.files)):
         problems.append(f"{name}: is not in {MANIFEST}, where it always stands")
@@ -147,17 +145,3 @@ def _report(output_dir: Path) -> PublishedReport:
         if name not in ALWAYS:
             problems.append(f"{printable(name)}: is not in {MANIFEST}")
     return PublishedReport(output_dir, manifest, tuple(problems))
-
-
-def _compare(path: Path, expected: FileDigest) -> str | None:
-    try:
-        with path.open("rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
-            size = os.fstat(handle.fileno()).st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
-    except IsADirectoryError:
-        return "is a directory"
-    if size != expected.bytes:
-        return f"has {size} bytes, published were {expected.bytes}"
-    return None if found == expected.sha256 else "has other bytes than were published (sha256)"
