@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from launch.collect.beside import look_beside
 from launch.collect.buckets import Line
 from launch.collect.digested_file import difference
 from launch.collect.manifest import (
@@ -17,7 +18,6 @@ from launch.collect.manifest import (
     SUMMARY_FILE,
     Manifest,
     read_published,
-    unlisted,
 )
 from launch.collect.replaced import changed_meanwhile, replacement_errors
 from launch.config.wording import printable
@@ -105,11 +105,15 @@ def line_check(run: RunRecord) -> LineCheck:
 
 @dataclass(frozen=True, slots=True)
 class PublishedReport:
-    """What `verify_published` found: the manifest, and a sentence for every file that differs from it."""
+    """What `verify_published` found: the manifest, and a sentence for every file that differs from it.
+
+    `num_unpacked` files in users/ are members of users.zip as published, which are no difference.
+    """
 
     output_dir: Path
     manifest: Manifest
     problems: tuple[str, ...]
+    num_unpacked: int
 
     @property
     def is_whole(self) -> bool:
@@ -141,7 +145,8 @@ def _report(output_dir: Path) -> PublishedReport:
             problems.append(f"{printable(name)}: {problem}")
     for name in sorted(ALWAYS - set(manifest.files)):
         problems.append(f"{name}: is not in {MANIFEST}, where it always stands")
-    for name in unlisted(output_dir, manifest):
+    beside = look_beside(output_dir, manifest)
+    for name in beside.foreign:
         if name not in ALWAYS:
             problems.append(f"{printable(name)}: is not in {MANIFEST}")
-    return PublishedReport(output_dir, manifest, tuple(problems))
+    return PublishedReport(output_dir, manifest, tuple(problems), beside.num_unpacked)
