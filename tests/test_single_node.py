@@ -135,6 +135,17 @@ def test_called_again_there_is_nothing_to_do(node: Node, whole: dict[str, str]):
     assert digests(node.home / "whole") == whole
 
 
+def test_called_again_it_may_publish_otherwise_and_keeps_what_is_not_said(node: Node):
+    words = node.words("form", "--limit_items", "2")
+    assert node.vllm(*words).code == 0
+    assert "publish  " not in node.vllm(*words, "--dry_run", "--user_files", "none").out
+    for more in (["--user_files", "archive"], []):
+        said = node.vllm(*words, *more)
+        assert said.code == 0, said.err
+        assert ("user_files archive: kept for later merges" in said.out) == bool(more)
+        assert (node.home / "form" / "users.zip").is_file() and not (node.home / "form" / "users").exists()
+
+
 @pytest.mark.parametrize("program", [[sys.executable, "inference_vllm.py"], TORCHRUN])
 def test_interrupted_and_called_again_it_continues(node: Node, whole: dict[str, str], program: list[str]):
     output = "stopped-by-" + Path(program[-1]).stem

@@ -1,8 +1,11 @@
 """`vllm-launch merge`: checks a run's results and publishes them; the merge job does this by itself."""
 
+from typing import Any
+
 import click
 
 from launch.cli.follow_up import follow_up
+from launch.cli.publish_settings import publish_options, take_flags
 from launch.cli.publishing import merge_and_tell, merge_when_free
 from launch.cli.runs import find_run
 from launch.collect.damage import read_damage
@@ -21,13 +24,16 @@ from launch.rundir.layout import RunPaths
 )
 @click.option("--round", "round_", type=click.IntRange(0), default=0, hidden=True)
 @click.option("--assume-dead", is_flag=True, help="Take an earlier merge for dead that nobody can ask about.")
-def command(run_name: str, after: int | None, round_: int, assume_dead: bool) -> int:
+@publish_options
+def command(run_name: str, after: int | None, round_: int, assume_dead: bool, **flags: Any) -> int:
     """Check a run's results and publish them.
 
+    How they are published may change: what is asked for here is kept for every later merge of the run.
     Exit code 3 when items are missing or failed beyond what the run allows: they are named and nothing is
     published; 75 when missing items were sent again.
     """
     run = find_run(run_name)
+    take_flags(run, flags)
     if after is None:
         wait_until_seen(run, lambda text: click.echo(f"note: {text}", err=True))
         return merge_and_tell(run, assume_dead=assume_dead)

@@ -1,6 +1,7 @@
 """Merges a run and says what came of it."""
 
 import time
+from shlex import quote
 from typing import Any
 
 import click
@@ -45,7 +46,8 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     click.echo(f"{'published':<12}{published.output_dir}: {what}{said_of(manifest)}")
     if ARCHIVE in manifest.files:
         num_users = manifest.files[ARCHIVE].lines
-        click.echo(f"{'users':<12}{ARCHIVE}: {num_users:,} files; publish.user_files=files has them apart")
+        apart = f"`vllm-launch merge {quote(str(run.root))} --user-files files` has them apart"
+        click.echo(f"{'users':<12}{ARCHIVE}: {num_users:,} files; {apart}")
     summary = read_json(published.output_dir / SUMMARY_FILE) or {}
     figures, gpu_hours = _figures(summary), ledger_line(summary["ledger"]) if "ledger" in summary else None
     canary = read_canary(run)

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from launch.cli.closing import Closing, close_submission
+from launch.cli.publish_settings import take_given
 from launch.cli.resume import refuse_changed_code
 from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
@@ -143,6 +144,8 @@ def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sen
     settled = survey_settled(run)
     click.echo(f"{'continues':<12}{run.root}: {settled.num_done:,} of {settled.num_items:,} items are done")
     if submissions and not settled.num_missing:
+        if not sending.dry_run:
+            take_given(run, frozen.publish, resolved.places)
         return Work(run, None)
     after = submissions[-1] if submissions else 0
     return Work(run, open_and_show(run, frozen, replace(sending, after=after)))

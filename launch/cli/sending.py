@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -97,13 +98,18 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
 
 
 def check_publishing(run: RunPaths, publish: PublishConfig) -> PublishConfig:
-    """Where a run will be published, with whole paths; errors say why it cannot be."""
+    """How a run will be published, with whole paths; errors say why it cannot be."""
+    references = check_references(publish.references)
+    return publish.model_copy(update={"output_dir": check_place(run, publish), "references": references})
+
+
+def check_place(run: RunPaths, publish: PublishConfig) -> Path:
+    """The whole path of where a run will be published; RunError, StorageError say why it cannot be."""
     published = output_dir_of(run, publish)
     refuse_within(run.root, published)
     check_output_dir(published, load_run(run).run_id)
-    references = check_references(publish.references)
     try_writing(published)
-    return publish.model_copy(update={"output_dir": published, "references": references})
+    return published
 
 
 def _warmth(run: RunPaths, record: RunRecord, config: RunConfig) -> Warmth:

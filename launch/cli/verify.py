@@ -8,9 +8,13 @@ from launch.cli.publishing import said_of
 from launch.cli.runs import find_run
 from launch.collect.manifest import MANIFEST
 from launch.collect.scoring.record import scores_problems
+from launch.collect.user_files import ARCHIVE, USERS_DIR
 from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
 from launch.errors import ExitCode
+
+MAX_LINES = 20
+"""Of what differs: a folder of somebody's own files would be a line each."""
 
 
 @click.command("verify", context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,18 +23,24 @@ def command(name: str) -> int:
     """Check a published directory, or a run.
 
     A directory: every file by size and sha256, none missing, none added; scores that are of these results. A
-    run: every result line, and what is published of it. Exit code 3 when something differs.
+    run: every result line, and what is published of it. Exit code 3 when something differs: the first 20 are
+    named, the others counted.
     """
     if name and (Path(name) / MANIFEST).is_file():
         report = verify_published(Path(name))
         problems = [*report.problems, *scores_problems(Path(name), report.manifest)]
         sound = f"{len(report.manifest.files)} files as published"
         sound += said_of(report.manifest)
+        if report.num_unpacked:
+            what = f"{report.num_unpacked:,} files in {USERS_DIR}/ are members of {ARCHIVE}, unpacked"
+            click.echo(f"note: {what}: they may stay or be removed", err=True)
     else:
         checked = verify_run(find_run(name, "a published directory, a run directory or a run id"))
         problems, sound = [*checked.problems], f"{checked.tally.num_done} items, every line sound"
-    for problem in problems:
+    for problem in problems[:MAX_LINES]:
         click.echo(problem, err=True)
+    if len(problems) > MAX_LINES:
+        click.echo(f"and {len(problems) - MAX_LINES:,} more", err=True)
     if problems:
         return ExitCode.INCOMPLETE
     click.echo(f"{name}: {sound}")

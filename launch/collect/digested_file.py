@@ -1,4 +1,4 @@
-"""A file that is written once, from front to back, and knows its digest when it is durable."""
+"""A file that is written once, from front to back, and knows its digest, by which it is known again."""
 
 import contextlib
 import hashlib
@@ -92,3 +92,18 @@ def write_digested(path: Path, data: bytes) -> FileDigest:
     with DigestedFile(path) as file:
         file.write(data)
     return file.digest
+
+
+def difference(path: Path, expected: FileDigest) -> str | None:
+    """In words how a file differs from what was written, None where it does not; read whole."""
+    try:
+        with path.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+            size = os.fstat(handle.fileno()).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except IsADirectoryError:
+        return "is a directory"
+    if size != expected.bytes:
+        return f"has {size} bytes, published were {expected.bytes}"
+    return None if found == expected.sha256 else "has other bytes than were published (sha256)"

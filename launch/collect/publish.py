@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launch.collect.manifest import MANIFEST, read_published, unlisted
+from launch.collect.beside import look_beside
+from launch.collect.manifest import MANIFEST, read_published
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
 from launch.rundir.journal import fsync_directory, make_directory, storage_errors
@@ -48,7 +49,7 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
                 f"{output_dir}: holds the results of run {manifest.run_id}; nothing was touched. Choose"
                 " another --output_dir, or move it away."
             )
-        foreign = [] if manifest is None else unlisted(output_dir, manifest)
+        foreign = () if manifest is None else look_beside(output_dir, manifest).foreign
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             raise RunError(

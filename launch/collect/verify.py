@@ -1,7 +1,5 @@
 """The checks of result lines and of published directories; each says in words what is wrong, or nothing."""
 
-import hashlib
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +7,17 @@ from typing import Any
 
 import orjson
 
+from launch.collect.beside import look_beside
 from launch.collect.buckets import Line
+from launch.collect.digested_file import difference
 from launch.collect.manifest import (
     GENERATIONS_FILE,
     LEADERBOARD_FILE,
     MANIFEST,
     PROVENANCE_FILE,
     SUMMARY_FILE,
-    FileDigest,
     Manifest,
     read_published,
-    unlisted,
 )
 from launch.collect.replaced import changed_meanwhile, replacement_errors
 from launch.config.wording import printable
@@ -107,11 +105,15 @@ def line_check(run: RunRecord) -> LineCheck:
 
 @dataclass(frozen=True, slots=True)
 class PublishedReport:
-    """What `verify_published` found: the manifest, and a sentence for every file that differs from it."""
+    """What `verify_published` found: the manifest, and a sentence for every file that differs from it.
+
+    `num_unpacked` files in users/ are members of users.zip as published, which are no difference.
+    """
 
     output_dir: Path
     manifest: Manifest
     problems: tuple[str, ...]
+    num_unpacked: int
 
     @property
     def is_whole(self) -> bool:
@@ -139,25 +141,12 @@ def _report(output_dir: Path) -> PublishedReport:
         )
     problems = []
     for name, expected in manifest.files.items():
-        if problem := _compare(output_dir / name, expected):
+        if problem := difference(output_dir / name, expected):
             problems.append(f"{printable(name)}: {problem}")
     for name in sorted(ALWAYS - set(manifest.files)):
         problems.append(f"{name}: is not in {MANIFEST}, where it always stands")
-    for name in unlisted(output_dir, manifest):
+    beside = look_beside(output_dir, manifest)
+    for name in beside.foreign:
         if name not in ALWAYS:
             problems.append(f"{printable(name)}: is not in {MANIFEST}")
-    return PublishedReport(output_dir, manifest, tuple(problems))
-
-
-def _compare(path: Path, expected: FileDigest) -> str | None:
-    try:
-        with path.open("rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
-            size = os.fstat(handle.fileno()).st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
-    except IsADirectoryError:
-        return "is a directory"
-    if size != expected.bytes:
-        return f"has {size} bytes, published were {expected.bytes}"
-    return None if found == expected.sha256 else "has other bytes than were published (sha256)"
+    return PublishedReport(output_dir, manifest, tuple(problems), beside.num_unpacked)

@@ -225,6 +225,12 @@ def save_record(path: Path, record: Section) -> None:
     write_record(path, record)
 
 
+def keep_publishing(paths: RunPaths, newest: SubmissionRecord, publish: PublishConfig) -> None:
+    """Has a run published so from now on: `newest` is its newest submission, which every merge asks."""
+    path = paths.submission(newest.submission).submission_yaml
+    save_record(path, newest.model_copy(update={"publish": publish}))
+
+
 def load_run(paths: RunPaths) -> RunRecord:
     """run.yaml of a run directory; RunError when it is none, is damaged or was edited.
 

@@ -214,7 +214,8 @@ def _missing(run: RunPaths, settled: Settled, *, retry_failed: bool) -> set[int]
         return missing
     failed = f", {settled.num_failed} failed (--retry-failed tries again)" if settled.num_failed else ""
     raise RunError(
-        f"{run.root}: every item is settled{failed}; nothing is left to generate. Run `vllm-launch merge`."
+        f"{run.root}: every item is settled{failed}; nothing is left to generate. Run `vllm-launch merge`,"
+        " which takes settings of publish as well."
     )
 
 

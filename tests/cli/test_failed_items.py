@@ -63,7 +63,7 @@ def test_nothing_is_missing(here: Path, refused: Said):
     assert said.code == 2
     assert said.errors == [
         f"vllm-launch: {run}: every item is settled, 1 failed (--retry-failed tries again); nothing is left"
-        " to generate. Run `vllm-launch merge`."
+        " to generate. Run `vllm-launch merge`, which takes settings of publish as well."
     ]
 
 

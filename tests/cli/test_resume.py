@@ -132,7 +132,8 @@ def test_changed_code_must_be_accepted(here: Path):
 def test_nothing_is_missing_any_more(here: Path):
     succeed("resume", "r", "--num-tasks", "1", cwd=here)
     assert refused(here) == (
-        "HERE/outputs/runs/r: every item is settled; nothing is left to generate. Run `vllm-launch merge`."
+        "HERE/outputs/runs/r: every item is settled; nothing is left to generate. Run `vllm-launch merge`,"
+        " which takes settings of publish as well."
     )
 
 
