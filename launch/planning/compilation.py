@@ -1,11 +1,10 @@
 """With torch.compile or without: whether a task is so short that starting fast is worth generating slowly.
 
 Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
-starts 11 s earlier, and generates 1 % slower with 125 sequences a step, of equal length. With 1,024, which is
-above the largest graph, it was measured eager: 1 % slower, too. So it wins below some 20 minutes of
-generation. The loss is what the host needs to launch the kernels of a step that is no graph, as those with a
-prompt in them are not; it weighs more where a step is shorter. Assumed and not measured: the loss goes with
-1 / (sequences in a step x parameters), and such a task takes at most twice as long.
+starts 11 s earlier, and generates 2.7 % slower with 1,024 sequences a step, which is above the largest graph,
+and 0.8 % with 125. So it wins below some seven minutes of generation. The loss is what the host needs to
+launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
+step is shorter. Assumed and not measured: the loss goes with 1 / parameters.
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
 some are was not tried.
@@ -15,9 +14,6 @@ from dataclasses import dataclass
 
 from launch.planning.limits import duration
 from launch.planning.rates import Measured, TaskShape, billions, model_size
-
-MOST_LOSS = 1.0
-"""Of the time of generation: without torch.compile it takes at most twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +30,15 @@ INVARIANT = CompileChoice(None, "left to the engine: batch-invariant kernels sta
 """A resume is shorter than what it continues; its texts are to be those that would have been."""
 
 
-def choose_compile(
-    asked: bool | None, shape: TaskShape, known: Measured, work_s: float, sequences: float
-) -> CompileChoice:
-    """What a task of `work_s` of generation takes; `sequences` is how many an engine runs at a time.
-
-    What was `asked` for, to compile or not, is never changed.
-    """
+def choose_compile(asked: bool | None, shape: TaskShape, known: Measured, work_s: float) -> CompileChoice:
+    """What a task of `work_s` of generation takes; what was `asked` for is never changed."""
     if asked is not None:
         return CompileChoice(asked, f"{_named(asked)}, as asked for")
     if shape.gpus_per_task == 0:
         return CompileChoice(None, "left to the engine: on a CPU nothing was measured")
     if shape.tensor_parallel_size > 1:
         return CompileChoice(True, "compiled: with tensor parallelism vLLM was seen to hang otherwise")
-    loss, is_measured = uncompiled_loss(known, shape.parameters, sequences)
+    loss, is_measured = uncompiled_loss(known, shape.parameters)
     break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
     compiles = work_s >= break_even_s
     basis = "measured" if is_measured else "assumed from measurements"
@@ -65,11 +56,10 @@ def _named(compiles: bool) -> str:
     return "compiled" if compiles else "not compiled"
 
 
-def uncompiled_loss(known: Measured, parameters: int | None, sequences: float) -> tuple[float, bool]:
+def uncompiled_loss(known: Measured, parameters: int | None) -> tuple[float, bool]:
     """The share by which generation takes longer without it, and whether that was measured for such work."""
     measured = 1 / known.uncompiled_share - 1
     size = model_size(parameters, known.speed.parameters)
-    fullness = min(1.0, max(1.0, sequences) / known.speed.max_num_seqs)
-    loss = min(MOST_LOSS, max(measured, measured / (fullness * size)))
+    loss = max(measured, measured / size)
     is_measured = known.is_own and known.uncompiled_on == known.gpu_type and parameters is not None
-    return loss, is_measured and fullness == size == 1.0
+    return loss, is_measured and size == 1.0

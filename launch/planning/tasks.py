@@ -1,32 +1,31 @@
 """What a submission decides before anything is shared out: how many tasks, and whether they compile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.config.gpus import GpuSpeed
 from launch.planning.compilation import EAGER, INVARIANT, CompileChoice, choose_compile
+from launch.planning.forecast import COLD, Warmth
 from launch.planning.limits import TaskLimits, choose_num_tasks
-from launch.planning.rates import TaskRate, TaskShape, assume_rate, measured_for
+from launch.planning.rates import Measured, TaskRate, TaskShape, assume_rate, measured_for
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be generated: token equivalents over all items, how many there are, samples of each."""
+    """What is to be generated: token equivalents over all items, and how many there are."""
 
     cost: float
     num_items: int
-    samples_per_item: int
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for and is never changed; None: to be decided. `max_num_seqs` of one engine.
+    """What was asked for and is never changed; None: to be decided.
 
     An engine that `is_eager` does not compile either; of one that `is_invariant` nothing is decided.
     """
 
     num_tasks: int | None = None
     compiles: bool | None = None
-    max_num_seqs: int | None = None
     is_eager: bool = False
     is_invariant: bool = False
 
@@ -42,20 +41,40 @@ class TaskPlan:
 
 
 def plan_tasks(
-    work: Work, shape: TaskShape, limits: TaskLimits, asked: Asked, speeds: dict[str, GpuSpeed]
+    work: Work,
+    shape: TaskShape,
+    limits: TaskLimits,
+    asked: Asked,
+    speeds: dict[str, GpuSpeed],
+    warmth: Warmth = COLD,
 ) -> TaskPlan:
-    """The number of tasks by the compiled engine's rate, then whether it pays for the work of each task."""
-    rate = assume_rate(shape, speeds, compiles=asked.compiles is not False)
-    num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
+    """The number of tasks and whether their engines compile, each by the other.
+
+    First so many as suit engines that do not compile: they start sooner, so there may be more of them. Where
+    these are long enough for it to pay, so many as suit engines that do.
+    """
     known = measured_for(shape.gpu_type, speeds)
-    work_s = work.cost / rate.tokens_per_s / num_tasks
-    waiting = work.num_items * work.samples_per_item / (num_tasks * shape.num_engines)
-    sequences = min(waiting, asked.max_num_seqs or known.speed.max_num_seqs)
+
+    def planned(*, compiles: bool) -> TaskPlan:
+        rate = assume_rate(shape, speeds, compiles=compiles)
+        if warmth.of(compiles) and rate.warm_startup_s is not None:
+            rate = replace(rate, startup_s=rate.warm_startup_s)
+        num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
+        chosen = _choose(shape, asked, known, work.cost / rate.tokens_per_s / num_tasks)
+        follows = assume_rate(shape, speeds, compiles=chosen.torch_compile is not False)
+        return TaskPlan(num_tasks, why, chosen, follows)
+
+    if not asked.compiles:
+        plan = planned(compiles=False)
+        if plan.compilation.torch_compile is False:
+            return plan
+    return planned(compiles=True)
+
+
+def _choose(shape: TaskShape, asked: Asked, known: Measured, work_s: float) -> CompileChoice:
+    """Whether engines compile, in tasks of `work_s` of generation each."""
     if asked.is_eager:
-        chosen = EAGER
-    elif asked.is_invariant and asked.compiles is None:
-        chosen = INVARIANT
-    else:
-        chosen = choose_compile(asked.compiles, shape, known, work_s, sequences)
-    compiles = chosen.torch_compile is not False
-    return TaskPlan(num_tasks, why, chosen, assume_rate(shape, speeds, compiles=compiles))
+        return EAGER
+    if asked.is_invariant and asked.compiles is None:
+        return INVARIANT
+    return choose_compile(asked.compiles, shape, known, work_s)

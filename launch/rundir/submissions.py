@@ -186,17 +186,16 @@ def _plan_tasks(
         parameters=num_parameters(Path(record.checkpoint.path)),
         is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
     )
-    work = Work(sum(user.cost for user in users), num_items, config.sampling.samples_per_item)
+    work = Work(sum(user.cost for user in users), num_items)
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
     asked = Asked(
         resources.num_tasks,
         engine.compiles,
-        engine.max_num_seqs,
         is_eager=bool(engine.enforce_eager),
         is_invariant=engine.batch_invariant,
     )
-    plan = plan_tasks(work, shape, limits, asked, gpu_speeds())
+    plan = plan_tasks(work, shape, limits, asked, gpu_speeds(), place.warmth)
     starts = place.warmth.starts_of(plan.compilation.torch_compile)
     return replace(plan, rate=started_as(plan.rate, starts))
 

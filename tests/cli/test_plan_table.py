@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from launch.cli.plan_table import startup_warning
 from launch.config.gpus import gpu_speeds
-from launch.planning.rates import measured_for
+from launch.planning.compilation import CompileChoice
+from launch.planning.cost import cost_user
+from launch.planning.forecast import forecast
+from launch.planning.rates import TaskRate, measured_for
+from launch.planning.shards import plan_shards
+from launch.planning.tasks import TaskPlan
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config, task_config
+from launch.rundir.submissions import Opened
 from launch.worker.gpu_settings import measured_settings
 from launch.worker.startup import cache_layers
 from launch.worker.startup.cache_store import CacheStore, store_of
@@ -117,6 +124,21 @@ def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) ->
     )
 
 
+def opened(num_tasks: int) -> Opened:
+    """1,000 s of generation in so many tasks, each with a start of 10 s."""
+    users = [cost_user(number, f"h{number}", [number], [0], 1.0) for number in range(1000)]
+    rate = TaskRate(1.0, 10.0, "made up", 10.0)
+    expected = forecast(plan_shards(users, num_tasks), rate, gpus_per_task=1)
+    return Opened(1, expected, TaskPlan(num_tasks, "", CompileChoice(True, ""), rate), num_tasks)
+
+
+def test_starts_are_warned_of_above_a_fifth_and_the_advice_keeps_below() -> None:
+    assert startup_warning(opened(25)) is None  # 250 s of 1,250
+    for num_tasks in (26, 60):
+        warning = startup_warning(opened(num_tasks))
+        assert warning is not None and warning.endswith(" Fewer tasks spend less: --num-tasks 25.")
+
+
 def test_who_comes_later_finds_warm_caches(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path, "--num-tasks", "2", "--max-concurrent", "1")
     (warning,) = [note for note in said.notes if note.startswith("start-up")]
@@ -189,7 +211,7 @@ def test_starts_that_will_compile_take_longer_than_those_measured_here(
         leave_start(stores[-1].folder, "warm", start_s)
     for manifest in stores[0].folder.glob("*.json"):
         manifest.unlink()
-    cold_s = 62 + KNOWN.start_cold_s - KNOWN.start_warm_s
+    cold_s = 61.5 + KNOWN.start_cold_s - KNOWN.start_warm_s
     basis = "by the median of 3 earlier starts here and the table's"
     _, warning = plan_anew(words, tmp_path, *COMPILED, "--max-concurrent", "1")
     assert f"with cold caches at first (1 x {cold_s:.0f} s, 1 x 62 s {basis}). Fewer" in warning

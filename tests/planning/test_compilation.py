@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.config.gpus import gpu_speeds
-from launch.planning.compilation import MOST_LOSS, choose_compile, uncompiled_loss
+from launch.planning.compilation import choose_compile, uncompiled_loss
+from launch.planning.forecast import Warmth
 from launch.planning.limits import TaskLimits
 from launch.planning.rates import TaskShape, measured_for
 from launch.planning.tasks import Asked, Work, plan_tasks
@@ -17,13 +18,13 @@ EIGHT = 8_030_261_248
 SHAPE = TaskShape(1, 1, 1, "h200", EIGHT)
 H200 = measured_for("h200", SPEEDS)
 SAVED_S = H200.start_warm_s - H200.start_uncompiled_s
-BREAK_EVEN_S = SAVED_S / (1 / 0.99 - 1)  # 99 times what is saved
+BREAK_EVEN_S = SAVED_S / (1 / H200.uncompiled_share - 1)
 
 
 @pytest.mark.parametrize("work_s", [20.0, BREAK_EVEN_S - 1, BREAK_EVEN_S + 1, 7200.0])
 def test_a_full_batch_breaks_even_where_it_was_measured(work_s: float) -> None:
-    assert 600 < BREAK_EVEN_S < 1800
-    chosen = choose_compile(None, SHAPE, H200, work_s, 1024)
+    assert 300 < BREAK_EVEN_S < 600
+    chosen = choose_compile(None, SHAPE, H200, work_s)
     assert chosen.torch_compile is (work_s > BREAK_EVEN_S)
     assert chosen.why.startswith("compiled: about " if chosen.torch_compile else "not compiled: about ")
     minutes = f"{BREAK_EVEN_S / 60:.0f} min"
@@ -32,52 +33,69 @@ def test_a_full_batch_breaks_even_where_it_was_measured(work_s: float) -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_what_was_asked_for_stays(asked: bool) -> None:
-    chosen = choose_compile(asked, SHAPE, H200, 1.0 if asked else 1e6, 1024)
+    chosen = choose_compile(asked, SHAPE, H200, 1.0 if asked else 1e6)
     assert chosen.torch_compile is asked
     assert chosen.why == f"{'compiled' if asked else 'not compiled'}, as asked for"
 
 
 def test_with_tensor_parallelism_it_compiles_and_on_a_cpu_it_is_left_to_the_engine() -> None:
     parallel = replace(SHAPE, tensor_parallel_size=2, gpus_per_task=2)
-    assert choose_compile(None, parallel, H200, 1.0, 1024).torch_compile is True
-    assert choose_compile(False, parallel, H200, 1.0, 1024).torch_compile is False
-    assert choose_compile(None, replace(SHAPE, gpus_per_task=0), H200, 1.0, 1024).torch_compile is None
+    assert choose_compile(None, parallel, H200, 1.0).torch_compile is True
+    assert choose_compile(False, parallel, H200, 1.0).torch_compile is False
+    assert choose_compile(None, replace(SHAPE, gpus_per_task=0), H200, 1.0).torch_compile is None
 
 
-def test_few_sequences_or_a_small_model_lose_more_and_are_called_assumed() -> None:
-    measured, is_measured = uncompiled_loss(H200, EIGHT, 1024)
-    assert is_measured and measured == pytest.approx(0.0101, abs=0.0001)
-    assert uncompiled_loss(H200, EIGHT, 128) == (pytest.approx(8 * measured), False)
-    assert uncompiled_loss(H200, EIGHT // 4, 1024) == (pytest.approx(4 * measured), False)
-    assert uncompiled_loss(H200, 10 * EIGHT, 1024) == (measured, False)  # never better than measured
-    assert uncompiled_loss(H200, EIGHT, 1) == (MOST_LOSS, False)
-    # What is saved is how long a task may be that runs at half the speed.
-    assert choose_compile(None, SHAPE, H200, SAVED_S - 0.1, 1).torch_compile is False
-    assert choose_compile(None, SHAPE, H200, SAVED_S + 0.1, 1).torch_compile is True
-    assert "(assumed from measurements: h200, " in choose_compile(None, SHAPE, H200, 14.0, 1).why
-    assert "(assumed" in choose_compile(None, SHAPE, measured_for("h100", SPEEDS), 14.0, 1024).why
+def test_a_small_model_loses_more_and_is_called_assumed() -> None:
+    measured, is_measured = uncompiled_loss(H200, EIGHT)
+    assert is_measured and measured == pytest.approx(0.0275, abs=0.0005)
+    assert uncompiled_loss(H200, EIGHT // 4) == (pytest.approx(4 * measured), False)
+    assert uncompiled_loss(H200, 10 * EIGHT) == (measured, False)  # never better than measured
+    assert uncompiled_loss(H200, None) == (measured, False)
+    small = replace(SHAPE, parameters=EIGHT // 4)
+    assert choose_compile(None, small, H200, BREAK_EVEN_S / 4 - 1).torch_compile is False
+    assert choose_compile(None, small, H200, BREAK_EVEN_S / 4 + 1).torch_compile is True
+    assert "(assumed from measurements: h200, " in choose_compile(None, small, H200, 14.0).why
+    assert "(assumed" in choose_compile(None, SHAPE, measured_for("h100", SPEEDS), 14.0).why
 
 
-@given(st.floats(0, 1e12), st.integers(1, 10**6), st.none() | st.booleans(), st.none() | st.integers(1, 2048))
-def test_a_plan_is_made_of_anything(cost: float, items: int, compiles: bool | None, seqs: int | None) -> None:
-    plan = plan_tasks(Work(cost, items, 5), SHAPE, TaskLimits(), Asked(None, compiles, seqs), SPEEDS)
+@given(st.floats(0, 1e12), st.integers(1, 10**6), st.none() | st.booleans(), st.none() | st.integers(1, 99))
+def test_a_plan_is_made_of_anything(
+    cost: float, items: int, compiles: bool | None, at_once: int | None
+) -> None:
+    limits = TaskLimits(max_concurrent=at_once)
+    plan = plan_tasks(Work(cost, items), SHAPE, limits, Asked(None, compiles), SPEEDS)
     assert 1 <= plan.num_tasks <= items
     assert compiles is None or plan.compilation.torch_compile is compiles
+    if compiles is None:  # the number of tasks is one that suits what was chosen
+        same = plan_tasks(Work(cost, items), SHAPE, limits, Asked(plan.num_tasks), SPEEDS)
+        assert same.compilation.torch_compile is plan.compilation.torch_compile
+
+
+def test_engines_that_start_sooner_are_planned_in_more_tasks() -> None:
+    work = Work(10_000 * (600 + 250 / 3), 10_000)
+    limits = TaskLimits(max_concurrent=64)
+    plan = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS)
+    assert plan.compilation.torch_compile is False
+    assert plan.num_tasks == plan_tasks(work, SHAPE, limits, Asked(compiles=False), SPEEDS).num_tasks
+    assert plan.num_tasks > plan_tasks(work, SHAPE, limits, Asked(compiles=True), SPEEDS).num_tasks
+    warm = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(uncompiled=True))
+    assert plan.num_tasks < warm.num_tasks <= 64
+    assert plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(compiled=True)) == plan
 
 
 def test_8000_samples_as_8_tasks_do_not_compile_and_an_hour_a_task_does() -> None:
     """Issue 5: 1,024 prompt tokens, 5 samples of 256 tokens."""
     item = 1280 + 1024 / 3
-    short = plan_tasks(Work(1600 * item, 1600, 5), SHAPE, TaskLimits(), Asked(num_tasks=8), SPEEDS)
+    short = plan_tasks(Work(1600 * item, 1600), SHAPE, TaskLimits(), Asked(num_tasks=8), SPEEDS)
     assert short.compilation.torch_compile is False
     assert short.rate.warm_startup_s == pytest.approx(H200.start_uncompiled_s + H200.beside_s)
-    long = plan_tasks(Work(10**6 * item, 10**6, 5), SHAPE, TaskLimits(), Asked(), SPEEDS)
+    long = plan_tasks(Work(10**6 * item, 10**6), SHAPE, TaskLimits(), Asked(), SPEEDS)
     assert long.compilation.torch_compile is True and long.num_tasks > 20
 
 
 def test_batch_invariant_kernels_are_those_of_every_submission() -> None:
     """A resume may be far shorter than what it continues."""
-    work = Work(100.0, 10, 5)
+    work = Work(100.0, 10)
     plan = plan_tasks(work, SHAPE, TaskLimits(), Asked(is_invariant=True), SPEEDS)
     assert plan.compilation.torch_compile is None and "left to the engine" in plan.compilation.why
     assert plan.rate == plan_tasks(work, SHAPE, TaskLimits(), Asked(compiles=True), SPEEDS).rate
