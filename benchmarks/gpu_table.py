@@ -18,27 +18,37 @@ PARTS = (
     "tp2",
     "tp2-default",
 )
+MULTI, SEARCH, OWN = "multi-gpu", "search", "table"
 Found = dict[str, Any]
 
 
 def read_all(out: Path) -> dict[str, Found]:
-    """The JSON of each part that has one."""
+    """The JSON of each part that has one; some have several parts: `multi-gpu one`, `search fp8`."""
     paths = {part: out / f"{part}.json" for part in PARTS}
-    return {part: json.loads(path.read_text()) for part, path in paths.items() if path.is_file()}
+    paths |= {path.stem: path for path in sorted(out.glob("*.json")) if path.stem != OWN}
+    found = {part: json.loads(path.read_text()) for part, path in paths.items() if path.is_file()}
+    for part, figures in found.pop(MULTI, {}).get("parts", {}).items():
+        found[f"{MULTI} {part}"] = {
+            name.replace("tok/s", "output tok/s"): value for name, value in figures.items()
+        }
+    for path in sorted((out / SEARCH).glob("*.json")):
+        if path.stem != OWN and not path.stem.endswith(".failed"):
+            found[f"{SEARCH} {path.stem}"] = json.loads(path.read_text())
+    return found
 
 
 def rows_of(out: Path, found: dict[str, Found]) -> list[dict[str, Any]]:
     """A row per part, with its ratio to the best HF batch and to one bare engine; what has no JSON failed."""
-    speeds = {part: speed_of(figures) for part, figures in found.items()}
+    speeds = {part: speed for part, figures in found.items() if (speed := speed_of(figures)) is not None}
     if {"two-gpu0", "two-gpu1"} <= speeds.keys():
         both = zip(speeds["two-gpu0"], speeds["two-gpu1"], strict=True)
         speeds["two together"] = tuple(a + b for a, b in both)
     hf, one = speeds.get("hf"), speeds.get("one-bf16")
     rows = []
-    for part in (*PARTS, "two together"):
-        ended = out / f"{part}.exit"
-        if part not in speeds and not ended.is_file():
-            continue
+    failed = [path.stem for path in sorted(out.glob("*.exit")) if path.stem not in (*found, MULTI)]
+    together = ["two together"] if "two together" in speeds else []
+    for part in (*found, *together, *failed):
+        ended = out / f"{part.partition(' ')[0]}.exit"
         tokens, samples = speeds.get(part, (None, None))
         rows.append(
             {
@@ -47,7 +57,7 @@ def rows_of(out: Path, found: dict[str, Found]) -> list[dict[str, Any]]:
                 "samples/min": samples,
                 "x HF": tokens / hf[0] if tokens and hf else None,
                 "x one engine": tokens / one[0] if tokens and one else None,
-                "start s": found.get(part, {}).get("start_s"),
+                "start s": found.get(part, {}).get("start_s", found.get(part, {}).get("start s")),
                 "worker / bare": found.get(part, {}).get("worst", {}).get("worker / bare"),
                 "CPU over bare": found.get(part, {}).get("worst", {}).get("CPU over bare per 10,000 tok"),
                 "ended": ended.read_text().strip().rpartition(": ")[2] if ended.is_file() else "",
@@ -56,10 +66,13 @@ def rows_of(out: Path, found: dict[str, Found]) -> list[dict[str, Any]]:
     return rows
 
 
-def speed_of(found: Found) -> tuple[float, float]:
-    """(output tokens/s, samples/min); of the worker, not of the bare engine, where both were measured."""
+def speed_of(found: Found) -> tuple[float, float] | None:
+    """(output tokens/s, samples/min); of the worker, not of the bare engine, where both were measured.
+
+    None of a part that measures no speed: starts, what tasks cost, equal texts. Its own command prints those.
+    """
     if "worst" not in found:
-        return found["output tok/s"], found["samples/min"]
+        return (found["output tok/s"], found["samples/min"]) if "output tok/s" in found else None
     return min(row["worker tok/s"] for row in found["rows"]), found["worst"]["worker samples/min"]
 
 
@@ -69,7 +82,7 @@ def main(out: Path) -> None:
     rows = rows_of(out, found)
     machine = next(iter(found.values()), {})
     kept = {name: machine.get(name) for name in ("hardware", "versions")}
-    (out / "table.json").write_text(json.dumps({**kept, "rows": rows}, indent=2) + "\n")
+    (out / f"{OWN}.json").write_text(json.dumps({**kept, "rows": rows}, indent=2) + "\n")
     print(table(rows))
 
 

@@ -135,6 +135,12 @@ def _gpus(config: RunConfig) -> Findings:
             f" (engine.tensor_parallel_size {engine.tensor_parallel_size} x {config.num_engines} engines)."
             " Lower one of them.",
         )
+    elif whole is not None and config.resources.scheduler is Scheduler.SLURM and whole < config.gpus_per_task:
+        yield (
+            ("resources.whole_node_gpus", "resources.gpus_per_task"),
+            f"resources.gpus_per_task: got {config.gpus_per_task}, and a node has"
+            f" resources.whole_node_gpus {whole}. Write {whole} or less, or leave it out.",
+        )
     if 0 < config.gpus_per_task < needed:
         yield (
             ("resources.gpus_per_task", "engine.tensor_parallel_size", "engine.engines_per_node"),

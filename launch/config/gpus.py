@@ -57,10 +57,14 @@ class GpuSpeed(Section):
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."
     )
+    engines_over_parallel: dict[int, Number] = Field(
+        default={},
+        description="Speed of engines of one GPU each over one with tensor parallelism, by their number.",
+    )
     transformers_tokens_per_s: Number | None = Field(default=None, gt=0, description="Of that engine.")
     evidence: str = Field(min_length=1, description="What was measured, with what.")
 
-    @field_validator("parallel_shares", mode="before")
+    @field_validator("parallel_shares", "engines_over_parallel", mode="before")
     @classmethod
     def _sizes_as_numbers(cls, shares: Any) -> Any:
         """Keys of a YAML file are texts here."""
@@ -95,7 +99,7 @@ def measured_type(name: str) -> str | None:
 
 
 def parallel_share(shares: Mapping[int, float], size: int) -> tuple[float, int]:
-    """The share at the largest measured size up to `size`, and that size; 1 and 1 where there is none."""
+    """What was measured at the largest size up to `size`, and that size; 1 and 1 where there is none."""
     measured = max((each for each in shares if each <= size), default=1)
     return shares.get(measured, 1.0), measured
 

@@ -17,10 +17,10 @@ LENGTH_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
-class ParallelShare:
-    """What tensor parallelism was measured to do of as many engines of one GPU, by size; on which type."""
+class EnginesMeasured:
+    """How much more engines of one GPU were measured to make than one over all, by their number; the type."""
 
-    shares: Mapping[int, float]
+    ratios: Mapping[int, float]
     gpu_type: str
 
 
@@ -34,7 +34,7 @@ class Placement:
     max_model_len: int
     max_tokens: int
     num_gpus: int = LARGEST_TP
-    parallel: ParallelShare | None = None
+    engines: EnginesMeasured | None = None
 
     def at(self, size: int) -> ModelFit:
         """How it lies with another tensor parallel size."""
@@ -158,14 +158,14 @@ def find_small(place: Placement, path_name: str, sizes_gib: Iterable[int]) -> It
 
 def _engines_expected(place: Placement) -> str:
     """What one engine per GPU is expected to bring, and where that comes from."""
-    size, known = place.asked.tensor_parallel_size, place.parallel
+    size, known = place.asked.tensor_parallel_size, place.engines
     if known is None:
         return "One engine per GPU generates more:"
-    share, measured = parallel_share(known.shares, size)
-    seen = f"TP {measured} was measured to make {share:g} of {measured} times one {known.gpu_type}"
-    is_here = size == measured and known.gpu_type == place.gpu.name
-    basis = seen if is_here else f"{seen}; not measured here"
-    return f"{size} engines are expected to generate {1 / share:.1f} x TP {size} ({basis}):"
+    ratio, number = parallel_share(known.ratios, size)
+    seen = f"measured: {ratio:g} x with {number} {known.gpu_type}"
+    is_here = size == number and known.gpu_type == place.gpu.name
+    basis = seen if is_here else f"{seen}, not here"
+    return f"{size} engines are expected to generate {ratio:.1f} x TP {size} ({basis}):"
 
 
 def gib(count: int) -> str:

@@ -14,7 +14,7 @@ from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
 from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
 from launch.model.fit_check import LARGEST_TP, find, why_not_batch_invariant
-from launch.model.fit_memory import ParallelShare, Placement, find_cpu_memory, find_memory, find_small
+from launch.model.fit_memory import EnginesMeasured, Placement, find_cpu_memory, find_memory, find_small
 from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
 from launch.model.quantization import (
     ONE_BYTE,
@@ -199,14 +199,14 @@ def _placement(subject: Subject, gpu: Gpu, weights: int, element: int, num_gpus:
     )
     limits = (engine.max_model_len, subject.run.sampling.max_tokens)
     return Placement(
-        subject.shape, gpu, asked, *limits, num_gpus=num_gpus or LARGEST_TP, parallel=_parallel_share()
+        subject.shape, gpu, asked, *limits, num_gpus=num_gpus or LARGEST_TP, engines=_engines_measured()
     )
 
 
-def _parallel_share() -> ParallelShare | None:
+def _engines_measured() -> EnginesMeasured | None:
     """The first measurement of it in configs/gpus.yaml."""
-    measured = ((name, row.parallel_shares) for name, row in gpu_speeds().items())
-    return next((ParallelShare(shares, name) for name, shares in measured if shares), None)
+    measured = ((name, row.engines_over_parallel) for name, row in gpu_speeds().items())
+    return next((EnginesMeasured(ratios, name) for name, ratios in measured if ratios), None)
 
 
 def _runs_on_gpus(subject: Subject) -> bool:

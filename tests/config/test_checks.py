@@ -178,6 +178,11 @@ class TestIgnored:
             ": resources.whole_node_gpus: a node has 2, and a task needs 4 (engine.tensor_parallel_size 4 x 1"
             " engines). Lower one of them."
         )
+        one_engine = ("engine.engines_per_node=1", "engine.tensor_parallel_size=8")
+        assert refusal(*sets, *one_engine, "resources.gpus_per_task=16").endswith(
+            ": resources.gpus_per_task: got 16, and a node has resources.whole_node_gpus 8. Write 8 or less,"
+            " or leave it out."
+        )
 
     def test_what_only_vllm_reads(self) -> None:
         places = {"engine.enforce_eager": "q.yaml:3", "engine.max_model_len": "q.yaml:4"}

@@ -9,7 +9,7 @@ import pytest
 from launch.config.schema import EngineKind, RunConfig
 from launch.model.findings import Finding, KnownVllm, Level, Subject
 from launch.model.fit_check import find
-from launch.model.fit_memory import ParallelShare, Placement, find_memory, find_small
+from launch.model.fit_memory import EnginesMeasured, Placement, find_memory, find_small
 from launch.model.memory import GIB, Gpu, MemoryRequest
 from launch.model.quantization import Quantization
 from launch.model.shape import read_shape
@@ -198,35 +198,34 @@ def test_tensor_parallel_that_is_not_needed() -> None:
     assert memory(140, size=4) == []
 
 
-MEASURED = ParallelShare({2: 0.83, 4: 0.46}, "h200")
-TWO = "TP 2 was measured to make 0.83 of 2 times one h200"
-FOUR = "TP 4 was measured to make 0.46 of 4 times one h200"
+MEASURED = EnginesMeasured({2: 1.18, 4: 1.78}, "h200")
+TWO, FOUR = "measured: 1.18 x with 2 h200", "measured: 1.78 x with 4 h200"
 
 
 @pytest.mark.parametrize(
     ("size", "gpu", "said"),
     [
         (2, Gpu("h200", 141), f"1.2 x TP 2 ({TWO}): set"),
-        (4, Gpu("h200", 141), f"2.2 x TP 4 ({FOUR}): set"),
-        (8, Gpu("h200", 141), f"2.2 x TP 8 ({FOUR}; not measured here): set"),
-        (2, H100, f"1.2 x TP 2 ({TWO}; not measured here): set"),
+        (4, Gpu("h200", 141), f"1.8 x TP 4 ({FOUR}): set"),
+        (8, Gpu("h200", 141), f"1.8 x TP 8 ({FOUR}, not here): set"),
+        (2, H100, f"1.2 x TP 2 ({TWO}, not here): set"),
     ],
 )
 def test_what_engines_are_expected_to_bring_says_where_it_is_from(size: int, gpu: Gpu, said: str) -> None:
-    (finding,) = memory(15, size=size, gpu=gpu, parallel=MEASURED)
+    (finding,) = memory(15, size=size, gpu=gpu, engines=MEASURED)
     assert f" {size} engines are expected to generate {said} --tensor-parallel-size 1." in finding.message
 
 
 def test_on_a_gpu_that_is_not_known_its_memory_is_named() -> None:
     def small(weights_gib: float, size: int) -> list[Finding]:
         asked = MemoryRequest(int(weights_gib * GIB), size, 0.9, 2)
-        place = Placement(SUBJECT.shape, Gpu("any", 0), asked, 8192, 512, parallel=MEASURED)
+        place = Placement(SUBJECT.shape, Gpu("any", 0), asked, 8192, 512, engines=MEASURED)
         return list(find_small(place, "eight", [80, 24, 40, 24]))
 
     (finding,) = small(15, 4)
     assert (finding.level, finding.setting) == (ADVICE, "engine.tensor_parallel_size")
     assert finding.message == (
         "eight takes 15.0 GiB of weights and should fit on one GPU of 24 GiB or more. 4 engines are expected"
-        f" to generate 2.2 x TP 4 ({FOUR}; not measured here): on such GPUs set --tensor-parallel-size 1."
+        f" to generate 1.8 x TP 4 ({FOUR}, not here): on such GPUs set --tensor-parallel-size 1."
     )
     assert small(15, 1) == [] and small(140, 4) == []

@@ -117,6 +117,10 @@ def test_every_speed_has_its_evidence() -> None:
     four = json.loads((REPOSITORY / "benchmarks/results/h200-x4-2026-11-30/four.json").read_text())
     of_four = four["parts"]["bare"]["tok/s"] / (4 * SPEEDS["h200"].output_tokens_per_s)
     assert SPEEDS["h200"].parallel_shares[4] == pytest.approx(of_four, abs=0.005)
+    warm = REPOSITORY / "benchmarks/results/h200-x4-2026-11-30/four-throughput-warm.json"
+    of_engines = json.loads(warm.read_text())["parts"]["throughput"]["tok/s"]
+    over = of_engines / four["parts"]["production"]["tok/s"]
+    assert SPEEDS["h200"].engines_over_parallel[4] == pytest.approx(over, abs=0.005)
     search = REPOSITORY / "benchmarks/results/h200-2026-12-01/search"
     speeds = [read_speed(search / f"{point}.json") for point in ("uncompiled", "defaults")]
     assert SPEEDS["h200"].uncompiled_share == pytest.approx(speeds[0] / speeds[1], abs=0.001)
