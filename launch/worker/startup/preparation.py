@@ -21,7 +21,7 @@ from launch.worker.startup.staging import GIB, StagingArea, StagingError
 from launch.worker.startup.vllm_lines import read_lines
 
 WAIT_SHARE = 0.4
-"""Of engine.start_timeout_s, that a start waits for another one: it has to start itself in what is left."""
+"""Of engine.start_timeout_s, after which a start waits for no other: it has to start in what is left."""
 
 Tell = Callable[..., None]
 
@@ -91,7 +91,8 @@ class Preparation:
 
     @property
     def _wait_s(self) -> float:
-        return WAIT_SHARE * self.config.engine.start_timeout_s
+        """What is left for waiting, for weights and caches together; copying may take long by itself."""
+        return max(0.0, WAIT_SHARE * self.config.engine.start_timeout_s - self.ledger.age_s)
 
     def _open_caches(self, scratch: Path) -> None:
         own = own_variables(scratch)
