@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launch.config.schema import ResourcesConfig
+from launch.config.schema import ResourcesConfig, RunConfig
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
@@ -183,21 +183,26 @@ def test_an_image_is_found_where_the_container_names_it(tmp_path: Path):
     assert not content.is_whole(copy)
 
 
+def with_resources(resources: ResourcesConfig, **engine: Any) -> RunConfig:
+    """Settings of a run that differ from the default in these."""
+    return RunConfig.model_validate({"resources": resources, "engine": engine})
+
+
 def test_the_command_of_the_engine_process():
     run = RunPaths(Path("/runs/r"))
-    plain = engine_command(run, AT, ResourcesConfig(), scratch=Path("/s"))
+    plain = engine_command(run, AT, with_resources(ResourcesConfig()), scratch=Path("/s"))
     assert plain[:4] == [sys.executable, "-P", "-m", "launch.worker.engine_process"]
     assert plain[-2:] == ["--scratch", "/s"]
     archive = ResourcesConfig(environment=Path("/e.tar.zst"), stage_budget_gib=7)
-    words = engine_command(run, AT, archive, scratch=Path("/s"))
+    words = engine_command(run, AT, with_resources(archive, start_timeout_s=300), scratch=Path("/s"))
     mark = words.index("--")
     assert words[:5] == [sys.executable, "-P", "-m", MODULE, "/e.tar.zst"]
-    assert " ".join(words[5:mark]) == f"--scratch /s --python {sys.executable} --budget-gib 7 --wait-s 600"
+    assert " ".join(words[5:mark]) == f"--scratch /s --python {sys.executable} --budget-gib 7 --wait-s 120"
     assert words[mark + 1 : mark + 5] == [PYTHON, "-P", "-m", "launch.worker.engine_process"]
     image = ResourcesConfig(
         environment=Path("/v.sif"), container=("apptainer", "exec", "/v.sif"), python="python3"
     )
-    words = engine_command(run, AT, image, scratch=Path("/s"))
+    words = engine_command(run, AT, with_resources(image), scratch=Path("/s"))
     assert words[words.index("--") + 1 :][:5] == ["apptainer", "exec", "/v.sif", "python3", "-P"]
 
 
