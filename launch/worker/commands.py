@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import launch
-from launch.config.schema import ResourcesConfig
+from launch.config.schema import RunConfig
 from launch.rundir.attempts import EngineStart
 from launch.rundir.layout import RunPaths
 from launch.worker.caution import Caution
+from launch.worker.startup.node_lock import WAIT_SHARE
 from launch.worker.startup.packed_environment import PYTHON, is_image
-
-ENVIRONMENT_WAIT_S = 600
-"""How long a start waits for another task of the node that stages the environment."""
 
 
 def engine_command(
     run: RunPaths,
     at: EngineStart,
-    resources: ResourcesConfig,
+    config: RunConfig,
     changes: Mapping[str, Any] | None = None,
     caution: Caution | None = None,
     scratch: Path | None = None,
@@ -32,6 +30,7 @@ def engine_command(
     directory from being searched for modules. `changes` are those of the ladder to the section engine. With a
     packed environment the command is started by what stages that in `scratch`, the user's folder on the node.
     """
+    resources = config.resources
     own = resources.python if resources.container and resources.python else sys.executable
     environment = resources.environment if scratch is not None else None
     python = own if environment is None or is_image(environment) else PYTHON
@@ -51,7 +50,7 @@ def engine_command(
     staging += ["--scratch", str(scratch), "--python", own]
     if resources.stage_budget_gib is not None:
         staging += ["--budget-gib", str(resources.stage_budget_gib)]
-    return [*staging, "--wait-s", str(ENVIRONMENT_WAIT_S), "--", *command]
+    return [*staging, "--wait-s", f"{WAIT_SHARE * config.engine.start_timeout_s:g}", "--", *command]
 
 
 def task_command(run: RunPaths, submission: int, task: int, *, tied_to: int | None = None) -> list[str]:

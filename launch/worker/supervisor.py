@@ -203,7 +203,7 @@ class _Attempt:
         forget_earlier_bytecode(scratch)
         environment.make_folders()
         at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config.resources, slot.changes, slot.caution, scratch)
+        words = engine_command(self._run, at, self._config, slot.changes, slot.caution, scratch)
         opened = round(time.time(), 3)
         slot.open(words, environment.variables)
         gpus = list(visible if slot.gpus is None else slot.gpus)

@@ -7,7 +7,7 @@ import pytest
 
 from launch.collect import user_files
 from launch.collect.merge import merge
-from launch.collect.user_files import MAX_FILES, resolve_user_files
+from launch.collect.user_files import resolve_user_files
 from launch.collect.verify import verify_published
 from launch.config.schema import PublishConfig, UserFiles
 from launch.errors import StorageError
@@ -22,9 +22,9 @@ def names_in(directory: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("asked", "num_users", "form"),
     [
-        (UserFiles.AUTO, MAX_FILES, UserFiles.FILES),
-        (UserFiles.AUTO, MAX_FILES + 1, UserFiles.ARCHIVE),
-        (UserFiles.FILES, MAX_FILES + 1, UserFiles.FILES),
+        (UserFiles.AUTO, 1_000, UserFiles.FILES),
+        (UserFiles.AUTO, 1_001, UserFiles.ARCHIVE),
+        (UserFiles.FILES, 1_001, UserFiles.FILES),
         (UserFiles.ARCHIVE, 1, UserFiles.ARCHIVE),
         (UserFiles.NONE, 1, UserFiles.NONE),
     ],

@@ -155,7 +155,8 @@ def test_the_scratch_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_container_is_around_the_engine_process_only():
     resources = ResourcesConfig(container=("apptainer", "exec", "--nv", "a b.sif"), python="python3")
-    words = engine_command(RunPaths(Path("/runs/r")), AT, resources)
+    asked = RunConfig.model_validate({"resources": resources})
+    words = engine_command(RunPaths(Path("/runs/r")), AT, asked)
     assert words[:5] == ["apptainer", "exec", "--nv", "a b.sif", "python3"]
     assert words[-10:] == "--submission 1 --task 2 --attempt 3 --slot 4 --start 5".split()
     assert "apptainer" not in task_command(RunPaths(Path("/runs/r")), 1, 2)

@@ -1,9 +1,10 @@
 """Compiled kernels in a shared directory, which nodes start from and write back to once, whole.
 
 <cache_dir>/user-<uid>/<layer>-<key>/ holds generations: `<n>.tar`, and `<n>.json`, which is written last and
-names the key, the files and the tar's digest. The highest whole one counts. Whoever has compiled what it
-lacks makes the next one, once: `<n>.claim` is made with O_EXCL, and of many tasks one writes. Nothing is
-changed in place. A claim of somebody dead is not broken; the next number is taken.
+names the key, the files and the tar's digest. The highest counts, and the one before it where that one is
+refused. Whoever has compiled what it lacks makes the next one, once: `<n>.claim` is made with O_EXCL, and of
+many tasks one writes. Nothing is changed in place. A claim of somebody dead is not broken; the next number is
+taken, and numbers have no end. What is kept has one: two generations, of so many bytes.
 """
 
 import contextlib
@@ -37,12 +38,13 @@ CLAIM_DEAD_S = 30 * 60
 """A claim made on another host is nobody's when it is older: packing takes seconds."""
 EMPTY_CLAIM_DEAD_S = 60
 """Its writer was killed just then."""
-MAX_GENERATIONS = 16
-"""An end to writing, should every start compile something new; who starts from the last one is warm enough.
+MAX_BYTES = 8 * 2**30
+"""A generation with so much is followed by none, should every start compile something new: it is read whole
+by each node, and who starts from it is warm enough.
 """
 SEED_WAIT_S = 300
 KEPT_GENERATIONS = 2
-"""Older ones are removed; the one before the newest may be read just now."""
+"""Older ones are removed; the one before the newest may be read just now, and stands in for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Generation:
     files: dict[str, FileFacts]
     digest: str
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its files."""
+        return sum(size for size, _ in self.files.values())
+
 
 class CacheStore:
     """The shared directory of one layer; nothing is made before something is written."""
@@ -60,8 +67,8 @@ class CacheStore:
     def __init__(self, root: Path, key: Mapping[str, str]) -> None:
         self._root = root
         self._key = dict(key)
-        self._refused: int | None = None
-        """A generation that `seed` found corrupt, which its manifest does not show."""
+        self.refused: dict[int, str] = {}
+        """Why generations were found corrupt or foreign, by number: they are not looked at again."""
 
     @property
     def folder(self) -> Path:
@@ -84,32 +91,44 @@ class CacheStore:
     def seed(self, local: Path) -> Generation | None:
         """Puts what `local` lacks of the newest generation into it; None when there is none.
 
-        All is checked before anything is put there. CacheRefusedError for a corrupt or foreign one,
-        StorageError when the node's disk is full or has no locks; `local` is as it was then. One process of
-        the node does it at a time: engines of different models share a layer.
+        All is checked before anything is put there; one that is corrupt or foreign is `refused`, and the one
+        before it taken. CacheRefusedError when that leaves none, StorageError when the node's disk is full or
+        has no locks; `local` is as it was then. One process of the node does it at a time: engines of
+        different models share a layer.
         """
-        newest = self.newest()
-        if newest is None:
+        if not self._numbers(".json"):
             return None
         with NodeLock(local.with_name(f"{MARK_PREFIX}-{local.name}.seed.lock")) as turn:
             if not turn.acquire(SEED_WAIT_S):
                 raise StorageError(
                     f"{local}: another engine was not done with seeding it in {SEED_WAIT_S} s."
                 )
-            if not newest.files.keys() <= list_files(local).keys():
-                self._put(newest, local)
-        return newest
+            while (number := self._highest()) is not None:
+                try:
+                    return self._seed_from(number, local)
+                except CacheRefusedError as error:
+                    self.refused[number] = str(error)
+        if self.refused:
+            raise CacheRefusedError(" ".join(self.refused.values()))
+        return None
 
-    def _put(self, newest: Generation, local: Path) -> None:
+    def _highest(self) -> int | None:
+        """Looked for anew each time: what was just found gone has newer ones after it."""
+        return max((number for number in self._numbers(".json") if number not in self.refused), default=None)
+
+    def _seed_from(self, number: int, local: Path) -> Generation:
+        generation = self._read(number)
+        if not generation.files.keys() <= list_files(local).keys():
+            self._put(generation, local)
+        return generation
+
+    def _put(self, generation: Generation, local: Path) -> None:
         work = local.with_name(f".incoming-{local.name}")
         shutil.rmtree(work, ignore_errors=True)  # of one that was killed
         try:
             work.mkdir(mode=0o700)
-            self._fetch(newest, work)
+            self._fetch(generation, work)
             move_new(work / "files", local)
-        except CacheRefusedError:
-            self._refused = newest.number
-            raise
         except OSError as error:
             raise StorageError(f"{self._root}: cannot be copied to {work}: {error.strerror}.") from error
         finally:
@@ -121,8 +140,14 @@ class CacheStore:
         It holds what the newest had, too, which another node may have made since this one was seeded. The
         first may be empty: it says that there is nothing to compile, so that nobody waits for it.
         """
-        if (newest := self._sound()) is not None and list_files(local).keys() <= newest.files.keys():
+        newest = self._sound()
+        if newest is not None and list_files(local).keys() <= newest.files.keys():
             return f"generation {newest.number} has it all"
+        if newest is not None and newest.num_bytes >= MAX_BYTES:
+            return (
+                f"not written: generation {newest.number} has {newest.num_bytes / 2**30:.1f} GiB, and more is"
+                f" not kept. Remove {self._root} to begin anew."
+            )
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             number = self._claim()
@@ -138,7 +163,7 @@ class CacheStore:
             newest = self.newest()
         except CacheRefusedError:
             return None
-        return None if newest is None or newest.number == self._refused else newest
+        return None if newest is None or newest.number in self.refused else newest
 
     def _fetch(self, generation: Generation, work: Path) -> None:
         source = self._root / f"{generation.number}.tar"
@@ -177,8 +202,6 @@ class CacheStore:
         number = max([*self._numbers(".json"), *self._numbers(".claim")], default=0)
         if number and not (self._root / f"{number}.json").exists() and not self._is_dead(number):
             return None
-        if number >= MAX_GENERATIONS:
-            return None
         claim = self._root / f"{number + 1}.claim"
         try:
             descriptor = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -205,9 +228,8 @@ class CacheStore:
 
     def _take_in(self, local: Path) -> None:
         """What others have made since `local` was seeded."""
-        if self._sound() is not None:
-            with contextlib.suppress(CacheRefusedError):  # it is corrupt: what is here is all there is
-                self.seed(local)
+        with contextlib.suppress(CacheRefusedError):  # all are corrupt: what is here is all there is
+            self.seed(local)
 
     def _write(self, number: int, local: Path) -> str:
         final, partial = self._root / f"{number}.tar", self._root / f".{number}.tar.{os.getpid()}.tmp"
@@ -228,20 +250,31 @@ class CacheStore:
             for name in (f"{number}.json", partial.name, final.name, f"{number}.claim"):
                 (self._root / name).unlink(missing_ok=True)
             raise
-        self._remove_old(number)
+        self._remove_old()
         num_bytes = sum(size for size, _ in packed.values())
         return f"generation {number}: {len(packed)} files, {num_bytes / 2**20:.1f} MiB"
 
-    def _remove_old(self, newest: int) -> None:
-        """Generations before the last two, and what killed writers left."""
-        whole = set(self._numbers(".json"))
-        for number in {*whole, *self._numbers(".tar")}:
-            if number <= newest - KEPT_GENERATIONS or (number < newest and number not in whole):
-                for suffix in (".json", ".tar"):
-                    (self._root / f"{number}{suffix}").unlink(missing_ok=True)
+    def _remove_old(self) -> None:
+        """Generations before the last two that are whole, and what killed writers left below the newest."""
+        whole = {*self._numbers(".json")} & {*self._numbers(".tar")} - self.refused.keys()
+        kept = sorted(whole)[-KEPT_GENERATIONS:]
+        if not kept:  # somebody removed the folder just now
+            return
+        for suffix in (".json", ".tar"):
+            for number in self._numbers(suffix):
+                if number < kept[-1] and number not in kept:
+                    self._remove(f"{number}{suffix}")
+        for number in self._numbers(".claim"):
+            if number < kept[0]:  # who just lost its number has to find it taken while that is there
+                self._remove(f"{number}.claim")
         for entry in self._root.glob(".*.tar.*.tmp"):
-            if (number_of(entry.name.split(".")[1]) or newest) < newest:
-                entry.unlink(missing_ok=True)
+            if (number_of(entry.name.split(".")[1]) or kept[-1]) < kept[-1]:
+                self._remove(entry.name)
+
+    def _remove(self, name: str) -> None:
+        """What cannot be, another user's in a folder of this one's, stays: it is refused."""
+        with contextlib.suppress(OSError):
+            (self._root / name).unlink()
 
     def _numbers(self, suffix: str) -> list[int]:
         try:

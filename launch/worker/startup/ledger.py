@@ -55,6 +55,11 @@ class StartLedger:
         self._inner_s = 0.0
         """What parts within the current one took so far."""
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the process was made."""
+        return time.monotonic() - self._began
+
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Times what happens inside, without the parts that are entered there; also when it fails."""
@@ -75,7 +80,7 @@ class StartLedger:
 
         `parts` are rows of a part's name, its seconds, in which part it lies and who measured it.
         """
-        total = time.monotonic() - self._began
+        total = self.age_s
         rows = [_row(name, self.parts[name], START, "engine process") for name in self._own()]
         if _FIRST_TOKEN in self.parts:
             rows.append(_row(_FIRST_TOKEN, self.parts[_FIRST_TOKEN], "warm_up", "engine process"))

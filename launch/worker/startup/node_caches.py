@@ -185,14 +185,18 @@ class NodeCaches:
                 self._tell("cache_unusable", why=str(error))
 
     def _seed(self, layer: CacheLayer, store: CacheStore) -> bool:
+        """Whether it has all that the newest generation has; what stands in for that one may lack some."""
         try:
             generation = store.seed(self._directory(layer))
         except (StorageError, OSError) as error:
             self._tell("cache_refused", layer=layer.name, why=str(error))
             return False
-        if generation is not None:
-            self._tell("cache_seeded", layer=layer.name, generation=generation.number)
-        return generation is not None
+        for why in store.refused.values():
+            self._tell("cache_refused", layer=layer.name, why=why)
+        if generation is None:
+            return False
+        self._tell("cache_seeded", layer=layer.name, generation=generation.number)
+        return all(refused < generation.number for refused in store.refused)
 
     def _write(self, start_s: float | None) -> None:
         self._write_back()

@@ -13,6 +13,8 @@ from types import TracebackType
 from launch.errors import StorageError
 
 LOOK_AGAIN_S = 0.2
+WAIT_SHARE = 0.4
+"""Of engine.start_timeout_s, after which a start waits for no other: it has to start in what is left."""
 
 
 class LockError(StorageError):

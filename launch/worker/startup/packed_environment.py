@@ -25,6 +25,7 @@ from launch.config.schema import IMAGE_SUFFIXES, ResourcesConfig
 from launch.model.fingerprint import fingerprint_files
 from launch.worker.startup.ledger import STAGING_VARIABLE, process_age_s
 from launch.worker.startup.staging import GIB, Content, StagingArea, StagingError
+from launch.worker.startup.unpacked_files import has_noted_files, note_files
 
 PYTHON = "{python}"
 _PR_SET_PDEATHSIG = 1
@@ -58,7 +59,7 @@ def environment_content(environment: Path) -> Content:
         name=f"environment-{digest[:16]}",
         num_bytes=size,  # packed: what it becomes is known when it is unpacked
         fill=lambda target: _unpack(environment, target),
-        is_whole=lambda target: find_python(target) is not None,
+        is_whole=lambda target: find_python(target) is not None and has_noted_files(target),
     )
 
 
@@ -96,6 +97,7 @@ def _unpack(environment: Path, target: Path) -> None:
         raise StagingError(f"{environment}: tar cannot unpack it: {said}")
     if find_python(target) is None:
         raise StagingError(f"{environment}: has no bin/python. Pack a relocatable environment.")
+    note_files(target)
 
 
 def _say(what: str, **details: Any) -> None:

@@ -16,12 +16,10 @@ from launch.worker.engines.vllm_calls import import_vllm
 from launch.worker.startup.cache_layers import cache_layers
 from launch.worker.startup.ledger import StartLedger
 from launch.worker.startup.node_caches import NodeCaches, as_json, own_variables, shared_cache_dir
+from launch.worker.startup.node_lock import WAIT_SHARE
 from launch.worker.startup.staged_weights import wants_weights, weights_content
 from launch.worker.startup.staging import GIB, StagingArea, StagingError
 from launch.worker.startup.vllm_lines import read_lines
-
-WAIT_SHARE = 0.4
-"""Of engine.start_timeout_s, that a start waits for another one: it has to start itself in what is left."""
 
 Tell = Callable[..., None]
 
@@ -91,7 +89,8 @@ class Preparation:
 
     @property
     def _wait_s(self) -> float:
-        return WAIT_SHARE * self.config.engine.start_timeout_s
+        """What is left for waiting, for weights and caches together; copying may take long by itself."""
+        return max(0.0, WAIT_SHARE * self.config.engine.start_timeout_s - self.ledger.age_s)
 
     def _open_caches(self, scratch: Path) -> None:
         own = own_variables(scratch)

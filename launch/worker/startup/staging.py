@@ -2,8 +2,8 @@
 
 <scratch>/staged/<name>/ is whole or not there: it is filled beside its place, checked, synced and renamed.
 `<name>.lock` is held by whoever changes what lies there, `<name>.use` shared by every process that uses it,
-for as long as it lives: what somebody living uses is never removed. The least recently used go first when
-there is no room.
+for as long as it lives: what somebody living uses is never removed, and where it lost files a whole one
+takes its place. The least recently used go first when there is no room.
 """
 
 import contextlib
@@ -70,14 +70,15 @@ class StagingArea:
             raise StagingError(f"{content.name}: {error.strerror or error}.") from error
 
     def _place(self, content: Content) -> tuple[Path, bool]:
+        """With the lock of what changes the copy: nobody removes it meanwhile, nor begins to use it."""
         target = self._root / content.name
-        use = NodeLock(self._root / f"{content.name}.use", shared=True)
-        if not use.acquire():  # who removes holds the other lock, which is ours
+        made = not (target.is_dir() and content.is_whole(target))
+        if made:
+            self._fill(content, target)
+        use = self._use(content.name, shared=True)
+        if not use.acquire():
             raise StagingError(f"{content.name}: its mark of use cannot be had.")
         try:
-            made = not (target.is_dir() and content.is_whole(target))
-            if made:
-                self._fill(content, target)
             os.utime(use.path)
         except BaseException:
             use.release()
@@ -86,10 +87,12 @@ class StagingArea:
         return target, made
 
     def _fill(self, content: Content, target: Path) -> None:
-        partial = self._root / f"{_FILLING}{content.name}"
-        for leftover in (partial, target):  # of one that was killed; or a copy that somebody changed
+        """Makes the copy, in the place of one that is not what it has to be."""
+        partial, leaving = (self._root / f"{prefix}{content.name}" for prefix in (_FILLING, _LEAVING))
+        for leftover in (partial, leaving):  # of one that was killed
             if leftover.exists():
                 shutil.rmtree(leftover)
+        self._give_up(content.name, target)
         self._make_room(content.num_bytes, content.name)
         try:
             partial.mkdir(mode=0o700)
@@ -100,10 +103,25 @@ class StagingArea:
             self._make_room(num_bytes, content.name, taken=num_bytes)
             write_json(self._size_of(content.name), {"bytes": num_bytes})
             sync_file_system(partial)  # after a power cut the name would outlast what it names
+            if target.exists():
+                target.rename(leaving)
             partial.rename(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            if leaving.exists():
+                leaving.rename(target)
             raise
+        shutil.rmtree(leaving, ignore_errors=True)  # what is open of it lives on
+
+    def _give_up(self, name: str, target: Path) -> None:
+        """Removes a copy that is not whole if nobody uses it.
+
+        Else it stays until a whole one can take its place: who runs from it finds at its path what is left,
+        and then all.
+        """
+        with self._use(name) as alone:
+            if target.exists() and alone.acquire():
+                shutil.rmtree(target)
 
     def _make_room(self, num_bytes: int, name: str, taken: int = 0) -> None:
         """Removes copies, least recently used first, until one of so many bytes fits.
@@ -136,7 +154,7 @@ class StagingArea:
 
     def _remove(self, name: str) -> bool:
         """Removes a copy that nobody uses or makes."""
-        with self._lock(name) as lock, NodeLock(self._root / f"{name}.use") as use:
+        with self._lock(name) as lock, self._use(name) as use:
             if not (lock.acquire() and use.acquire()):
                 return False
             leaving = self._root / f"{_LEAVING}{name}"
@@ -176,6 +194,9 @@ class StagingArea:
 
     def _lock(self, name: str) -> NodeLock:
         return NodeLock(self._root / f"{name}.lock")
+
+    def _use(self, name: str, *, shared: bool = False) -> NodeLock:
+        return NodeLock(self._root / f"{name}.use", shared=shared)
 
 
 def sync_file_system(directory: Path) -> None:

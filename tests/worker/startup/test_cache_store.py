@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,12 +19,9 @@ import pytest
 
 from launch.errors import StorageError
 from launch.rundir.journal import read_json, write_json
-from launch.worker.startup.cache_store import (
-    CLAIM_DEAD_S,
-    MAX_GENERATIONS,
-    CacheStore,
-    store_of,
-)
+from launch.rundir.process_mark import mark_process
+from launch.worker.startup import cache_store
+from launch.worker.startup.cache_store import CLAIM_DEAD_S, CacheStore, store_of
 from launch.worker.startup.cache_tree import CacheRefusedError
 from tests.worker.distorted.full_disk import FullDisk
 from tests.worker.startup.trees import FILES, KEY, contents, make_tree, start
@@ -109,14 +107,25 @@ def test_written_once_and_again_only_with_something_new(store: CacheStore, local
     assert len(seeded(store, tmp_path / "other")) == 7
 
 
-def test_there_is_an_end_to_writing(store: CacheStore, local: Path):
-    for number in range(MAX_GENERATIONS + 2):
+def test_numbers_have_no_end_and_two_generations_are_kept(store: CacheStore, local: Path, tmp_path: Path):
+    for number in range(1, 41):
         (local / "triton" / f"{number}.cubin").write_bytes(b"x")
-        said = store.write_back(local)
-    assert said == "another task writes it"
-    newest = store.newest()
-    assert newest is not None
-    assert newest.number == MAX_GENERATIONS
+        assert store.write_back(local).startswith(f"generation {number}: {5 + number} files")
+    left = {path.name for path in (tmp_path / "shared").iterdir()}
+    assert left == {f"{number}.{suffix}" for number in (39, 40) for suffix in ("claim", "json", "tar")}
+    assert len(seeded(store, tmp_path / "other")) == 45
+
+
+def test_there_is_an_end_to_what_is_kept(
+    store: CacheStore, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cache_store, "MAX_BYTES", 200_000)
+    store.write_back(local)
+    (local / "triton" / "new.cubin").write_bytes(b"new")
+    said = store.write_back(local)
+    assert said.startswith("not written: generation 1 has 0.0 GiB, and more is not kept. Remove ")
+    shutil.rmtree(tmp_path / "shared")
+    assert store.write_back(local).startswith("generation 1: 6 files")
 
 
 def test_that_there_is_nothing_to_compile_is_kept_once(store: CacheStore, tmp_path: Path):
@@ -136,98 +145,98 @@ def test_what_a_node_has_stays_and_what_it_lacks_comes(store: CacheStore, local:
     assert contents(other) == {**FILES, "triton/ab/kernel.json": b"mine"}
 
 
-def damage_tar(shared: Path) -> None:
-    data = bytearray((shared / "1.tar").read_bytes())
+def damage_tar(shared: Path, number: int = 1) -> None:
+    data = bytearray((shared / f"{number}.tar").read_bytes())
     data[1024] ^= 1
-    (shared / "1.tar").write_bytes(data)
+    (shared / f"{number}.tar").write_bytes(data)
 
 
-def cut_tar(shared: Path) -> None:
-    data = (shared / "1.tar").read_bytes()
-    (shared / "1.tar").write_bytes(data[: len(data) // 2])
+def cut_tar(shared: Path, number: int = 1) -> None:
+    data = (shared / f"{number}.tar").read_bytes()
+    (shared / f"{number}.tar").write_bytes(data[: len(data) // 2])
 
 
-def damage_manifest(shared: Path) -> None:
-    (shared / "1.json").write_bytes(b"{}")
+def damage_manifest(shared: Path, number: int = 1) -> None:
+    (shared / f"{number}.json").write_bytes(b"{}")
 
 
-def mistell_a_file(shared: Path) -> None:
-    value = read_json(shared / "1.json")
+def mistell_a_file(shared: Path, number: int = 1) -> None:
+    value = read_json(shared / f"{number}.json")
     assert value is not None
     value["files"]["triton/ab/kernel.json"] = "2"
-    write_json(shared / "1.json", value)
+    write_json(shared / f"{number}.json", value)
 
 
-def tear_manifest(shared: Path) -> None:
-    data = (shared / "1.json").read_bytes()
-    (shared / "1.json").write_bytes(data[:40])
+def tear_manifest(shared: Path, number: int = 1) -> None:
+    data = (shared / f"{number}.json").read_bytes()
+    (shared / f"{number}.json").write_bytes(data[:40])
 
 
-def change_key(shared: Path) -> None:
-    value = read_json(shared / "1.json")
+def change_key(shared: Path, number: int = 1) -> None:
+    value = read_json(shared / f"{number}.json")
     assert value is not None
     value["key"] = KEY | {"device": "NVIDIA H100"}
-    write_json(shared / "1.json", value)
+    write_json(shared / f"{number}.json", value)
 
 
-def remove_tar(shared: Path) -> None:
-    (shared / "1.tar").unlink()
+def remove_tar(shared: Path, number: int = 1) -> None:
+    (shared / f"{number}.tar").unlink()
 
 
-def let_others_write(shared: Path) -> None:
-    (shared / "1.tar").chmod(0o666)
+def let_others_write(shared: Path, number: int = 1) -> None:
+    (shared / f"{number}.tar").chmod(0o666)
 
 
-def link_tar(shared: Path) -> None:
-    (shared / "1.tar").rename(shared / "elsewhere")
-    (shared / "1.tar").symlink_to(shared / "elsewhere")
+def link_tar(shared: Path, number: int = 1) -> None:
+    (shared / f"{number}.tar").rename(shared / "elsewhere")
+    (shared / f"{number}.tar").symlink_to(shared / "elsewhere")
 
 
-def give_away(shared: Path) -> None:
+def give_away(shared: Path, number: int = 1) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: it gives a file to another user")
-    os.chown(shared / "1.json", 12345, 12345)
+    os.chown(shared / f"{number}.json", 12345, 12345)
 
 
-def retell(shared: Path, member: tarfile.TarInfo, data: bytes = b"") -> None:
+def retell(shared: Path, number: int, member: tarfile.TarInfo, data: bytes) -> None:
     """A tar of another content, and a manifest that vouches for it: only what unpacking checks is left."""
-    with tarfile.open(shared / "1.tar", "w") as tar:
+    with tarfile.open(shared / f"{number}.tar", "w") as tar:
         tar.addfile(member, BytesIO(data))
-    value = read_json(shared / "1.json")
+    value = read_json(shared / f"{number}.json")
     assert value is not None
-    value["digest"] = hashlib.blake2b((shared / "1.tar").read_bytes(), digest_size=16).hexdigest()
-    write_json(shared / "1.json", value)
+    value["digest"] = hashlib.blake2b((shared / f"{number}.tar").read_bytes(), digest_size=16).hexdigest()
+    write_json(shared / f"{number}.json", value)
 
 
-def lead_out(shared: Path) -> None:
+def lead_out(shared: Path, number: int = 1) -> None:
     member = tarfile.TarInfo("../../escaped")
     member.size = 3
-    retell(shared, member, b"bad")
+    retell(shared, number, member, b"bad")
 
 
-def other_files(shared: Path) -> None:
+def other_files(shared: Path, number: int = 1) -> None:
     member = tarfile.TarInfo("triton/ab/kernel.json")
     member.size = 3
-    retell(shared, member, b"bad")
+    retell(shared, number, member, b"bad")
 
 
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (damage_tar, "is corrupt: its digest is not the manifest's"),
-        (cut_tar, "is corrupt: its digest is not the manifest's"),
-        (damage_manifest, "is damaged"),
-        (tear_manifest, "is damaged"),
-        (mistell_a_file, "is damaged"),
-        (change_key, "was made for another GPU, software or model"),
-        (remove_tar, "cannot be read: No such file"),
-        (let_others_write, "is foreign"),
-        (link_tar, "is foreign"),
-        (give_away, "is foreign"),
-        (lead_out, "is corrupt: it cannot be unpacked"),
-        (other_files, "5 of its files are not as the manifest says"),
-    ],
-)
+KINDS = [
+    (damage_tar, "is corrupt: its digest is not the manifest's"),
+    (cut_tar, "is corrupt: its digest is not the manifest's"),
+    (damage_manifest, "is damaged"),
+    (tear_manifest, "is damaged"),
+    (mistell_a_file, "is damaged"),
+    (change_key, "was made for another GPU, software or model"),
+    (remove_tar, "cannot be read: No such file"),
+    (let_others_write, "is foreign"),
+    (link_tar, "is foreign"),
+    (give_away, "is foreign"),
+    (lead_out, "is corrupt: it cannot be unpacked"),
+    (other_files, "5 of its files are not as the manifest says"),
+]
+
+
+@pytest.mark.parametrize(("damage", "said"), KINDS)
 def test_what_is_corrupt_or_foreign_is_noticed_and_not_used(
     store: CacheStore, local: Path, tmp_path: Path, damage, said: str
 ):
@@ -240,6 +249,39 @@ def test_what_is_corrupt_or_foreign_is_noticed_and_not_used(
     assert contents(other) == {}
     assert not (tmp_path / "escaped").exists()
     assert list(tmp_path.glob(".incoming*")) == []
+
+
+@pytest.mark.parametrize(("damage", "said"), KINDS)
+def test_the_one_before_stands_in_for_it_and_the_next_is_sound(
+    store: CacheStore, local: Path, tmp_path: Path, damage, said: str
+):
+    store.write_back(local)
+    (local / "triton" / "new.cubin").write_bytes(b"new")
+    store.write_back(local)
+    damage(tmp_path / "shared", 2)
+    other, new = tmp_path / "other", {"triton/other.cubin": b"compiled here"}
+    other.mkdir()
+    found = store.seed(other)
+    assert found is not None
+    assert (found.number, contents(other)) == (1, FILES)
+    (why,) = store.refused.values()
+    assert re.search(said.replace("5 of", "6 of"), why)
+    make_tree(other, new)
+    assert store.write_back(other).startswith("generation 3: 6 files")
+    assert seeded(CacheStore(tmp_path / "shared", KEY), tmp_path / "next") == {**FILES, **new}
+    assert {path.name for path in (tmp_path / "shared").glob("*.json")} == {"1.json", "3.json"}
+
+
+def test_a_writer_that_finds_the_newest_corrupt_keeps_what_the_one_before_has(
+    store: CacheStore, local: Path, tmp_path: Path
+):
+    store.write_back(local)
+    (local / "triton" / "new.cubin").write_bytes(b"new")
+    store.write_back(local)
+    damage_tar(tmp_path / "shared", 2)
+    (tmp_path / "warm").mkdir()
+    warm = make_tree(tmp_path / "warm", {"triton/warm.cubin": b"warm"})
+    assert CacheStore(tmp_path / "shared", KEY).write_back(warm).startswith("generation 3: 6 files")
 
 
 @pytest.mark.parametrize("damage", [damage_manifest, change_key, remove_tar, let_others_write])
@@ -309,6 +351,27 @@ def test_the_disk_is_full_at_any_write_of_a_write_back(local: Path, tmp_path: Pa
         assert seeded(store, tmp_path / "other") == FILES
 
 
+def test_the_disk_is_full_at_any_write_of_a_further_one(local: Path, tmp_path: Path):
+    """What was there stays, until the new one is whole."""
+    at, said = 0, "not written: "
+    while said.startswith("not written: "):
+        at += 1
+        shared, node = tmp_path / str(at), tmp_path / f"node {at}"
+        for number in range(3):
+            (local / "triton" / f"{at}-{number}.cubin").write_bytes(b"x")
+            CacheStore(shared, KEY).write_back(local)
+        before = CacheStore(shared, KEY).newest()
+        assert before is not None
+        (local / "triton" / f"{at}.cubin").write_bytes(b"x")
+        with FullDisk(str(shared), at):
+            said = CacheStore(shared, KEY).write_back(local)
+        if said.startswith("not written: "):
+            assert {path.name for path in shared.glob("*.tar")} == {"2.tar", "3.tar"}
+        assert seeded(CacheStore(shared, KEY), node).keys() >= before.files.keys()
+    assert at > 5
+    assert said.startswith("generation 4: ")
+
+
 def test_the_nodes_disk_is_full_at_any_write_of_a_seeding(store: CacheStore, local: Path, tmp_path: Path):
     store.write_back(local)
     node = tmp_path / "node"
@@ -343,6 +406,48 @@ def test_a_claim_of_somebody_dead_is_not_waited_for(store: CacheStore, local: Pa
     long_ago = time.time() - CLAIM_DEAD_S - 60
     os.utime(shared / "1.claim", (long_ago, long_ago))
     assert store.write_back(local).startswith("generation 2: 5 files")
+
+
+def test_claims_of_many_dead_writers_stop_nobody(store: CacheStore, local: Path, tmp_path: Path):
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    ended = start("input()")
+    mark = mark_process(ended.pid)
+    ended.communicate("\n", timeout=60)
+    for number in range(1, 41):
+        write_json(shared / f"{number}.claim", mark.as_json())
+    assert store.write_back(local).startswith("generation 41: 5 files")
+    assert [path.name for path in shared.glob("*.claim")] == ["41.claim"]
+
+
+@pytest.mark.process
+def test_killed_while_it_writes_a_further_one(tmp_path: Path):
+    big = {f"triton/{number}/k.cubin": random.Random(number).randbytes(300_000) for number in range(20)}
+    local = make_tree(tmp_path / "local", big)
+    shared, key = tmp_path / "shared", {"k": "v"}
+    CacheStore(shared, key).write_back(local)
+    num_killed_at_work = 0
+    for number in range(20):
+        (local / f"{number}").write_bytes(b"x")
+        process = start(WRITE, shared, local, '{"k": "v"}')
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(number % 10 * 0.008)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        whole = {path.stem for path in shared.glob("*.json")}
+        claims = [claim for claim in shared.glob("*.claim") if claim.stem not in whole]
+        num_killed_at_work += bool(claims)
+        for claim in claims:  # one that was killed before it could say who it is
+            os.utime(claim, (0, 0))
+        found = seeded(CacheStore(shared, key), tmp_path / str(number))
+        assert found.keys() >= big.keys()
+        shutil.rmtree(tmp_path / str(number))
+    assert num_killed_at_work > 0
+    (local / "last").write_bytes(b"x")
+    assert CacheStore(shared, key).write_back(local).startswith("generation ")
+    assert len(list(shared.glob("*.tar"))) <= 2
+    assert list(shared.glob(".*.tar.*")) == []
 
 
 @pytest.mark.process

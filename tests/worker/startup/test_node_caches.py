@@ -221,6 +221,29 @@ def test_a_corrupt_seed_is_told_and_costs_a_compilation(tmp_path: Path):
     assert second.written == dict.fromkeys((KERNELS, GRAPHS), "generation 2: 1 files, 0.0 MiB")
 
 
+def test_an_older_generation_stands_in_and_what_it_lacks_is_compiled_once(tmp_path: Path):
+    shared = tmp_path / "shared"
+    one = Node(tmp_path / "one", shared)
+    for name in ("first", "second"):
+        caches = one.open()
+        start(caches)
+        Path(caches.variables["TRITON_CACHE_DIR"], name).write_text(name)
+        become_ready(caches)
+    (kernels,) = shared.glob("user-*/kernels-*")
+    (kernels / "2.tar").write_bytes(b"torn")
+    other = Node(tmp_path / "other", shared)
+    caches, beside = other.open(), other.open()
+    assert start(caches) == "compiles", "it lacks what only the second had"
+    assert start(beside) == "unlocked"
+    assert other.whats() == ["cache_refused", "cache_seeded", "cache_seeded", "cache_wait_over"]
+    assert [other.told[0]["layer"], other.told[1]["generation"]] == [KERNELS, 1]
+    kept = contents(Path(caches.variables["TRITON_CACHE_DIR"]))
+    assert kept.keys() == {"first", "made"}
+    become_ready(caches)
+    assert caches.written[KERNELS].startswith("generation 3: ")
+    assert start(Node(tmp_path / "third", shared).open()) == "seeded"
+
+
 def test_a_scratch_folder_that_cannot_be_used_costs_a_compilation(tmp_path: Path):
     (tmp_path / "node").write_text("a file")
     node = Node(tmp_path / "node", tmp_path / "shared")

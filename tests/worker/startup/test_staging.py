@@ -17,6 +17,7 @@ from tests.worker.distorted.full_disk import FullDisk
 from tests.worker.startup.trees import contents, start
 
 MIB = 2**20
+SHIPPED_RESERVE_BYTES = staging.RESERVE_BYTES
 
 PLACE = """
 import sys, time
@@ -78,6 +79,63 @@ def test_what_is_not_as_it_should_be_is_made_anew(tmp_path: Path):
     (path / "0.bin").write_bytes(b"changed")
     assert StagingArea(tmp_path, None).place(content("a"), 0) == (path, True)
     assert len((path / "0.bin").read_bytes()) == MIB
+
+
+def test_one_that_is_used_keeps_its_place_until_a_whole_one_takes_it(tmp_path: Path):
+    user, wanted = StagingArea(tmp_path, None), content("a", num_files=4)
+    path, _ = user.place(wanted, 0)
+    (path / "0.bin").unlink()
+    left: list[set[str]] = []
+
+    def fill(target: Path) -> None:
+        left.append(set(contents(path)))
+        wanted.fill(target)
+
+    with (path / "1.bin").open("rb") as opened:
+        again = StagingArea(tmp_path, None).place(Content("a", MIB, fill, wanted.is_whole), 0)
+        assert again == (path, True)
+        assert len(opened.read()) == MIB // 4, "what a process has open of it stays"
+    assert left == [{"1.bin", "2.bin", "3.bin"}]
+    assert wanted.is_whole(path)
+    assert staged(tmp_path) == {"a"}
+
+
+def test_one_that_nobody_uses_makes_room_for_its_own_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    area, wanted = StagingArea(tmp_path, None), content("a", 4 * MIB, num_files=4)
+    path, _ = area.place(wanted, 0)
+    (path / "0.bin").unlink()
+
+    def of_six_mib(root: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=6 * MIB - sum(file.stat().st_size for file in root.rglob("*.bin")))
+
+    monkeypatch.setattr(shutil, "disk_usage", of_six_mib)
+    with pytest.raises(StagingError, match="to spare"):
+        StagingArea(tmp_path, None).place(wanted, 0)
+    assert staged(tmp_path) == {"a"}, "it is used"
+    forget(area)
+    assert StagingArea(tmp_path, None).place(wanted, 0) == (path, True)
+
+
+def test_the_disk_is_full_at_any_write_while_one_that_lost_files_is_used(tmp_path: Path):
+    wanted = content("a", num_files=3)
+    at, num_failed = 0, 0
+    while num_failed == at:  # until the disk is full only after all is written
+        at += 1
+        scratch = tmp_path / str(at)
+        user = StagingArea(scratch, None)
+        path, _ = user.place(wanted, 0)
+        (path / "0.bin").unlink()
+        with FullDisk(str(scratch), at, once=True):
+            try:
+                StagingArea(scratch, None).place(wanted, 0)
+            except StagingError:
+                num_failed += 1
+                assert set(contents(path)) == {"1.bin", "2.bin"}, "what it had is there still"
+        assert staged(scratch) == {"a"}
+    assert wanted.is_whole(path)
+    assert num_failed > 5
 
 
 @pytest.mark.parametrize("is_full", [False, True])
@@ -149,6 +207,21 @@ def test_more_than_the_disk_has_to_spare(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StagingError, match=r"but .*staged has 0\.0 GiB to spare"):
         StagingArea(tmp_path, None).place(content("a"), 0)
     assert staged(tmp_path) == set()
+
+
+@pytest.mark.parametrize(("free_mib", "is_made"), [(1000, False), (1100, True)])
+def test_engines_keep_a_gib_of_the_disk_for_their_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, is_made: bool
+):
+    monkeypatch.setattr(staging, "RESERVE_BYTES", SHIPPED_RESERVE_BYTES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mib * MIB))
+    area = StagingArea(tmp_path, None)
+    if is_made:
+        assert area.place(content("a"), 0)[1]
+    else:
+        with pytest.raises(StagingError, match=r"but .*staged has 0\.0 GiB to spare"):
+            area.place(content("a"), 0)
+    assert staged(tmp_path) == ({"a"} if is_made else set())
 
 
 def test_what_is_larger_than_it_was_said_counts_as_it_is(tmp_path: Path):
