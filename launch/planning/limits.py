@@ -18,7 +18,7 @@ MIN_WORK_PER_STARTUP = 4.0
 class TaskLimits:
     """What bounds the number of tasks; None where nothing does.
 
-    `time_limit_s` of a task; `max_submit` tasks queued at once, by the limit `max_submit_of`;
+    `time_limit_s` of a task; `max_submit` tasks that may be sent now, by the limit `max_submit_of`;
     `max_concurrent` tasks running at once.
     """
 
@@ -57,6 +57,16 @@ def choose_num_tasks(
         bound = limits.max_submit_of if chosen == limits.max_submit else of_plan
         return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {chosen}"
     return chosen, f"{_tasks(chosen)}: {about}"
+
+
+def over_limit(num_tasks: int, limits: TaskLimits) -> str | None:
+    """What to say of tasks that are asked for and are more than may be sent; None where they are not."""
+    if limits.max_submit is None or num_tasks <= limits.max_submit:
+        return None
+    return (
+        f"{_tasks(num_tasks)} are asked for, but {limits.max_submit_of} allows {limits.max_submit}: Slurm may"
+        " refuse them. Lower --num-tasks, or raise resources.max_submit."
+    )
 
 
 def split_arrays(num_tasks: int, max_array_size: int) -> tuple[tuple[int, int], ...]:

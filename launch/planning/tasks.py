@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from launch.config.gpus import GpuSpeed
 from launch.planning.compilation import EAGER, INVARIANT, CompileChoice, choose_compile
-from launch.planning.limits import TaskLimits, choose_num_tasks
+from launch.planning.limits import TaskLimits, choose_num_tasks, over_limit
 from launch.planning.rates import TaskRate, TaskShape, assume_rate, measured_for
 
 
@@ -33,12 +33,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """The number of tasks and the engine's start, each with its reason, and the rate that follows."""
+    """The number of tasks and the engine's start, each with its reason, and the rate that follows.
+
+    `warning` is what is wrong with the number of tasks that was asked for; None where nothing is.
+    """
 
     num_tasks: int
     why: str
     compilation: CompileChoice
     rate: TaskRate
+    warning: str | None = None
 
 
 def plan_tasks(
@@ -58,4 +62,5 @@ def plan_tasks(
     else:
         chosen = choose_compile(asked.compiles, shape, known, work_s, sequences)
     compiles = chosen.torch_compile is not False
-    return TaskPlan(num_tasks, why, chosen, assume_rate(shape, speeds, compiles=compiles))
+    rate = assume_rate(shape, speeds, compiles=compiles)
+    return TaskPlan(num_tasks, why, chosen, rate, over_limit(num_tasks, limits))
