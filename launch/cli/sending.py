@@ -170,7 +170,8 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
     logs = logs_dir(run)
     if sending.dry_run:
         for job in write_jobs(run, submission):
-            words = " ".join(["sbatch", *command_arguments(job, logs, run, [] if job.size else ["<arrays>"])])
+            after = [f"<{name}>" for name in job.after]  # they have no ids yet
+            words = " ".join(["sbatch", *command_arguments(job, logs, run, after)])
             click.echo(f"\n--- {job.name}.sbatch, sent by: {words}\n{job.text}")
         click.echo("dry run: nothing was sent")
         return ExitCode.OK

@@ -158,7 +158,9 @@ class ResourcesConfig(Section):
         default=None, description="Array tasks; from cost, time limit and cluster limits unless set."
     )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Tasks at a time: %N of the array; GPUs / gpus_per_task without Slurm."
+        default=None,
+        description="Tasks at a time, over all arrays (%N of each is its share); GPUs / gpus_per_task without"
+        " Slurm.",
     )
     max_array_size: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Indices of one array; asked of Slurm unless set, 1001 if it does not say."

@@ -1,4 +1,4 @@
-"""`submit` with a limit on queued jobs, set or asked of Slurm: how many tasks it plans, and what it says."""
+"""`submit` with limits on jobs that are queued or tasks that run: what it plans, sends and says."""
 
 import os
 from pathlib import Path
@@ -93,3 +93,20 @@ def test_as_many_tasks_as_max_submit_allows_are_not_noted(site: Site) -> None:
         site.submit("--num-tasks", "6", "--set", "resources.max_submit=7").notes
         == site.submit("--num-tasks", "6", "--name", "other").notes
     )
+
+
+def test_max_concurrent_is_shared_over_arrays_and_dry_run_shows_who_waits_for_whom(site: Site) -> None:
+    words = ("--num-tasks", "30", "--set", "resources.max_array_size=10", "--max-concurrent")
+    said = site.submit(*words, "5")
+    arrays = ("0-9%2", "0-9%2", "0-9%1")
+    assert [f"#SBATCH --array={array}" for array in arrays] == lines(said, "#SBATCH --array")
+    after = [line.partition("--dependency=")[2] for line in lines(said, "--- ")]
+    assert after == ["", "", "", "afterany:<tasks-0>:<tasks-1>:<tasks-2>"]
+    said = site.submit(*words, "2", "--name", "chained")
+    assert lines(said, "#SBATCH --array") == ["#SBATCH --array=0-9%1"] * 3
+    after = [line.partition("--dependency=")[2] for line in lines(said, "--- ")]
+    assert after == ["", "", "afterany:<tasks-0>", "afterany:<tasks-0>:<tasks-1>:<tasks-2>"]
+
+
+def lines(said: Said, begin: str) -> list[str]:
+    return [line for line in said.out.splitlines() if line.startswith(begin)]
