@@ -23,9 +23,9 @@ def show_plan(run: RunPaths, opened: Opened) -> None:
             f" ({subset.num_users} of {subset.of_users} users)",
             err=True,
         )
-    warning = startup_warning(opened)
-    if warning is not None:
-        click.echo(f"note: {warning}", err=True)
+    for warning in (opened.plan.warning, startup_warning(opened)):
+        if warning is not None:
+            click.echo(f"note: {warning}", err=True)
     expected = opened.forecast
     rows = [
         ("run", str(run.root)),

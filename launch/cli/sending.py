@@ -32,8 +32,14 @@ from launch.rundir.submissions import Opened, Opening, Place, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
-from launch.slurm.submission import SentJob, command_arguments, send_submission, write_jobs
-from launch.slurm.submit_limits import ask_submit_limit
+from launch.slurm.submission import (
+    SentJob,
+    command_arguments,
+    num_queued_rounds,
+    send_submission,
+    write_jobs,
+)
+from launch.slurm.submit_limits import submit_limit
 from launch.worker.driver import LocalTasks, drive, visible_gpus
 from launch.worker.gpu_settings import device_name
 from launch.worker.outcome import ended_how
@@ -134,13 +140,16 @@ def _type_here(gpus: list[str]) -> str | None:
 
 
 def _max_submit(resources: ResourcesConfig) -> tuple[int | None, str]:
-    """Tasks that may be queued, and whose limit that is: asked of Slurm unless it is set."""
-    if resources.max_submit is not None or resources.num_tasks is not None:
-        return resources.max_submit, "max_submit"
-    limit = ask_submit_limit(resources)
+    """Tasks that may be sent, and whose limit that is: asked of Slurm unless it is set.
+
+    Where a number of tasks is asked for, it is sent whatever Slurm says: Slurm is not asked.
+    """
+    if resources.max_submit is None and resources.num_tasks is not None:
+        return None, ""
+    limit = submit_limit(resources)
     if limit is None:
         return None, ""
-    tasks = limit.tasks(0 if resources.sbatch_on_nodes else resources.max_rounds)
+    tasks = limit.tasks(num_queued_rounds(resources))
     return tasks, f"{limit.source} {limit.num_jobs:,}, {limit.num_queued:,} of them queued,"
 
 
@@ -167,7 +176,8 @@ def _send_to_slurm(run: RunPaths, submission: int, sending: Sending) -> int:
     logs = logs_dir(run)
     if sending.dry_run:
         for job in write_jobs(run, submission):
-            words = " ".join(["sbatch", *command_arguments(job, logs, run, [] if job.size else ["<arrays>"])])
+            after = [f"<{name}>" for name in job.after]  # they have no ids yet
+            words = " ".join(["sbatch", *command_arguments(job, logs, run, after)])
             click.echo(f"\n--- {job.name}.sbatch, sent by: {words}\n{job.text}")
         click.echo("dry run: nothing was sent")
         return ExitCode.OK

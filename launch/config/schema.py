@@ -158,13 +158,17 @@ class ResourcesConfig(Section):
         default=None, description="Array tasks; from cost, time limit and cluster limits unless set."
     )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Tasks at a time: %N of the array; GPUs / gpus_per_task without Slurm."
+        default=None,
+        description="Tasks at a time, over all arrays (%N of each is its share); GPUs / gpus_per_task without"
+        " Slurm.",
     )
     max_array_size: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Indices of one array; asked of Slurm unless set, 1001 if it does not say."
     )
     max_submit: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Tasks that may be queued at once, where a site limits them."
+        default=None,
+        description="Jobs that you may have queued (MaxSubmitJobs), each task one: what is queued already,"
+        " the merge job and queued follow-ups count; asked of Slurm unless set.",
     )
     signal_lead_s: Annotated[int, Field(ge=10)] = Field(
         default=120, description="Seconds before the time limit at which a task is told to finish."

@@ -1,5 +1,6 @@
 """How many array tasks, and how many arrays they need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
@@ -18,7 +19,7 @@ MIN_WORK_PER_STARTUP = 4.0
 class TaskLimits:
     """What bounds the number of tasks; None where nothing does.
 
-    `time_limit_s` of a task; `max_submit` tasks queued at once, by the limit `max_submit_of`;
+    `time_limit_s` of a task; `max_submit` tasks that may be sent now, by the limit `max_submit_of`;
     `max_concurrent` tasks running at once.
     """
 
@@ -59,6 +60,16 @@ def choose_num_tasks(
     return chosen, f"{_tasks(chosen)}: {about}"
 
 
+def over_limit(num_tasks: int, limits: TaskLimits) -> str | None:
+    """What to say of tasks that are asked for and are more than may be sent; None where they are not."""
+    if limits.max_submit is None or num_tasks <= limits.max_submit:
+        return None
+    return (
+        f"{_tasks(num_tasks)} are asked for, but {limits.max_submit_of} allows {limits.max_submit}: Slurm may"
+        " refuse them. Lower --num-tasks, or raise resources.max_submit."
+    )
+
+
 def split_arrays(num_tasks: int, max_array_size: int) -> tuple[tuple[int, int], ...]:
     """(offset, size) of each array, for tasks 0 to num_tasks - 1; indices of an array run from 0 to size - 1.
 
@@ -68,6 +79,29 @@ def split_arrays(num_tasks: int, max_array_size: int) -> tuple[tuple[int, int], 
         raise ValueError(f"cannot split {num_tasks} tasks into arrays of at most {max_array_size}")
     offsets = range(0, num_tasks, max_array_size)
     return tuple((offset, min(max_array_size, num_tasks - offset)) for offset in offsets)
+
+
+def share_concurrent(sizes: Sequence[int], max_concurrent: int) -> tuple[int, ...]:
+    """Tasks that each array may run at once (its %N), so that all together never run more than asked for.
+
+    Slurm counts %N of each array by itself. So arrays run in lanes, `max_concurrent` of them or one for each
+    array: array k is in lane k % max_concurrent and begins when every array before it in its lane has ended
+    (launch.slurm.submission.render_jobs). The shares of arrays in different lanes sum to `max_concurrent`, or
+    to the number of tasks if that is less. With a lane for each array a share is 1 and a part of the rest by
+    size, at most the array's size; with fewer lanes it is 1. What an array leaves of its share when it ends
+    is not given to others: tasks help each other until nothing is left to claim, so that seldom matters.
+    """
+    if max_concurrent < 1 or not all(size >= 1 for size in sizes):
+        raise ValueError(f"cannot share {max_concurrent} tasks at once over arrays of {list(sizes)}")
+    if max_concurrent < len(sizes):
+        return (1,) * len(sizes)
+    left = max(1, sum(sizes) - len(sizes))
+    rest = min(max_concurrent, sum(sizes)) - len(sizes)
+    shares = [1 + rest * (size - 1) // left for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda array: -(rest * (sizes[array] - 1) % left))
+    for array in by_remainder[: rest + len(sizes) - sum(shares)]:
+        shares[array] += 1
+    return tuple(shares)
 
 
 def _work_per_task_s(rate: TaskRate, limits: TaskLimits) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from launch.config.gpus import GpuSpeed
 from launch.planning.compilation import EAGER, INVARIANT, CompileChoice, choose_compile
 from launch.planning.forecast import COLD, Warmth
-from launch.planning.limits import TaskLimits, choose_num_tasks
+from launch.planning.limits import TaskLimits, choose_num_tasks, over_limit
 from launch.planning.rates import Measured, TaskRate, TaskShape, assume_rate, measured_for
 
 
@@ -32,12 +32,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """The number of tasks and the engine's start, each with its reason, and the rate that follows."""
+    """The number of tasks and the engine's start, each with its reason, and the rate that follows.
+
+    `warning` is what is wrong with the number of tasks that was asked for; None where nothing is.
+    """
 
     num_tasks: int
     why: str
     compilation: CompileChoice
     rate: TaskRate
+    warning: str | None = None
 
 
 def plan_tasks(
@@ -62,7 +66,7 @@ def plan_tasks(
         num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
         chosen = _choose(shape, asked, known, work.cost / rate.tokens_per_s / num_tasks)
         follows = assume_rate(shape, speeds, compiles=chosen.torch_compile is not False)
-        return TaskPlan(num_tasks, why, chosen, follows)
+        return TaskPlan(num_tasks, why, chosen, follows, over_limit(num_tasks, limits))
 
     if not asked.compiles:
         plan = planned(compiles=False)

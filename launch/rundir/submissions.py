@@ -59,7 +59,7 @@ class Place:
     """What is known of where tasks will run.
 
     `max_concurrent` is how many may run at once, None where that is not known; `gpus_per_task` is 0 on a CPU;
-    `gpu_type` a name of configs/gpus.yaml; `max_submit` how many tasks may be queued (None:
+    `gpu_type` a name of configs/gpus.yaml; `max_submit` how many tasks may be sent now (None:
     nobody says), and whose limit that is. `warmth`: what earlier work left compiled for these tasks, and what
     starts took then.
     """

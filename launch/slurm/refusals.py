@@ -27,7 +27,7 @@ _ADVICE = {
     "Memory specification can not be satisfied": _TOO_MUCH,
     "Invalid feature specification": "Set resources.constraint to features that `sinfo -o %f` lists.",
     "Requested time limit is invalid": "Lower resources.time to what `sinfo -o %l` shows of the partition.",
-    "job submit limit": "Lower resources.num_tasks or set resources.max_submit.",
+    "job submit limit": "Lower resources.num_tasks, or set resources.max_submit to that limit or below.",
     "Invalid account": "Set resources.account to one that `sacctmgr show assoc user=$USER` lists.",
     "Invalid qos": "Set resources.qos to one that you may use.",
     "unrecognized option": "This Slurm does not know it: look at extra_sbatch of the cluster file.",

@@ -29,7 +29,10 @@ Option = str | int | bool | None
 
 @dataclass(frozen=True, slots=True)
 class SbatchJob:
-    """One job to send: its name in files, its job name in Slurm, its text."""
+    """One job to send: its name in files, its job name in Slurm, its text.
+
+    `after` are the names of jobs sent before it; it begins when all of them have ended, in whatever way.
+    """
 
     name: str
     job_name: str
@@ -37,6 +40,7 @@ class SbatchJob:
     offset: int = 0
     size: int = 0
     round: int = 0
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,15 @@ class JobContext:
         return f"vllm-launch run={self.run_id} submission={self.submission}"
 
 
-def render_array(context: JobContext, number: int, offset: int, size: int, round_: int = 0) -> SbatchJob:
-    """The `number`-th array of a submission: tasks `offset` to `offset + size - 1`.
+def render_array(
+    context: JobContext, number: int, offset: int, size: int, round_: int = 0, share: int | None = None
+) -> SbatchJob:
+    """The `number`-th array of a submission: tasks `offset` to `offset + size - 1`, `share` of them at once.
 
-    `round_` is above 0 for a follow-up that is queued with it and does what was left.
+    `round_` is above 0 for a follow-up that is queued with it and does what was left; no `share`, no limit.
     """
     name = in_round(f"tasks-{number}", round_)
-    options = array_options(context, context.job_name(name), size)
+    options = array_options(context, context.job_name(name), size, share)
     values = {"offset": offset, "size": size, "round": round_}
     text = _render("task.sh.j2", context, context.job_name(name), options, **values)
     return SbatchJob(name, context.job_name(name), text, offset, size, round_)
@@ -89,14 +95,13 @@ def in_round(name: str, round_: int) -> str:
     return f"{name}.r{round_}" if round_ else name
 
 
-def array_options(context: JobContext, job_name: str, size: int) -> list[str]:
-    """The #SBATCH options of an array, in the order they are written."""
+def array_options(context: JobContext, job_name: str, size: int, share: int | None) -> list[str]:
+    """The #SBATCH options of an array, in the order they are written; `share` of its tasks run at once."""
     resources = context.config.resources
-    throttle = f"%{resources.max_concurrent}" if resources.max_concurrent else ""
     options: dict[str, Option] = {
         "job-name": job_name,
         "comment": context.comment,
-        "array": f"0-{size - 1}{throttle}",
+        "array": f"0-{size - 1}" if share is None else f"0-{size - 1}%{share}",
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,

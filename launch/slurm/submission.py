@@ -7,14 +7,16 @@ not there (the sending was cut between the two, or no answer came) is looked up 
 import re
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from launch.config.schema import ResourcesConfig
 from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
+from launch.planning.limits import share_concurrent
 from launch.rundir.attempts import list_tasks
 from launch.rundir.journal import FieldTypes, Journal, read_journal, storage_errors, write_bytes
 from launch.rundir.layout import RunPaths, SubmissionPaths
@@ -44,15 +46,31 @@ class SentJob:
 
 
 def render_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
-    """The arrays of a submission and then its merge job, and the same for each follow-up queued with it."""
+    """The arrays of a submission and then its merge job, and the same for each follow-up queued with it.
+
+    A merge job waits for the arrays of its round, and these for the merge job of the round before. With
+    `max_concurrent` an array has a share of it and waits for the arrays before it in its lane
+    (launch.planning.limits.share_concurrent): for all of them, of every round, so that it does not begin
+    early when one that waits is cancelled by hand. An array has not ended while a task of it is requeued.
+    """
     record, sent = load_run(run), load_submission(run, submission)
     config = run_config(record, sent)
     context = JobContext(record.run_id, run.root.resolve(), submission, sent.created, config)
-    jobs = []
+    limit = config.resources.max_concurrent
+    sizes = [array.size for array in sent.arrays]
+    shares = [None] * len(sizes) if limit is None else share_concurrent(sizes, limit)
+    lanes: dict[int, list[str]] = defaultdict(list)
+    jobs: list[SbatchJob] = []
     for round_ in range(1 + num_queued_rounds(config.resources)):
-        for number, array in enumerate(sent.arrays):
-            jobs.append(render_array(context, number, array.offset, array.size, round_))
-        jobs.append(render_merge(context, round_))
+        last_merge = [job.name for job in jobs[-1:]]
+        arrays = []
+        for number, (array, share) in enumerate(zip(sent.arrays, shares, strict=True)):
+            before = [] if limit is None else lanes[number % limit]
+            job = render_array(context, number, array.offset, array.size, round_, share)
+            arrays.append(replace(job, after=(*last_merge, *before)))
+            before.append(job.name)
+        merge = replace(render_merge(context, round_), after=tuple(job.name for job in arrays))
+        jobs += [*arrays, merge]
     return jobs
 
 
@@ -116,7 +134,8 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     sent: list[SentJob] = []
     try:
         for job in jobs:
-            arguments = command_arguments(job, folder, run, _awaited(job, jobs, sent))
+            awaited = [each.job_id for each in sent if each.name in job.after]
+            arguments = command_arguments(job, folder, run, awaited)
             sent.append(_send(journal, job, arguments, cluster))
     except BaseException as error:
         _take_back(run, submission, journal, sent, error)
@@ -124,13 +143,6 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     finally:
         journal.close()
     return sent
-
-
-def _awaited(job: SbatchJob, jobs: Sequence[SbatchJob], sent: Sequence[SentJob]) -> list[str]:
-    """Ids of the jobs that one waits for: a merge job for its round's arrays, they for the merge before."""
-    wanted = job.round if not job.size else job.round - 1
-    names = {each.name for each in jobs if each.round == wanted and bool(each.size) is not bool(job.size)}
-    return [each.job_id for each in sent if each.name in names]
 
 
 def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None) -> SentJob:
@@ -230,11 +242,13 @@ def cancel_submission(run: RunPaths, submission: int) -> list[SentJob]:
     """Cancels what waits or runs of a submission, the merge job included; the jobs that were cancelled.
 
     Merge jobs first, the last of them before the others: each waits for jobs to end, in whatever way, and
-    would run; so with the arrays of follow-ups.
+    would run; so with the arrays of follow-ups, and with those that wait for an array before them.
     """
     jobs, rows = queue_of(run, submission)
     alive = {row.job_id for row in open_rows(rows)}
-    chosen = sorted((job for job in jobs if job.job_id in alive), key=lambda job: (bool(job.size), job.name))
+    chosen = sorted(
+        (job for job in jobs if job.job_id in alive), key=lambda job: (bool(job.size), job.round, job.offset)
+    )
     cancel_jobs([job.job_id for job in reversed(chosen) if not job.size])
     cancel_jobs([job.job_id for job in reversed(chosen) if job.size])
     return chosen

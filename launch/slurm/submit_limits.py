@@ -27,6 +27,16 @@ class SubmitLimit:
         return max(1, (self.num_jobs - self.num_queued) // (1 + num_rounds) - 1)
 
 
+def submit_limit(resources: ResourcesConfig) -> SubmitLimit | None:
+    """The limit that `max_submit` sets, a number of jobs as Slurm counts them, else the one that Slurm tells.
+
+    None where none is told.
+    """
+    if resources.max_submit is not None:
+        return SubmitLimit(resources.max_submit, "max_submit", _num_queued())
+    return ask_submit_limit(resources)
+
+
 def ask_submit_limit(resources: ResourcesConfig) -> SubmitLimit | None:
     """The tightest limit on what this user may queue; None where none is told."""
     found = [*_of_accounting(resources), *_of_controller()]

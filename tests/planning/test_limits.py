@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.planning.limits import TaskLimits, choose_num_tasks, split_arrays
+from launch.planning.limits import TaskLimits, choose_num_tasks, over_limit, share_concurrent, split_arrays
 from launch.planning.rates import TaskRate
 
 RATE = TaskRate(tokens_per_s=100.0, startup_s=60.0, source="a test")
@@ -92,3 +92,46 @@ def test_a_thousand_and_two_tasks_need_two_arrays_of_1001() -> None:
     assert split_arrays(1002, 1001) == ((0, 1001), (1001, 1))
     with pytest.raises(ValueError, match="cannot split 0 tasks"):
         split_arrays(0, 1001)
+
+
+def test_more_than_may_be_sent_is_said() -> None:
+    assert over_limit(4, TaskLimits(max_submit=4)) is None and over_limit(4, TaskLimits()) is None
+    assert over_limit(5, TaskLimits(max_submit=4, max_submit_of="a limit of 5")) == (
+        "5 tasks are asked for, but a limit of 5 allows 4: Slurm may refuse them."
+        " Lower --num-tasks, or raise resources.max_submit."
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_concurrent", "shares"),
+    [
+        ((10, 10, 10), 5, (2, 2, 1)),
+        ((10, 10, 10), 15, (5, 5, 5)),
+        ((1001, 1), 5, (4, 1)),
+        ((1001, 1001, 500), 100, (40, 40, 20)),
+        ((10, 10, 1), 20, (10, 9, 1)),
+        ((7,), 3, (3,)),
+        ((7,), 8, (7,)),
+        ((1, 1, 1), 9, (1, 1, 1)),
+        ((10, 10, 10), 2, (1, 1, 1)),
+    ],
+)
+def test_arrays_share_what_may_run_at_once(
+    sizes: tuple[int, ...], max_concurrent: int, shares: tuple[int, ...]
+) -> None:
+    assert share_concurrent(sizes, max_concurrent) == shares
+
+
+@given(st.lists(st.integers(1, 1200), min_size=1, max_size=40), st.integers(1, 2000))
+def test_lanes_never_run_more_at_once_than_asked_for_and_no_fewer(
+    sizes: list[int], max_concurrent: int
+) -> None:
+    shares = share_concurrent(sizes, max_concurrent)
+    assert all(1 <= share <= size for share, size in zip(shares, sizes, strict=True))
+    lanes = [shares[lane::max_concurrent] for lane in range(min(max_concurrent, len(sizes)))]
+    assert sum(map(max, lanes)) == min(max_concurrent, sum(sizes))
+
+
+def test_nothing_at_once_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="cannot share 0 tasks at once"):
+        share_concurrent([3], 0)

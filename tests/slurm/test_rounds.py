@@ -119,3 +119,23 @@ def test_follow_ups_queued_where_nodes_may_not_call_sbatch(site: Site) -> None:
     assert decision["sends"] and decision["round"] == 0
     assert {each["attempt"] for each in attempts(run)} >= {0, 1}
     assert not run.submission(2).root.exists()
+
+
+def test_arrays_one_after_another_with_follow_ups_queued(site: Site) -> None:
+    """The second array takes over when the task of the first was killed; status and cancel know them all."""
+    queued = ("--set", "resources.sbatch_on_nodes=false", "--set", "resources.max_rounds=1")
+    chained = ("--set", "resources.max_array_size=1", "--max-concurrent", "1")
+    run = site.submit("chained", *WORK, *queued, *chained, extra=SLOW)
+    kill_tasks(run, 1)
+    assert "Dependency: waits for other jobs of this run to end" in " ".join(
+        site.launch("status", str(run.root)).split()
+    )
+    site.wait(run, 2 * STUB_WAIT_S)
+    site.published(run)
+    in_order = sorted(attempts(run), key=lambda each: each["started"])
+    assert [(each["task"], each["attempt"]) for each in in_order][:2] == [(0, 0), (1, 0)]
+
+    run = site.submit("cancelled", *WORK, *queued, *chained, extra=SLOW)
+    site.launch("cancel", str(run.root))
+    site.wait(run, STUB_WAIT_S)
+    assert {each["task"] for each in attempts(run)} <= {0}

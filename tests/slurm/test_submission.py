@@ -5,6 +5,7 @@ jobs is what is asked; the real worker has its own tests.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,6 +100,11 @@ class Sending:
 
     def lived(self) -> set[str]:
         return {path.name.removesuffix(".json") for path in self.run.root.glob("*.*.json")}
+
+    def most_at_once(self) -> int:
+        """Lives of tasks that ran at the same time, the merge job left out."""
+        lives = [json.loads(path.read_text()) for path in self.run.root.glob("[0-9]*.*.json")]
+        return max(sum(other["start"] <= life["start"] < other["end"] for other in lives) for life in lives)
 
     def wait_for(self, is_true: Callable[[], object]) -> None:
         deadline = time.monotonic() + WAIT_S
@@ -236,6 +242,50 @@ def test_a_refused_job_takes_back_what_was_sent(slurm: PrivateSlurm, tmp_path: P
     assert [row["job_id"] for row in rows if row.get("cancelled")] == [job.job_id for job in jobs]
     assert set(sending.wait(jobs)) <= {"CANCELLED", "COMPLETED"}
     assert open_rows(queue_of(sending.run, 1)[1]) == []
+
+
+ON_CPUS = {"gpus_per_task": 0, "partition": "cpu"}
+
+
+@pytest.mark.parametrize(("max_concurrent", "shares"), [(4, ["%2", "%1", "%1"]), (2, ["%1", "%1", "%1"])])
+def test_all_arrays_together_run_no_more_than_max_concurrent_also_with_requeued_tasks(
+    slurm: PrivateSlurm, tmp_path: Path, program: Path, max_concurrent: int, shares: list[str]
+) -> None:
+    """16 CPUs have room for all. With two lanes for three arrays the last waits for requeued tasks, too."""
+    how = {"1": [75, 0], "2": [75, 0], "4": [75, 0]}
+    sending = prepare(
+        slurm, tmp_path, program, 8, how=how, resources={**ON_CPUS, "max_concurrent": max_concurrent}
+    )
+    jobs = sending.send()
+    assert sending.wait(jobs) == ["COMPLETED"] * 9, sending.log()
+    assert len(sending.lived()) == 8 + 3 + 1
+    assert sending.most_at_once() <= max_concurrent
+    texts = [sending.run.submission(1).sbatch(job.name).read_text() for job in jobs if job.size]
+    assert [re.findall(r"--array=0-\d(%\d)", text) for text in texts] == [[share] for share in shares]
+    last = max(sending.life(*each)["end"] for each in (("0", 0), ("1", 1), ("2", 1)))
+    begins = min(sending.life(task)["start"] for task in ("6", "7"))
+    assert (begins > last) is (max_concurrent == 2)
+    ends = [json.loads(path.read_text())["end"] for path in sending.run.root.glob("[0-9]*.*.json")]
+    assert sending.life("merge")["start"] > max(ends)
+
+
+def test_an_array_whose_turn_comes_later_waits_although_one_between_is_cancelled_by_hand(
+    slurm: PrivateSlurm, tmp_path: Path, program: Path
+) -> None:
+    how = {str(task): ["SIGUSR2", 0] for task in range(9)}
+    sending = prepare(slurm, tmp_path, program, 9, how=how, resources={**ON_CPUS, "max_concurrent": 1})
+    first, second, third, merge = sending.send()
+    sending.wait_for_start(0)
+    slurm.run("scancel", second.job_id)
+    sending.wait_for(lambda: not open_rows(slurm.squeue(second.job_id)))
+    time.sleep(5)  # the scheduler has looked at the others meanwhile
+    rows = [
+        row for row in open_rows(queue_of(sending.run, 1)[1]) if row.job_id in {third.job_id, merge.job_id}
+    ]
+    assert {(row.state, row.reason) for row in rows} == {("PENDING", "Dependency")} and len(rows) == 4
+    assert [job.name for job in cancel_submission(sending.run, 1)] == ["merge", "tasks-0", "tasks-2"]
+    assert set(sending.wait([first, second, third, merge])) == {"CANCELLED"}
+    assert sending.lived() <= {"0.0"}
 
 
 @pytest.mark.parametrize("lost", ["tasks-0", "merge"])

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from launch.config.schema import ResourcesConfig
+from launch.rundir.journal import read_journal
 from launch.rundir.layout import SubmissionPaths
 from launch.slurm.commands import list_queue
 from launch.slurm.pending_reasons import in_words
 from launch.slurm.reason_limits import allowed_by
 from launch.slurm.submit_limits import SubmitLimit, ask_submit_limit
+from tests.models import make_tiny_llama
 from tests.slurm.private_slurm import PrivateSlurm
+from tests.slurm.test_end_to_end import Site
 
 OF_USER = ("user", "name=root", "set")
 
@@ -44,6 +47,28 @@ def test_what_is_told_is_what_sbatch_enforces(limited: PrivateSlurm, tmp_path: P
         limited.sbatch(script, cwd=tmp_path)
     limited.run("scancel", "--user=root")
     assert job
+
+
+@pytest.mark.parametrize(
+    ("more", "sizes"),
+    [
+        ((), [3, 0]),
+        (("--set", "resources.max_submit=4"), [3, 0]),
+        (("--set", "resources.max_submit=4", "--set", "resources.sbatch_on_nodes=false"), [1, 0, 1, 0]),
+    ],
+)
+def test_the_true_limit_as_max_submit_is_kept(
+    limited: PrivateSlurm, tmp_path: Path, more: tuple[str, ...], sizes: list[int]
+) -> None:
+    """Of four jobs one is the merge job's; with a queued follow-up there are two rounds of two."""
+    site = Site(limited, tmp_path, make_tiny_llama(tmp_path / "model"))
+    work = ("--engine", "stub", "--dataset", "Chameleons", "--limit-items", "null", "--num-samples", "4000")
+    wanted = ("--set", "resources.num_tasks=null", "--set", "resources.max_rounds=1", "--max-tokens", "1000")
+    later = ("--set", "resources.extra_sbatch={begin: now+1hour}")
+    run = site.submit("run", *work, *wanted, *later, *more)
+    sent = [row["size"] for row in read_journal(run.submission(1).jobs) if row.get("job_id")]
+    assert sent == sizes
+    site.launch("cancel", str(run.root))
 
 
 @pytest.fixture

@@ -38,7 +38,6 @@ EVERYTHING = {
     "cpus_per_task": 16,
     "mem": "0",
     "exclusive": True,
-    "max_concurrent": 8,
     "setup": ["module purge", "module load 'cuda/12.8'"],
     "python": "/opt/my venv/bin/python",
     "extra_sbatch": {
@@ -75,6 +74,7 @@ JOBS = {
         1,
         1001,
         7,
+        share=3,
     ),
     "tasks_on_cpu": render_array(context({"gpus_per_task": 0}), 0, 0, 4),
     "merge_plain": render_merge(context(PARTITIONS)),

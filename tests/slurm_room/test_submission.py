@@ -7,6 +7,7 @@ import pytest
 
 from launch.errors import ConfigError
 from launch.rundir.layout import RunPaths
+from launch.slurm.sbatch import SbatchJob
 from launch.slurm.submission import (
     check_setup,
     command_arguments,
@@ -28,6 +29,63 @@ def test_an_array_for_each_of_the_submission_and_merge_last(tmp_path: Path) -> N
         ("merge", 0, 0),
     ]
     assert len({job.job_name for job in jobs}) == 4
+
+
+def array_and_after(job: SbatchJob) -> tuple[str, tuple[str, ...]]:
+    (option,) = [line for line in job.text.splitlines() if line.startswith("#SBATCH --array=")] or [""]
+    return option.removeprefix("#SBATCH --array="), job.after
+
+
+def test_arrays_share_max_concurrent(tmp_path: Path) -> None:
+    run = make_sent_run(tmp_path, [(0, 10), (10, 10), (20, 5)], resources={"max_concurrent": 5})
+    jobs = render_jobs(run, 1)
+    assert [array_and_after(job) for job in jobs] == [
+        ("0-9%2", ()),
+        ("0-9%2", ()),
+        ("0-4%1", ()),
+        ("", ("tasks-0", "tasks-1", "tasks-2")),
+    ]
+
+
+def test_arrays_that_exceed_max_concurrent_wait_for_all_before_them_in_their_lane(tmp_path: Path) -> None:
+    arrays = [(0, 3), (3, 3), (6, 3), (9, 3), (12, 2)]
+    jobs = render_jobs(make_sent_run(tmp_path, arrays, resources={"max_concurrent": 2}), 1)
+    assert [array_and_after(job) for job in jobs] == [
+        ("0-2%1", ()),
+        ("0-2%1", ()),
+        ("0-2%1", ("tasks-0",)),
+        ("0-2%1", ("tasks-1",)),
+        ("0-1%1", ("tasks-0", "tasks-2")),
+        ("", ("tasks-0", "tasks-1", "tasks-2", "tasks-3", "tasks-4")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("max_concurrent", "after"),
+    [
+        (None, [(), (), ("merge",), ("merge",), ("merge.r1",), ("merge.r1",)]),
+        (
+            1,
+            [
+                (),
+                ("tasks-0",),
+                ("merge", "tasks-0", "tasks-1"),
+                ("merge", "tasks-0", "tasks-1", "tasks-0.r1"),
+            ],
+        ),
+    ],
+)
+def test_follow_ups_wait_for_the_merge_job_and_keep_to_their_lane(
+    tmp_path: Path, max_concurrent: int | None, after: list[tuple[str, ...]]
+) -> None:
+    resources = {"sbatch_on_nodes": False, "max_rounds": 2, "max_concurrent": max_concurrent}
+    jobs = render_jobs(make_sent_run(tmp_path, [(0, 3), (3, 1)], resources=resources), 1)
+    assert [job.after for job in jobs if job.size][: len(after)] == after
+    assert [job.after for job in jobs if not job.size] == [
+        ("tasks-0", "tasks-1"),
+        ("tasks-0.r1", "tasks-1.r1"),
+        ("tasks-0.r2", "tasks-1.r2"),
+    ]
 
 
 def test_the_text_is_kept_beside_the_submission(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.config.schema import ResourcesConfig
-from launch.slurm.submit_limits import SubmitLimit, ask_submit_limit
+from launch.slurm.submit_limits import SubmitLimit, ask_submit_limit, submit_limit
 
 ENFORCED = "AccountingStorageEnforce = associations,limits,qos\\n"
 
@@ -63,6 +63,12 @@ def test_nothing_is_told(answer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert ask_submit_limit(ResourcesConfig()) is None
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert ask_submit_limit(ResourcesConfig()) is None
+
+
+def test_one_that_is_set_is_a_number_of_jobs_too_and_comes_first(answer) -> None:
+    answer(associations="|200|\n", queue="1\n2_0\n")
+    assert submit_limit(ResourcesConfig(max_submit=300)) == SubmitLimit(300, "max_submit", 2)
+    assert submit_limit(ResourcesConfig()) == SubmitLimit(200, "MaxSubmitJobs of your association", 2)
 
 
 @pytest.mark.parametrize(
