@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Place:
         self.slot.phases.enter("generating", 0.0)
         self.slot.counts = {"in_flight": 3, "waiting": 4}
         self.sampler.refresh(5)
-        self.began = time.monotonic()
+        self.began = float(
+            ceil(time.monotonic())
+        )  # whole seconds: 190 and 130 after it differ by 60, exactly
 
     def ends(self) -> list[int]:
         """How long the spells that are over lasted."""
