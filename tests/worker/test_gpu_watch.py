@@ -65,9 +65,7 @@ class Place:
         self.slot.phases.enter("generating", 0.0)
         self.slot.counts = {"in_flight": 3, "waiting": 4}
         self.sampler.refresh(5)
-        self.began = float(
-            ceil(time.monotonic())
-        )  # whole seconds: 190 and 130 after it differ by 60, exactly
+        self.began = float(ceil(time.monotonic()))  # of whole seconds differences are exact
 
     def ends(self) -> list[int]:
         """How long the spells that are over lasted."""
