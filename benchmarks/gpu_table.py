@@ -45,7 +45,8 @@ def rows_of(out: Path, found: dict[str, Found]) -> list[dict[str, Any]]:
         speeds["two together"] = tuple(a + b for a, b in both)
     hf, one = speeds.get("hf"), speeds.get("one-bf16")
     rows = []
-    failed = [path.stem for path in sorted(out.glob("*.exit")) if path.stem not in (*found, MULTI)]
+    measured = {part.partition(" ")[0] for part in found}
+    failed = [path.stem for path in sorted(out.glob("*.exit")) if path.stem not in measured]
     together = ["two together"] if "two together" in speeds else []
     for part in (*found, *together, *failed):
         ended = out / f"{part.partition(' ')[0]}.exit"

@@ -41,3 +41,11 @@ def test_every_part_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert rows["task-cost"]["output tok/s"] is None
     main(tmp_path)  # its own table is no part
     assert capsys.readouterr().out.count("one-bf16") == 2
+
+
+def test_a_part_of_several_that_left_nothing_has_a_row(tmp_path: Path) -> None:
+    (tmp_path / "one-bf16.json").write_text(json.dumps(ONE))
+    (tmp_path / "multi-gpu.exit").write_text("multi-gpu: exit 137\n")
+    main(tmp_path)
+    rows = {row["part"]: row["ended"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]}
+    assert rows == {"one-bf16": "", "multi-gpu": "exit 137"}

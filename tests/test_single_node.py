@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from launch.rundir.layout import RunPaths
-from tests.cli.commands import Said, finish, own_names
+from tests.cli.commands import Said, finish, own_names, vllm_launch
 from tests.local_submit import Command, digests, num_settled
 from tests.models import make_tiny_llama
 from tests.runs import REPOSITORY, SCENARIOS
@@ -144,6 +144,15 @@ def test_called_again_it_may_publish_otherwise_and_keeps_what_is_not_said(node: 
         assert said.code == 0, said.err
         assert ("user_files archive: kept for later merges" in said.out) == bool(more)
         assert (node.home / "form" / "users.zip").is_file() and not (node.home / "form" / "users").exists()
+
+
+def test_what_a_merge_kept_holds_for_what_is_generated_later(node: Node):
+    words = node.words("kept", "--limit_items", "2")
+    assert node.vllm(*words, "--dry_run").code == 0
+    early = vllm_launch("merge", node.run("kept").root, "--user-files", "archive", cwd=node.home)
+    assert early.code == 3 and "user_files archive: kept for later merges" in early.out
+    assert node.vllm(*words).code == 0
+    assert (node.home / "kept" / "users.zip").is_file() and not (node.home / "kept" / "users").exists()
 
 
 @pytest.mark.parametrize("program", [[sys.executable, "inference_vllm.py"], TORCHRUN])

@@ -82,7 +82,8 @@ def _send_round(run: RunPaths, sent: SubmissionRecord) -> bool:
             "note: no further round: vllm-launch has changed since; `vllm-launch resume` goes on", err=True
         )
         return False
-    config = run_config(load_run(run), sent)
+    newest = load_submission(run, sent.submission)  # a merge by hand may have kept another form meanwhile
+    config = run_config(load_run(run), newest)
     sending = Sending(round=sent.round + 1, after=sent.submission)
     try:
         send(run, open_and_show(run, config, sending), sending)

@@ -61,13 +61,20 @@ def take_flags(run: RunPaths, flags: Mapping[str, Any]) -> None:
     _keep(run, newest, changed.config.publish)
 
 
-def take_given(run: RunPaths, publish: PublishConfig, places: Mapping[str, str]) -> None:
-    """The same for a command that is typed again: the settings that it or its preset gives, `places`."""
-    newest = _newest(run)
+def publish_again(run: RunPaths, publish: PublishConfig, places: Mapping[str, str]) -> PublishConfig:
+    """How a command that is typed again publishes: as its run did, but for what it gives, or its preset.
+
+    Those settings are in `places`.
+    """
     given = {
         name: getattr(publish, name) for name in PublishConfig.model_fields if f"{SECTION}.{name}" in places
     }
-    _keep(run, newest, newest.publish.model_copy(update=given))
+    return _newest(run).publish.model_copy(update=given)
+
+
+def keep(run: RunPaths, publish: PublishConfig) -> None:
+    """Keeps this and says what has changed; errors as of `take_flags`, and nothing is kept then."""
+    _keep(run, _newest(run), publish)
 
 
 def _refuse_others(text: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from launch.cli.closing import Closing, close_submission
-from launch.cli.publish_settings import take_given
+from launch.cli.publish_settings import keep, publish_again
 from launch.cli.resume import refuse_changed_code
 from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
@@ -143,10 +143,13 @@ def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sen
         close_submission(run, submissions[-1], closing)
     settled = survey_settled(run)
     click.echo(f"{'continues':<12}{run.root}: {settled.num_done:,} of {settled.num_items:,} items are done")
-    if submissions and not settled.num_missing:
-        if not sending.dry_run:
-            take_given(run, frozen.publish, resolved.places)
-        return Work(run, None)
+    if submissions:
+        publish = publish_again(run, frozen.publish, resolved.places)
+        if not settled.num_missing:
+            if not sending.dry_run:
+                keep(run, publish)
+            return Work(run, None)
+        frozen = frozen.model_copy(update={"publish": publish})
     after = submissions[-1] if submissions else 0
     return Work(run, open_and_show(run, frozen, replace(sending, after=after)))
 

@@ -36,7 +36,8 @@ def choose_num_tasks(
 
     `asked` wins, but there are never more tasks than items or chunks. Else as many as keep a task within half
     its time limit and an hour of work, or as many as may run at once if start-up stays small beside the work;
-    never more than may be submitted (what a task does not finish, its next attempt continues).
+    never more than may be submitted (what a task does not finish, its next attempt continues), except that
+    there is one.
     """
     if num_items < 1:
         raise ValueError("there are no items to plan tasks for")
@@ -50,20 +51,30 @@ def choose_num_tasks(
     needed = ceil(work_s / _work_per_task_s(rate, limits))
     useful = floor(work_s / (MIN_WORK_PER_STARTUP * rate.startup_s)) if rate.startup_s > 0 else ceiling
     wanted = max(1, needed, min(limits.max_concurrent or 1, useful))
-    chosen = min(wanted, ceiling, limits.max_submit or ceiling)
+    chosen = max(1, min(wanted, ceiling, ceiling if limits.max_submit is None else limits.max_submit))
     speed = f"{rate.tokens_per_s:,.0f} tokens/s ({rate.source})"
     about = f"about {duration(work_s)} of work for one task at {speed}"
     if chosen < wanted:
-        of_plan = "the number of items" if chosen == num_items else "the number of chunks"
-        bound = limits.max_submit_of if chosen == limits.max_submit else of_plan
-        return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {chosen}"
+        bound = "the number of items" if chosen == num_items else "the number of chunks"
+        allowed = chosen
+        if limits.max_submit is not None and limits.max_submit <= chosen:
+            bound, allowed = limits.max_submit_of, limits.max_submit
+        return chosen, f"{_tasks(chosen)}: {about}; {wanted} would fit it, but {bound} allows {allowed}"
     return chosen, f"{_tasks(chosen)}: {about}"
 
 
 def over_limit(num_tasks: int, limits: TaskLimits) -> str | None:
-    """What to say of tasks that are asked for and are more than may be sent; None where they are not."""
+    """What to say of tasks that are more than may be sent; None where they are not.
+
+    They were asked for, or it is one, and not even that may be sent.
+    """
     if limits.max_submit is None or num_tasks <= limits.max_submit:
         return None
+    if num_tasks == 1:
+        return (
+            f"{limits.max_submit_of} has no room for a task and the merge job: Slurm may refuse them."
+            " Wait until fewer jobs are queued, or raise resources.max_submit."
+        )
     return (
         f"{_tasks(num_tasks)} are asked for, but {limits.max_submit_of} allows {limits.max_submit}: Slurm may"
         " refuse them. Lower --num-tasks, or raise resources.max_submit."

@@ -34,7 +34,7 @@ class Asked:
 class TaskPlan:
     """The number of tasks and the engine's start, each with its reason, and the rate that follows.
 
-    `warning` is what is wrong with the number of tasks that was asked for; None where nothing is.
+    `warning` is what is wrong with the number of tasks; None where nothing is.
     """
 
     num_tasks: int

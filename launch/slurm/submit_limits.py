@@ -23,8 +23,8 @@ class SubmitLimit:
     num_queued: int
 
     def tasks(self, num_rounds: int = 0) -> int:
-        """Tasks that fit, with a merge job, once and in each of `num_rounds` follow-ups; at least 1."""
-        return max(1, (self.num_jobs - self.num_queued) // (1 + num_rounds) - 1)
+        """Tasks that fit, with a merge job, once and in each of `num_rounds` follow-ups; 0 if none."""
+        return max(0, (self.num_jobs - self.num_queued) // (1 + num_rounds) - 1)
 
 
 def submit_limit(resources: ResourcesConfig) -> SubmitLimit | None:

@@ -88,6 +88,20 @@ def test_more_tasks_than_max_submit_allows_are_sent_as_asked_for_and_noted(site:
     ]
 
 
+@pytest.mark.parametrize(
+    ("tasks", "row"),
+    [("1", "1 task, as asked for"), ("null", "but max_submit 4, 3 of them queued, allows 0")],
+)
+def test_a_full_queue_is_said_where_not_even_one_task_fits(site: Site, tasks: str, row: str) -> None:
+    site.asks(num_queued=3)
+    said = site.submit("--set", f"resources.num_tasks={tasks}", "--set", "resources.max_submit=4")
+    assert num_tasks(said) == 1 and said.row("tasks").endswith(row)
+    assert [note for note in said.notes if "max_submit" in note] == [
+        "max_submit 4, 3 of them queued, has no room for a task and the merge job: Slurm may refuse them."
+        " Wait until fewer jobs are queued, or raise resources.max_submit."
+    ]
+
+
 def test_as_many_tasks_as_max_submit_allows_are_not_noted(site: Site) -> None:
     assert (
         site.submit("--num-tasks", "6", "--set", "resources.max_submit=7").notes

@@ -11,17 +11,19 @@ import pytest
 
 import launch.cli.follow_up
 from launch.cli.closing import Closing, close_newest
-from launch.config.schema import Scheduler
+from launch.collect.rounds import Decision
+from launch.config.schema import RunConfig, Scheduler, UserFiles
 from launch.errors import StorageError
 from launch.rundir.attempts import open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.process_mark import mark_process
-from launch.rundir.records import load_submission, save_record
+from launch.rundir.records import keep_publishing, load_submission, save_record
 from launch.slurm.commands import QueueRow
 from launch.slurm.submission import cancel_submission, queue_of, send_submission, sent_jobs
 from tests.cli.commands import vllm_launch
 from tests.power_cut import PowerCuts
+from tests.runs import make_run
 from tests.slurm_room.sent_run import make_sent_run
 from tests.worker.distorted.full_disk import FullDisk
 
@@ -47,7 +49,7 @@ for id; do [[ $id == --* ]] || mv "$QUEUE/$id" "$QUEUE.gone/"; done
 
 
 class LookedAtError(Exception):
-    """Ids of the jobs that a merge job goes by."""
+    """What a merge job goes by."""
 
 
 class Queue:
@@ -139,6 +141,28 @@ def test_a_merge_job_takes_no_other_job_for_its_tasks(
     with pytest.raises(LookedAtError) as looked:
         launch.cli.follow_up.follow_up(run, 1, 0)
     assert looked.value.args == (merge.job_id,)
+
+
+def test_a_further_round_publishes_as_a_merge_kept_it_while_the_merge_job_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits up to 75 s for files that a shared file system shows late."""
+    run = make_run(tmp_path)
+
+    def keep(run: RunPaths, *_: object) -> None:
+        sent = load_submission(run, 1)
+        publish = sent.publish.model_copy(update={"user_files": UserFiles.ARCHIVE})
+        keep_publishing(run, sent, publish)
+
+    def look(_run: RunPaths, config: RunConfig, _sending: object) -> None:
+        raise LookedAtError(config.publish.user_files)
+
+    monkeypatch.setattr(launch.cli.follow_up, "wait_until_seen", keep)
+    monkeypatch.setattr(launch.cli.follow_up, "decide", lambda _: Decision(sends=True, why="missing"))
+    monkeypatch.setattr(launch.cli.follow_up, "open_and_show", look)
+    with pytest.raises(LookedAtError) as looked:
+        launch.cli.follow_up.follow_up(run, 1, 0)
+    assert looked.value.args == (UserFiles.ARCHIVE,)
 
 
 def add_submission(run: RunPaths, scheduler: str = "slurm") -> SubmissionPaths:

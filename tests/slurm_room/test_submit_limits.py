@@ -73,7 +73,7 @@ def test_one_that_is_set_is_a_number_of_jobs_too_and_comes_first(answer) -> None
 
 @pytest.mark.parametrize(
     ("limit", "queued", "rounds", "tasks"),
-    [(200, 0, 0, 199), (200, 150, 0, 49), (200, 0, 3, 49), (5, 9, 0, 1)],
+    [(200, 0, 0, 199), (200, 150, 0, 49), (200, 0, 3, 49), (5, 4, 0, 0), (5, 9, 0, 0)],
 )
 def test_merge_jobs_and_follow_ups_count_too(limit: int, queued: int, rounds: int, tasks: int) -> None:
     assert SubmitLimit(limit, "a test", queued).tasks(rounds) == tasks
