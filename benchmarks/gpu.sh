@@ -3,7 +3,7 @@
 #
 #   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
 #
-#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model invariance
+#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model staged invariance
 #                      batch-invariance monitor task-cost-1 task-cost-2
 #   parts for two GPUs: two tp2 tp2-default
 #   multi: on all GPUs that are visible, one engine over all beside one for each, through submit.py
@@ -16,6 +16,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR one-bf16 one-fp8
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR search       # until it says: nothing is left
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR startup startup-model       # 8 tiny engines on one GPU; one of the model
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR staged       # 15 GiB of weights, copied to the node and found there
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR invariance   # with and without batch-invariant kernels
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR batch-invariance   # vLLM alone: the small model and the 8B shape
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR monitor      # beside nvidia-smi
@@ -110,6 +111,12 @@ for part in "$@"; do
     startup) run startup startup --engines "${ENGINES:-8}" ;;
     startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy \
         --max-num-seqs 1024 ;;
+    staged)
+        weights=${WEIGHTS:-$out/weights}
+        [ -e "$weights/config.json" ] ||
+            "$python" -m benchmarks.model_shape "$weights" --tokenizer "$tokenizer" --weights || exit
+        run staged startup --engines 1 --rounds 1 --checkpoint "$weights" --max-num-seqs 1024 together staged warm
+        ;;
     invariance)
         run invariance invariance --engines vllm --batch-invariant --checkpoint "$tokenizer" --items 0 --num-samples 5 \
             --max-tokens "${TOKENS:-256}" --max-num-seqs 256 --tasks "${TASKS:-2}" "${room[@]}"

@@ -98,7 +98,7 @@ def measured_type(name: str) -> str | None:
     return None if device is None else types[device]
 
 
-def parallel_share(shares: Mapping[int, float], size: int) -> tuple[float, int]:
+def at_measured_size(shares: Mapping[int, float], size: int) -> tuple[float, int]:
     """What was measured at the largest size up to `size`, and that size; 1 and 1 where there is none."""
     measured = max((each for each in shares if each <= size), default=1)
     return shares.get(measured, 1.0), measured

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from launch.config.gpus import parallel_share
+from launch.config.gpus import at_measured_size
 from launch.model.findings import Finding, Level, Subject
 from launch.model.fit_check import LARGEST_TP
 from launch.model.memory import GIB, Gpu, MemoryRequest, ModelFit, fit, kv_bytes_per_token
@@ -161,7 +161,7 @@ def _engines_expected(place: Placement) -> str:
     size, known = place.asked.tensor_parallel_size, place.engines
     if known is None:
         return "One engine per GPU generates more:"
-    ratio, number = parallel_share(known.ratios, size)
+    ratio, number = at_measured_size(known.ratios, size)
     seen = f"measured: {ratio:g} x with {number} {known.gpu_type}"
     is_here = size == number and known.gpu_type == place.gpu.name
     basis = seen if is_here else f"{seen}, not here"

@@ -13,7 +13,7 @@ from launch.planning.shards import Shard
 class Warmth:
     """Whether the first engines find what they need compiled: those that compile, and those that do not.
 
-    And what warm starts of either kind took before, None where too few were measured.
+    And what warm starts of either kind took before, None where none was measured.
     """
 
     compiled: bool = False

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
-from launch.config.gpus import GpuSpeed, parallel_share
+from launch.config.gpus import GpuSpeed, at_measured_size
 from launch.planning.cost import PROMPT_TOKEN_COST
 
 SMALLEST_SCALED = 1_000_000_000
@@ -128,7 +128,7 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: b
     measured = known.transformers_tokens_per_s if shape.is_transformers else speed.output_tokens_per_s
     rate = measured * equivalents / model_size(shape.parameters, speed.parameters)
     rate *= shape.num_engines * shape.tensor_parallel_size
-    rate *= parallel_share(known.parallel_shares, shape.tensor_parallel_size)[0]
+    rate *= at_measured_size(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
         return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
     cold_s, warm_s = known.start_cold_s, known.start_warm_s
@@ -175,7 +175,7 @@ def _source(shape: TaskShape, known: Measured) -> str:
     elif model_size(shape.parameters, known.speed.parameters) != 1.0:
         guesses.append(f"scaled to {billions(shape.parameters)}")
     if shape.tensor_parallel_size > 1:
-        share, size = parallel_share(known.parallel_shares, shape.tensor_parallel_size)
+        share, size = at_measured_size(known.parallel_shares, shape.tensor_parallel_size)
         guesses.append(f"x {share:g} for tensor parallelism, measured with {size} GPUs")
     many = shape.num_engines * shape.tensor_parallel_size
     times = "" if many == 1 else f", x {many} GPUs"

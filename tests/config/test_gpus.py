@@ -5,7 +5,7 @@ import re
 import pytest
 
 from launch.config import gpus
-from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row, measured_type, parallel_share
+from launch.config.gpus import at_measured_size, find_gpu_type, gpu_memory, gpu_row, measured_type
 from launch.config.load import load_yaml
 from launch.config.shipped import shipped
 from launch.errors import ConfigError
@@ -82,14 +82,14 @@ def test_the_measured_type_of_a_device(device: str, found: str | None) -> None:
 
 def test_tensor_parallelism_of_a_size_that_was_not_measured_is_that_of_a_smaller_one() -> None:
     shares = {2: 0.8, 4: 0.5}
-    assert [parallel_share(shares, size) for size in (1, 2, 3, 4, 8)] == [
+    assert [at_measured_size(shares, size) for size in (1, 2, 3, 4, 8)] == [
         (1.0, 1),
         (0.8, 2),
         (0.8, 2),
         (0.5, 4),
         (0.5, 4),
     ]
-    assert parallel_share({}, 4) == (1.0, 1)
+    assert at_measured_size({}, 4) == (1.0, 1)
 
 
 def test_memory_by_type() -> None:
