@@ -24,6 +24,7 @@ alternation.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -155,7 +156,7 @@ def sections(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "kv_cache_dtype": args.kv_cache_dtype,
     }
     names = ("load_format", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager")
-    engine = {name: getattr(args, name) for name in (*names, "tensor_parallel_size")}
+    engine = {name: getattr(args, name) for name in (*names, "torch_compile", "tensor_parallel_size")}
     engine = {name: value for name, value in engine.items() if value is not None}
     return {"model": {name: value for name, value in model.items() if value is not None}, "engine": engine}
 
@@ -176,6 +177,11 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--enforce-eager", action="store_true", default=None)
+    parser.add_argument(
+        "--torch-compile",
+        type=json.loads,
+        help="true or false; else as the planner of tasks has it for so much work",
+    )
     parser.add_argument(
         "--scratch", type=Path, help="for the runs, so that fsync is that of this file system"
     )

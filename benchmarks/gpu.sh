@@ -90,8 +90,8 @@ one_of_two() { # one_of_two GPU: one of two engines at one time
 
 for part in "$@"; do
     case $part in
-    overhead-bf16) overhead overhead-bf16 ;;
-    overhead-fp8) overhead overhead-fp8 --quantization fp8 --kv-cache-dtype fp8 ;;
+    overhead-bf16) overhead overhead-bf16 --torch-compile true ;;
+    overhead-fp8) overhead overhead-fp8 --torch-compile true --quantization fp8 --kv-cache-dtype fp8 ;;
     hf) run hf hf_baseline --checkpoint "$model" "${shape[@]}" --dtype "$dtype" --max-seconds $((limit - 100)) ;;
     one-bf16) bare one-bf16 "$users" ;;
     one-fp8) bare one-fp8 "$users" "${fp8[@]}" ;;
