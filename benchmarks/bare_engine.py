@@ -4,9 +4,11 @@
 
 `--set` gives keyword arguments of vllm.LLM: `--set tensor_parallel_size=2 --set quantization='"fp8"'`. Every
 prompt has exactly `--prompt-tokens` random tokens, every sample exactly `--output-tokens` (ignore_eos), each
-request its own seed, temperature 1, top-p 0.9, top-k 50. A short batch before it, of up to 64 prompts, warms
-the seeded sampler up. With `--beside N --meet DIR` it waits until N such processes are up, so that engines on
-several GPUs run at one time.
+request its own seed, temperature 1, top-p 0.9, top-k 50. With `--ragged` the samples of a prompt are of a
+length of their own, from 1 to twice `--output-tokens`, as many of each: samples end all the time then, so
+that most steps have a prompt in them beside those that decode. A short batch before it, of up to 64 prompts,
+warms the seeded sampler up. With `--beside N --meet DIR` it waits until N such processes are up, so that
+engines on several GPUs run at one time.
 """
 
 import argparse
@@ -41,7 +43,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     prompts = make_prompts(args, config.model_config.get_vocab_size())
     chance = random.Random(1)
 
-    def params(max_tokens: int) -> list[Any]:
+    def params(lengths: list[int]) -> list[Any]:
         return [
             SamplingParams(
                 n=args.num_samples,
@@ -50,18 +52,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 top_p=0.9,
                 top_k=50,
                 ignore_eos=True,
-                max_tokens=max_tokens,
+                max_tokens=length,
             )
-            for _ in prompts
+            for length in lengths
         ]
 
     began = time.monotonic()
     few = prompts[:WARM_UP_PROMPTS]
-    llm.generate(few, params(WARM_UP_TOKENS)[: len(few)], use_tqdm=False)
+    llm.generate(few, params([WARM_UP_TOKENS] * len(few)), use_tqdm=False)
     warm_up_s = time.monotonic() - began
     llm.reset_prefix_cache()
     meet(args)
-    asked = params(args.output_tokens)
+    asked = params(output_lengths(args))
     began = time.monotonic()
     outputs = llm.generate(prompts, asked, use_tqdm=False)
     seconds = time.monotonic() - began
@@ -100,6 +102,16 @@ def arguments_of(args: argparse.Namespace) -> dict[str, Any]:
     return arguments
 
 
+def output_lengths(args: argparse.Namespace) -> list[int]:
+    """Of the samples of each prompt: all the same, or spread evenly around it, in any order."""
+    if not args.ragged:
+        return [args.output_tokens] * args.users
+    longest = 2 * args.output_tokens - 1
+    lengths = [1 + round(number * (longest - 1) / max(1, args.users - 1)) for number in range(args.users)]
+    random.Random(2).shuffle(lengths)
+    return lengths
+
+
 def make_prompts(args: argparse.Namespace, vocabulary: int) -> list[dict[str, list[int]]]:
     """Random tokens, none of the first hundred, where special ones are; the same in every process."""
     chance = random.Random(0)
@@ -130,6 +142,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=400)
     parser.add_argument("--prompt-tokens", type=int, default=1024)
     parser.add_argument("--output-tokens", type=int, default=256)
+    parser.add_argument("--ragged", action="store_true", help="lengths of 1 to twice --output-tokens")
     parser.add_argument("--num-samples", type=int, default=5)
     parser.add_argument("--max-model-len", type=int, default=8192)
     parser.add_argument("--load-format", default="dummy")
@@ -143,7 +156,8 @@ def main() -> None:
     if asked_for is None:
         del os.environ[START_METHOD]  # vLLM's own way, which is what a bare engine has
     found = measure(args)
-    asked = {name: getattr(args, name) for name in ("users", "prompt_tokens", "output_tokens", "num_samples")}
+    names = ("users", "prompt_tokens", "output_tokens", "num_samples", "ragged")
+    asked = {name: getattr(args, name) for name in names}
     write_record(args.out, {"shape": asked, "settings": args.set, **found})
     print(f"{found['output tok/s']:,.0f} output tok/s, {found['samples/min']:,.0f} samples/min")
     sys.stdout.flush()

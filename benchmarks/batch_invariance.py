@@ -13,11 +13,13 @@ import argparse
 import json
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import list_gpus, table, write_record
 from benchmarks.worker_loop import take_environment
+from launch.worker.engines.shield import kill_trees, list_children
 
 FLAG = "VLLM_BATCH_INVARIANT"
 NUM_PROMPTS, SHORTEST, LONGEST = 64, 40, 900
@@ -122,7 +124,9 @@ def main() -> None:
     print(table(rows))
     asked = {name: str(value) for name, value in vars(args).items() if name not in ("out", "checkpoint")}
     write_record(args.out, {"checkpoint": args.checkpoint.name, "asked": asked, "rows": rows})
-    os._exit(0)  # nothing to wait for
+    sys.stdout.flush()
+    kill_trees(list_children())  # vLLM's own end may take long, and the next engine needs the GPU
+    os._exit(0)
 
 
 if __name__ == "__main__":

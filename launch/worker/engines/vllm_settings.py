@@ -11,11 +11,12 @@ CPU_BATCHED_TOKENS = 4096
 """vLLM's own default for max_num_batched_tokens on a CPU (vllm/platforms/cpu.py)."""
 FUSION_FAILS = "0.26."
 """With TP > 1 on CUDA the fusion failed at start with vLLM 0.26.0 (measured on two H200)."""
-GRAPH_SIZES = (1, 8, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+GRAPH_SIZES = (1, 8, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 """Sequences of a step for which a CUDA graph is captured without torch.compile; a step takes the next larger.
 
-vLLM captures some 20 a second of an 8B shape on an H200, and has 51 sizes of its own; a step of more
-sequences is long enough for the host to launch its kernels meanwhile."""
+vLLM captures some 20 a second of an 8B shape on an H200, and has 51 sizes of its own up to 512. With 1,024
+sequences in a step that shape is 4 % faster as a graph; where the engine runs fewer, vLLM leaves the larger
+sizes out."""
 MIN_CAPABILITY = (8, 0)
 """Of the GPUs for which vLLM 0.32 has batch-invariant kernels (docs.vllm.ai, features/batch_invariance)."""
 
