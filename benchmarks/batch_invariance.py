@@ -4,9 +4,11 @@
                                           [--load-format dummy] [--out FILE]
 
 One bare `LLM(...)` with `VLLM_BATCH_INVARIANT=1` (not with --no-flag), prompts of 40 to 900 random tokens,
-greedily and with a seed each. A row has how many prompts had equal tokens, and how many equal log
-probabilities of them to the last bit, beside the same prompts in the batch of 64: where the first are equal
-and the second are not, it is luck. What our own part (order, claims, resumes) adds: benchmarks/invariance.py.
+greedily, with a seed each, and with seeds, top-k and top-p: for these vLLM takes other kernels where a step
+has fewer than 8 sequences (v1/sample/ops/topk_topp_sampler.py). A row has how many prompts had equal tokens,
+and how many equal log probabilities of them to the last bit, beside the same prompts in the batch of 64:
+where the first are equal and the second are not, it is luck. What our own part (order, claims, resumes) adds:
+benchmarks/invariance.py.
 """
 
 import argparse
@@ -26,6 +28,12 @@ NUM_PROMPTS, SHORTEST, LONGEST = 64, 40, 900
 LOWEST_TOKEN, HIGHEST_TOKEN = 100, 40_000
 MAX_TOKENS = 48
 NUM_ALONE, NUM_TOGETHER = 8, 16
+GREEDY = "greedy"
+SAMPLING: dict[str, dict[str, Any]] = {
+    GREEDY: {"temperature": 0.0},
+    "seeded": {"temperature": 1.0},
+    "seeded, top-k and top-p": {"temperature": 1.0, "top_p": 0.9, "top_k": 50},
+}
 Output = tuple[tuple[int, ...], tuple[float, ...]]
 """Token ids of a prompt, and the log probability of each."""
 
@@ -54,26 +62,25 @@ class Bench:
             for _ in range(NUM_PROMPTS)
         ]
 
-    def rows(self, *, seeded: bool) -> list[dict[str, Any]]:
-        """Fewer prompts at a time against all of them."""
-        together = self._ask(range(NUM_PROMPTS), seeded)
-        few = self._ask(range(NUM_TOGETHER), seeded)
-        alone = [self._ask([number], seeded)[0] for number in range(NUM_ALONE)]
-        again = self._ask(range(NUM_PROMPTS), seeded)
-        name = "seeded" if seeded else "greedy"
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Fewer prompts at a time against all of them, by a name of SAMPLING."""
+        together = self._ask(range(NUM_PROMPTS), name)
+        few = self._ask(range(NUM_TOGETHER), name)
+        alone = [self._ask([number], name)[0] for number in range(NUM_ALONE)]
+        again = self._ask(range(NUM_PROMPTS), name)
         return [
             _row(f"{name}, {NUM_PROMPTS} again", together, again),
             _row(f"{name}, {NUM_TOGETHER} of them", together, few),
             _row(f"{name}, alone", together, alone),
         ]
 
-    def _ask(self, numbers: Any, seeded: bool) -> list[Output]:
+    def _ask(self, numbers: Any, name: str) -> list[Output]:
         from vllm import SamplingParams
 
-        drawn = {"temperature": 1.0, "top_p": 0.9, "top_k": 50}
         params = [
             SamplingParams(
-                **({**drawn, "seed": 100 + number} if seeded else {"temperature": 0.0}),
+                **SAMPLING[name],
+                seed=None if name == GREEDY else 100 + number,
                 max_tokens=MAX_TOKENS,
                 ignore_eos=True,
                 logprobs=0,
@@ -120,7 +127,7 @@ def main() -> None:
     if not args.no_flag:
         os.environ[FLAG] = "1"
     bench = Bench(args)
-    rows = [row for seeded in (False, True) for row in bench.rows(seeded=seeded)]
+    rows = [row for name in SAMPLING for row in bench.rows(name)]
     print(table(rows))
     asked = {name: str(value) for name, value in vars(args).items() if name not in ("out", "checkpoint")}
     write_record(args.out, {"checkpoint": args.checkpoint.name, "asked": asked, "rows": rows})

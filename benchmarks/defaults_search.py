@@ -35,6 +35,7 @@ FP8, FP8_KV = 'quantization="fp8"', 'kv_cache_dtype="fp8"'
 # The sizes are those that vLLM captures CUDA graphs for; 512 is the largest by default on Hopper.
 POINTS: dict[str, list[str]] = {
     "defaults": [],
+    "seqs-128": ["max_num_seqs=128"],
     "seqs-256": ["max_num_seqs=256"],
     "seqs-512": ["max_num_seqs=512"],
     "seqs-2048": ["max_num_seqs=2048"],
@@ -43,6 +44,7 @@ POINTS: dict[str, list[str]] = {
     "graphs-1024": ['compilation_config={"max_cudagraph_capture_size": 1024}'],
     "eager": ["enforce_eager=true"],
     "uncompiled": [f"compilation_config={json.dumps(GRAPHS_ALONE)}"],
+    "uncompiled-seqs-128": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=128"],
     "uncompiled-512": [
         f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': FEWER_SIZES})}"
     ],

@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
 #
-#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search startup startup-model staged invariance
-#                      batch-invariance monitor task-cost-1 task-cost-2
+#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search search-ragged startup startup-model staged
+#                      invariance batch-invariance monitor task-cost-1 task-cost-2
 #   parts for two GPUs: two tp2 tp2-default
 #   multi: on all GPUs that are visible, one engine over all beside one for each, through submit.py
 #   table: what is there so far, as one table and OUT/table.json
@@ -15,6 +15,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR hf
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR one-bf16 one-fp8
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR search       # until it says: nothing is left
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR search-ragged       # lengths that differ, and few sequences a step
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR startup startup-model       # 8 tiny engines on one GPU; one of the model
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR staged       # 15 GiB of weights, copied to the node and found there
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR invariance   # with and without batch-invariant kernels
@@ -107,6 +108,11 @@ for part in "$@"; do
     search)
         "$python" -m benchmarks.defaults_search --checkpoint "$model" --out "$out/search" --budget-s "$limit" \
             --shape --users "$users" "${shape[@]}" "${room[@]}" "${bare_flags[@]}"
+        ;;
+    search-ragged)
+        "$python" -m benchmarks.defaults_search --checkpoint "$model" --out "$out/search-ragged" \
+            --budget-s "$limit" --only defaults uncompiled seqs-128 uncompiled-seqs-128 \
+            --shape --users "$users" --ragged "${shape[@]}" "${room[@]}" "${bare_flags[@]}"
         ;;
     startup) run startup startup --engines "${ENGINES:-8}" ;;
     startup-model) run startup-model startup --engines 1 --checkpoint "$model" --load-format dummy \

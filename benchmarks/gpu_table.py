@@ -31,9 +31,9 @@ def read_all(out: Path) -> dict[str, Found]:
         found[f"{MULTI} {part}"] = {
             name.replace("tok/s", "output tok/s"): value for name, value in figures.items()
         }
-    for path in sorted((out / SEARCH).glob("*.json")):
+    for path in sorted(out.glob(f"{SEARCH}*/*.json")):
         if path.stem != OWN and not path.stem.endswith(".failed"):
-            found[f"{SEARCH} {path.stem}"] = json.loads(path.read_text())
+            found[f"{path.parent.name} {path.stem}"] = json.loads(path.read_text())
     return found
 
 

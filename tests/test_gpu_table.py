@@ -19,9 +19,11 @@ def test_every_part_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "task-cost.json": {"parts": {}},
         "multi-gpu.json": {"parts": {"throughput": TWO, "fused": {"failed": "ended with 1"}}},
         "search/fp8.json": ONE | {"output tok/s": 130.0},
+        "search-ragged/defaults.json": ONE | {"output tok/s": 90.0},
         "search/table.json": {"rows": []},
     }
-    (tmp_path / "search").mkdir()
+    for folder in ("search", "search-ragged"):
+        (tmp_path / folder).mkdir()
     for name, value in records.items():
         (tmp_path / name).write_text(json.dumps(value))
     (tmp_path / "task-cost.exit").write_text("task-cost: exit 0\n")
@@ -31,12 +33,13 @@ def test_every_part_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     rows = {row["part"]: row for row in kept["rows"]}
     assert kept["hardware"] == {"cores": 2}
     parts = ["one-bf16", "two-gpu0", "two-gpu1", "task-cost", "multi-gpu throughput", "multi-gpu fused"]
-    assert list(rows) == [*parts, "search fp8", "two together", "hf"]
+    assert list(rows) == [*parts, "search fp8", "search-ragged defaults", "two together", "hf"]
     assert rows["two together"]["x one engine"] == 2.0
     assert (
         rows["multi-gpu throughput"]["x one engine"] == 1.9 and rows["multi-gpu throughput"]["start s"] == 8.0
     )
     assert rows["search fp8"]["x one engine"] == 1.3
+    assert rows["search-ragged defaults"]["x one engine"] == 0.9
     assert (rows["task-cost"]["ended"], rows["hf"]["ended"]) == ("exit 0", "exit 137")
     assert rows["task-cost"]["output tok/s"] is None
     main(tmp_path)  # its own table is no part

@@ -52,7 +52,13 @@ class GpuSpeed(Section):
         default=None, gt=0, description="Seconds of a task beside that and generation: imports, its end."
     )
     uncompiled_share: Number | None = Field(
-        default=None, gt=0, le=1, description="Speed without torch.compile over that with it."
+        default=None,
+        gt=0,
+        le=1,
+        description="Speed without torch.compile over that with it, max_num_seqs sequences in a step.",
+    )
+    eager_share: Number | None = Field(
+        default=None, gt=0, le=1, description="The same where hardly a step is a CUDA graph."
     )
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."

@@ -1,10 +1,14 @@
-"""With torch.compile or without: whether a task is so short that starting fast is worth generating slowly.
+"""With torch.compile or without: whether a task is so long that faster steps are worth starting slowly.
 
-Measured on an H200 with an 8B shape: without torch.compile, its CUDA graphs captured all the same, an engine
-starts 11 s earlier, and generates 2.7 % slower with 1,024 sequences a step, which is above the largest graph,
-and 0.8 % with 125. So it wins below some seven minutes of generation. The loss is what the host needs to
-launch the kernels of a step that is no graph, as those with a prompt in them are not; it weighs more where a
-step is shorter. Assumed and not measured: the loss goes with 1 / parameters.
+Without torch.compile a step that only decodes is a CUDA graph all the same; for one with a prompt in it the
+host launches every kernel. Measured on an H200 with 1,024 sequences a step and an 8B shape: as fast as
+compiled (0.999 of it where samples end all the time, so that most steps have a prompt; 1.008 and 1.011 where
+they end together; 1.018 with a 135M shape), and ready 11 s earlier. So there it is never worth compiling.
+
+With fewer sequences a step is shorter, and the host may be what it waits for: that was not measured where
+samples end all the time. Assumed is what was lost when hardly a step was a graph, 2.7 %, and that this grows
+with 1 / parameters: compiling pays from some seven minutes of generation.
+
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
 some are was not tried.
@@ -13,7 +17,10 @@ some are was not tried.
 from dataclasses import dataclass
 
 from launch.planning.limits import duration
-from launch.planning.rates import Measured, TaskShape, billions, model_size
+from launch.planning.rates import Measured, TaskShape, billions, has_full_steps, model_size
+
+CHANCE = 0.01
+"""Two runs of one engine may differ by as much; a smaller loss is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +45,22 @@ def choose_compile(asked: bool | None, shape: TaskShape, known: Measured, work_s
         return CompileChoice(None, "left to the engine: on a CPU nothing was measured")
     if shape.tensor_parallel_size > 1:
         return CompileChoice(True, "compiled: with tensor parallelism vLLM was seen to hang otherwise")
-    loss, is_measured = uncompiled_loss(known, shape.parameters)
-    break_even_s = (known.start_warm_s - known.start_uncompiled_s) / loss
-    compiles = work_s >= break_even_s
+    loss, is_measured = uncompiled_loss(known, shape)
+    saved_s = known.start_warm_s - known.start_uncompiled_s
     basis = "measured" if is_measured else "assumed from measurements"
-    work = (
-        f"{known.uncompiled_on}, {billions(known.speed.parameters)}, {known.speed.max_num_seqs:,} sequences"
-    )
+    size, num_seqs = billions(known.speed.parameters), known.speed.max_num_seqs
+    rests_on = f"({basis}: {known.uncompiled_on}, {size}, {num_seqs:,} sequences at a time)"
+    if loss <= CHANCE:
+        earlier = duration(saved_s)
+        return CompileChoice(
+            False, f"not compiled: as fast as compiled and ready {earlier} earlier {rests_on}"
+        )
+    break_even_s = saved_s / loss
+    compiles = work_s >= break_even_s
     return CompileChoice(
         compiles,
         f"{_named(compiles)}: about {duration(work_s)} of generation a task; compiling pays"
-        f" from {duration(break_even_s)} ({basis}: {work} at a time)",
+        f" from {duration(break_even_s)} {rests_on}",
     )
 
 
@@ -56,10 +68,12 @@ def _named(compiles: bool) -> str:
     return "compiled" if compiles else "not compiled"
 
 
-def uncompiled_loss(known: Measured, parameters: int | None) -> tuple[float, bool]:
+def uncompiled_loss(known: Measured, shape: TaskShape) -> tuple[float, bool]:
     """The share by which generation takes longer without it, and whether that was measured for such work."""
-    measured = 1 / known.uncompiled_share - 1
-    size = model_size(parameters, known.speed.parameters)
-    loss = max(measured, measured / size)
-    is_measured = known.is_own and known.uncompiled_on == known.gpu_type and parameters is not None
-    return loss, is_measured and size == 1.0
+    size = model_size(shape.parameters, known.speed.parameters)
+    is_own = known.is_own and known.uncompiled_on == known.gpu_type
+    if has_full_steps(shape, known):
+        is_measured = is_own and shape.parameters is not None and size == 1.0
+        return 1 / known.uncompiled_share - 1, is_measured
+    loss = 1 / known.eager_share - 1
+    return max(loss, loss / size), False

@@ -59,7 +59,8 @@ class TaskRate:
 class TaskShape:
     """What runs a task: `num_engines` engines of `tensor_parallel_size` GPUs; gpus_per_task 0: a CPU.
 
-    `gpu_type` and `parameters` (of the model) are None where they are not known.
+    `gpu_type` and `parameters` (of the model) are None where they are not known, `max_num_seqs` (sequences in
+    a step of one engine) where the engine takes its own number.
     """
 
     gpus_per_task: int
@@ -68,14 +69,15 @@ class TaskShape:
     gpu_type: str | None = None
     parameters: int | None = None
     is_transformers: bool = False
+    max_num_seqs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `beside_s`, `uncompiled_share` and `parallel_shares` are the row's or, where it has none,
-    another type's; `uncompiled_on` is the type that engines without torch.compile were measured on.
+    The starts, `beside_s`, the shares without torch.compile and `parallel_shares` are the row's or, where it
+    has none, another type's; `uncompiled_on` is the type that engines without torch.compile were measured on.
     """
 
     gpu_type: str
@@ -87,6 +89,7 @@ class Measured:
     start_uncompiled_cold_s: float
     beside_s: float
     uncompiled_share: float
+    eager_share: float
     parallel_shares: Mapping[int, float]
     uncompiled_on: str
     transformers_tokens_per_s: float
@@ -111,6 +114,7 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_uncompiled_cold_s=first("start_uncompiled_cold_s"),
         beside_s=first("beside_s"),
         uncompiled_share=first("uncompiled_share"),
+        eager_share=first("eager_share"),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
         uncompiled_on=next(row for row in known if known[row].uncompiled_share is not None),
@@ -133,7 +137,7 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: b
         return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
     cold_s, warm_s = known.start_cold_s, known.start_warm_s
     if not compiles:
-        rate *= known.uncompiled_share
+        rate *= known.uncompiled_share if has_full_steps(shape, known) else known.eager_share
         cold_s, warm_s = known.start_uncompiled_cold_s, known.start_uncompiled_s
     return TaskRate(rate, cold_s + known.beside_s, _source(shape, known), warm_s + known.beside_s)
 
@@ -154,6 +158,11 @@ def started_as(rate: TaskRate, starts: EarlierStarts | None) -> TaskRate:
     else:
         cold_s = rate.startup_s - rate.warm_startup_s + warm_s
     return replace(rate, startup_s=cold_s, warm_startup_s=warm_s, starts=starts)
+
+
+def has_full_steps(shape: TaskShape, known: Measured) -> bool:
+    """Whether a step may have as many sequences as where torch.compile was measured to gain nothing."""
+    return shape.max_num_seqs is None or shape.max_num_seqs >= known.speed.max_num_seqs
 
 
 def model_size(parameters: int | None, measured: int) -> float:

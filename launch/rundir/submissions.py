@@ -185,6 +185,7 @@ def _plan_tasks(
         gpu_type=place.gpu_type,
         parameters=num_parameters(Path(record.checkpoint.path)),
         is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
+        max_num_seqs=engine.max_num_seqs,
     )
     work = Work(sum(user.cost for user in users), num_items)
     queued = place.max_submit

@@ -107,12 +107,19 @@ def test_what_was_asked_for_is_never_overridden(words: list[str | Path], tmp_pat
 
 def test_a_choice_not_to_compile_is_kept_and_reaches_tasks(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path)
-    assert said.row("start").startswith("not compiled: about 0 s of generation a task; compiling pays from ")
+    assert said.row("start").startswith("not compiled: as fast as compiled and ready 11 s earlier (")
     run = RunPaths(tmp_path / "outputs" / "runs" / "run")
     record, sent = load_run(run), load_submission(run, 1)
     assert sent.planned.torch_compile is False and sent.planned.why == said.row("start")
     assert task_config(record, sent).engine.torch_compile is False
     assert run_config(record, sent).engine.torch_compile is None  # what a later submission starts from
+
+
+def test_few_sequences_a_step_are_compiled_for_by_the_length_of_a_task(
+    words: list[str | Path], tmp_path: Path
+) -> None:
+    few = plan(words, tmp_path, "--max-num-seqs", "16")
+    assert few.row("start").startswith("not compiled: about 0 s of generation a task; compiling pays from ")
 
 
 def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) -> None:

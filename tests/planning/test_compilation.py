@@ -18,17 +18,34 @@ EIGHT = 8_030_261_248
 SHAPE = TaskShape(1, 1, 1, "h200", EIGHT)
 H200 = measured_for("h200", SPEEDS)
 SAVED_S = H200.start_warm_s - H200.start_uncompiled_s
-BREAK_EVEN_S = SAVED_S / (1 / H200.uncompiled_share - 1)
+BREAK_EVEN_S = SAVED_S / (1 / H200.eager_share - 1)
+FEW = replace(SHAPE, max_num_seqs=64)
+
+
+@pytest.mark.parametrize("work_s", [20.0, BREAK_EVEN_S + 1, 1e6])
+@pytest.mark.parametrize("max_num_seqs", [None, 1024, 2048])
+def test_full_steps_are_as_fast_without_and_never_compiled(work_s: float, max_num_seqs: int | None) -> None:
+    chosen = choose_compile(None, replace(SHAPE, max_num_seqs=max_num_seqs), H200, work_s)
+    assert chosen.torch_compile is False
+    assert chosen.why == (
+        "not compiled: as fast as compiled and ready 11 s earlier (measured: h200, 8.0B, 1,024 sequences at a"
+        " time)"
+    )
 
 
 @pytest.mark.parametrize("work_s", [20.0, BREAK_EVEN_S - 1, BREAK_EVEN_S + 1, 7200.0])
-def test_a_full_batch_breaks_even_where_it_was_measured(work_s: float) -> None:
+@pytest.mark.parametrize("max_num_seqs", [1, 64, 1023])
+def test_with_fewer_sequences_it_breaks_even_where_eager_steps_were_measured(
+    work_s: float, max_num_seqs: int
+) -> None:
     assert 300 < BREAK_EVEN_S < 600
-    chosen = choose_compile(None, SHAPE, H200, work_s)
+    chosen = choose_compile(None, replace(SHAPE, max_num_seqs=max_num_seqs), H200, work_s)
     assert chosen.torch_compile is (work_s > BREAK_EVEN_S)
     assert chosen.why.startswith("compiled: about " if chosen.torch_compile else "not compiled: about ")
-    minutes = f"{BREAK_EVEN_S / 60:.0f} min"
-    assert chosen.why.endswith(f"pays from {minutes} (measured: h200, 8.0B, 1,024 sequences at a time)")
+    assert chosen.why.endswith(
+        f"pays from {BREAK_EVEN_S / 60:.0f} min (assumed from measurements: h200, 8.0B, 1,024 sequences at a"
+        " time)"
+    )
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -45,52 +62,68 @@ def test_with_tensor_parallelism_it_compiles_and_on_a_cpu_it_is_left_to_the_engi
     assert choose_compile(None, replace(SHAPE, gpus_per_task=0), H200, 1.0).torch_compile is None
 
 
-def test_a_small_model_loses_more_and_is_called_assumed() -> None:
-    measured, is_measured = uncompiled_loss(H200, EIGHT)
-    assert is_measured and measured == pytest.approx(0.0275, abs=0.0005)
-    assert uncompiled_loss(H200, EIGHT // 4) == (pytest.approx(4 * measured), False)
-    assert uncompiled_loss(H200, 10 * EIGHT) == (measured, False)  # never better than measured
-    assert uncompiled_loss(H200, None) == (measured, False)
-    small = replace(SHAPE, parameters=EIGHT // 4)
+def test_a_small_model_loses_more_in_small_steps_alone_and_is_called_assumed() -> None:
+    assert uncompiled_loss(H200, SHAPE) == (pytest.approx(0.001, abs=1e-4), True)
+    few, is_measured = uncompiled_loss(H200, FEW)
+    assert not is_measured and few == pytest.approx(0.0275, abs=0.0005)
+    for parameters, times in (
+        (EIGHT // 4, 4.0),
+        (10 * EIGHT, 1.0),
+        (None, 1.0),
+    ):  # never better than measured
+        other = replace(FEW, parameters=parameters)
+        assert uncompiled_loss(H200, other) == (pytest.approx(times * few), False)
+        assert uncompiled_loss(H200, replace(other, max_num_seqs=None)) == (
+            pytest.approx(0.001, abs=1e-4),
+            False,
+        )
+    small = replace(FEW, parameters=EIGHT // 4)
     assert choose_compile(None, small, H200, BREAK_EVEN_S / 4 - 1).torch_compile is False
     assert choose_compile(None, small, H200, BREAK_EVEN_S / 4 + 1).torch_compile is True
     assert "(assumed from measurements: h200, " in choose_compile(None, small, H200, 14.0).why
     assert "(assumed" in choose_compile(None, SHAPE, measured_for("h100", SPEEDS), 14.0).why
 
 
-@given(st.floats(0, 1e12), st.integers(1, 10**6), st.none() | st.booleans(), st.none() | st.integers(1, 99))
+@given(
+    st.floats(0, 1e12),
+    st.integers(1, 10**6),
+    st.none() | st.booleans(),
+    st.none() | st.integers(1, 99),
+    st.sampled_from([SHAPE, FEW]),
+)
 def test_a_plan_is_made_of_anything(
-    cost: float, items: int, compiles: bool | None, at_once: int | None
+    cost: float, items: int, compiles: bool | None, at_once: int | None, shape: TaskShape
 ) -> None:
     limits = TaskLimits(max_concurrent=at_once)
-    plan = plan_tasks(Work(cost, items), SHAPE, limits, Asked(None, compiles), SPEEDS)
+    plan = plan_tasks(Work(cost, items), shape, limits, Asked(None, compiles), SPEEDS)
     assert 1 <= plan.num_tasks <= items
     assert compiles is None or plan.compilation.torch_compile is compiles
     if compiles is None:  # the number of tasks is one that suits what was chosen
-        same = plan_tasks(Work(cost, items), SHAPE, limits, Asked(plan.num_tasks), SPEEDS)
+        same = plan_tasks(Work(cost, items), shape, limits, Asked(plan.num_tasks), SPEEDS)
         assert same.compilation.torch_compile is plan.compilation.torch_compile
 
 
 def test_engines_that_start_sooner_are_planned_in_more_tasks() -> None:
     work = Work(10_000 * (600 + 250 / 3), 10_000)
     limits = TaskLimits(max_concurrent=64)
-    plan = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS)
+    plan = plan_tasks(work, FEW, limits, Asked(), SPEEDS)
     assert plan.compilation.torch_compile is False
-    assert plan.num_tasks == plan_tasks(work, SHAPE, limits, Asked(compiles=False), SPEEDS).num_tasks
-    assert plan.num_tasks > plan_tasks(work, SHAPE, limits, Asked(compiles=True), SPEEDS).num_tasks
-    warm = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(uncompiled=True))
+    assert plan.num_tasks == plan_tasks(work, FEW, limits, Asked(compiles=False), SPEEDS).num_tasks
+    assert plan.num_tasks > plan_tasks(work, FEW, limits, Asked(compiles=True), SPEEDS).num_tasks
+    warm = plan_tasks(work, FEW, limits, Asked(), SPEEDS, Warmth(uncompiled=True))
     assert plan.num_tasks < warm.num_tasks <= 64
-    assert plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(compiled=True)) == plan
+    assert plan_tasks(work, FEW, limits, Asked(), SPEEDS, Warmth(compiled=True)) == plan
 
 
-def test_8000_samples_as_8_tasks_do_not_compile_and_an_hour_a_task_does() -> None:
+def test_8000_samples_as_8_tasks_do_not_compile_and_an_hour_of_small_steps_does() -> None:
     """Issue 5: 1,024 prompt tokens, 5 samples of 256 tokens."""
     item = 1280 + 1024 / 3
     short = plan_tasks(Work(1600 * item, 1600), SHAPE, TaskLimits(), Asked(num_tasks=8), SPEEDS)
     assert short.compilation.torch_compile is False
     assert short.rate.warm_startup_s == pytest.approx(H200.start_uncompiled_s + H200.beside_s)
-    long = plan_tasks(Work(10**6 * item, 10**6), SHAPE, TaskLimits(), Asked(), SPEEDS)
-    assert long.compilation.torch_compile is True and long.num_tasks > 20
+    for shape, compiles in ((SHAPE, False), (FEW, True)):
+        long = plan_tasks(Work(10**6 * item, 10**6), shape, TaskLimits(), Asked(), SPEEDS)
+        assert long.compilation.torch_compile is compiles and long.num_tasks > 20
 
 
 def test_batch_invariant_kernels_are_those_of_every_submission() -> None:
