@@ -26,7 +26,8 @@ from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.plan import read_index
 from launch.rundir.records import load_run
 from launch.rundir.results import Committed, commit_line, result_line
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from launch.scenarios.records import Cuts, Generation, Sample, item_seed
 from tests.models import make_tiny_llama
 

@@ -14,7 +14,8 @@ from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import PlanReader
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.rundir.submissions import Opened, Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import Opened, open_submission
 from launch.scenarios.records import Request
 from launch.worker.chunk_requests import planned_item
 from launch.worker.requests import open_request_maker

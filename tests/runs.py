@@ -11,7 +11,8 @@ from launch.config.layers import Layers, resolve
 from launch.config.schema import RunConfig
 from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from tests.models import make_tiny_llama
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -28,7 +28,8 @@ from launch.rundir.records import (
     run_config,
     save_record,
 )
-from launch.rundir.submissions import Opened, Opening, Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import Opened, Opening, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase

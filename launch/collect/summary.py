@@ -1,6 +1,5 @@
 """inference_summary.json: what was generated, with what, how fast, and what is not as it should be."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import orjson
 
 from launch.collect.attempt_files import (
-    IdlePlace,
+    AttemptFiles,
     abouts,
     covered_s,
     engine_facts,
@@ -23,8 +22,8 @@ from launch.collect.ledger.account import Output
 from launch.collect.ledger.run_ledger import run_ledger
 from launch.collect.outcomes import Findings
 from launch.collect.startup_figures import startup_figures
+from launch.collect.summary_notes import idle_notes, run_notes
 from launch.collect.tally import Tally
-from launch.config.wording import log_line
 from launch.rundir.attempts import EngineStart, list_engine_starts
 from launch.rundir.canary import CanaryRecord
 from launch.rundir.layout import RunPaths
@@ -36,8 +35,6 @@ TIME_MEANS = (
     " time from the end of loading to the last finished item. Queueing, loading and merging are not in it."
 )
 
-
-MAX_IDLE_PLACES = 3
 _OF_ONE_START = ("start_s", "phases_s", "startup")
 
 
@@ -70,18 +67,33 @@ def summarise(
 
     `canary` is the judgement on the first items, if there is one.
     """
-    record, submissions, facts = sources.record, sources.submissions, sources.facts
     seconds = covered_s(generating_intervals(sources.run, sources.starts))
-    engine = submissions[-1].engine
     attempts = list(read_attempts(sources.run))
     idle = idle_spells(sources.run, attempts)
-    gpu = gpu_figures(attempts, idle.total())
-    output = Output(
-        num_samples=tally.num_samples,
-        num_output_tokens=tally.num_output_tokens,
-        energy_j=gpu["energy_j"],
-        sampled_gpu_s=energy_gpu_s(attempts),
-    )
+    record = sources.record
+    return {
+        **_for_benchmark(sources, tally, seconds, output_dir),
+        "engine": record.model.engine.value,
+        **marks(record),
+        "complete": tally.num_done == tally.num_items,
+        "run_id": record.run_id,
+        "preset": record.preset,
+        **_counts(tally, seconds),
+        **_provenance(record),
+        "engines": _engines(sources.facts),
+        "ladder": ladder_steps(sources.run),
+        "canary": None if canary is None else _judged(canary),
+        "startup": startup_figures(sources.facts, attempts),
+        **_usage(sources, tally, findings, attempts, gpu_figures(attempts, idle.total())),
+        "submissions": [_submission(each) for each in sources.submissions],
+        "results": findings.as_json(),
+        "notes": [*run_notes(record, sources.submissions, sources.facts), *idle_notes(idle)],
+    }
+
+
+def _for_benchmark(sources: Sources, tally: Tally, seconds: float, output_dir: Path) -> dict[str, Any]:
+    """What the benchmark's own tools read; `seconds` are those in which at least one engine generated."""
+    record = sources.record
     return {
         "checkpoint": record.checkpoint.adapter or record.checkpoint.path,
         "scenario": str(record.data.scenario_path),
@@ -92,15 +104,16 @@ def summarise(
         "total_samples": tally.num_samples,
         "inference_time_seconds": round(seconds, 3),
         "throughput_samples_per_sec": _rate(tally.num_samples, seconds),
-        "tensor_parallel_size": engine.tensor_parallel_size,
+        "tensor_parallel_size": sources.submissions[-1].engine.tensor_parallel_size,
         "sampling_params": record.sampling.model_dump(mode="json", exclude={"num_samples"}),
         "output_file": str(output_dir / "test_leaderboard.json"),
         "timestamp": now(),
-        "engine": record.model.engine.value,
-        **marks(record),
-        "complete": tally.num_done == tally.num_items,
-        "run_id": record.run_id,
-        "preset": record.preset,
+    }
+
+
+def _counts(tally: Tally, seconds: float) -> dict[str, Any]:
+    """Users, items, samples and tokens: how many there are, and which are not as they should be."""
+    return {
         "num_users": tally.num_users,
         "num_items": tally.num_items,
         "num_failed_items": len(tally.failed),
@@ -114,6 +127,12 @@ def summarise(
         "num_output_tokens": tally.num_output_tokens,
         "throughput_output_tokens_per_sec": _rate(tally.num_output_tokens, seconds),
         "inference_time_means": TIME_MEANS,
+    }
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    """What shaped the texts, and the software that planned the run."""
+    return {
         "prompt": record.prompt.model_dump(mode="json"),
         "model": record.model.model_dump(mode="json"),
         "chat_form": record.chat_form,
@@ -122,16 +141,21 @@ def summarise(
         "identity_digest": record.identity_digest,
         "code": record.code.model_dump(),
         "versions": record.versions,
-        "engines": _engines(facts),
-        "ladder": ladder_steps(sources.run),
-        "canary": None if canary is None else _judged(canary),
-        "startup": startup_figures(facts, attempts),
-        "gpu": gpu,
-        "ledger": run_ledger(sources.run, sources.starts, findings.not_counted, output, submissions),
-        "submissions": [_submission(each) for each in submissions],
-        "results": findings.as_json(),
-        "notes": [*_notes(record, submissions, facts), *_idle_notes(idle)],
     }
+
+
+def _usage(
+    sources: Sources, tally: Tally, findings: Findings, attempts: Sequence[AttemptFiles], gpu: dict[str, Any]
+) -> dict[str, Any]:
+    """What the GPUs did and used, and where their hours went."""
+    output = Output(
+        num_samples=tally.num_samples,
+        num_output_tokens=tally.num_output_tokens,
+        energy_j=gpu["energy_j"],
+        sampled_gpu_s=energy_gpu_s(attempts),
+    )
+    hours = run_ledger(sources.run, sources.starts, findings.not_counted, output, sources.submissions)
+    return {"gpu": gpu, "ledger": hours}
 
 
 def marks(record: RunRecord) -> dict[str, Any]:
@@ -179,35 +203,3 @@ def _submission(record: SubmissionRecord) -> dict[str, Any]:
         "engine": record.engine.model_dump(mode="json"),
         "code": record.code.model_dump(),
     }
-
-
-def _idle_notes(idle: Counter[IdlePlace]) -> list[str]:
-    """One, where a GPU idled beside requests: how often, and where most."""
-    if not idle:
-        return []
-    most = [
-        f"task {task} of submission {submission}, GPU {log_line(gpu, 60)} ({count})"
-        for (submission, task, gpu), count in idle.most_common(MAX_IDLE_PLACES)
-    ]
-    others = [f"and {len(idle) - len(most)} more"] if len(idle) > len(most) else []
-    return [f"idle beside requests for a minute and more, by spells: {', '.join([*most, *others])}"]
-
-
-def _notes(
-    record: RunRecord, submissions: Sequence[SubmissionRecord], facts: Sequence[dict[str, Any]]
-) -> list[str]:
-    """What was resolved, fell back or is mixed, each once, in the order it was said."""
-    notes = [*record.notes]
-    for each in submissions:
-        notes += each.notes
-    for fact in facts:
-        notes += fact.get("notes", ())
-    for name in ("version", "device"):
-        found = sorted({str(fact[name]) for fact in facts if fact})
-        if len(found) > 1:
-            notes.append(f"mixed: engines of several {name}s generated this run: {', '.join(found)}")
-    if len({bool((fact.get("settings") or {}).get("batch_invariant")) for fact in facts if fact}) > 1:
-        notes.append("mixed: some engines of this run had batch-invariant kernels, others had not")
-    if len({each.code.digest for each in submissions}) > 1:
-        notes.append("mixed: vllm-launch changed between submissions")
-    return list(dict.fromkeys(notes))

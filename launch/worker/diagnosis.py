@@ -10,7 +10,8 @@ from launch.errors import CheckpointError, ExitCode
 from launch.model.length_bounds import length_bounds
 from launch.model.shape import ModelShape, read_shape
 from launch.model.weights import read_json_object
-from launch.worker.advice import Case, advise, numbered
+from launch.worker.advice.case import Case
+from launch.worker.advice.table import advise, numbered
 from launch.worker.failures import (
     SIGKILL_MEANING,
     Diagnosis,

@@ -31,7 +31,7 @@ from launch.rundir.chunks import read_chunks
 from launch.rundir.claims import ClaimBook, Owner, is_all_done
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import write_json
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
     SubmissionRecord,
@@ -41,6 +41,7 @@ from launch.rundir.records import (
     task_config,
 )
 from launch.rundir.signs import job_of
+from launch.scenarios.records import Request
 from launch.slurm.liveness import Life, Lives
 from launch.worker.canary_watch import CanaryWatch
 from launch.worker.caution import Caution, note_flight, read_caution
@@ -95,30 +96,19 @@ def work(
         *(run, record, at.submission, book, writer),
         lambda: before_or_after_forks(open_request_maker(run, record, config)),
     )
-    # The first request imports transformers.
-    imports = fast_imports(hides_sklearn=not config.model.trust_remote_code)
-    with ledger.part("first_request"), imports:
-        first = reader.take(wait=True)
+    first = _take_first(reader, config, ledger)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written
         return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
     channel.send(phase="loading")
     config = config.model_copy(update={"engine": changed(config.engine, changes)})
     preparation = Preparation(run, record, config, place.scratch, partial(_tell, channel), ledger)
-
-    def on_dead(message: str) -> None:
-        traceback.print_stack()
-        reader.close()
-        _end_dead(channel, writer, message)
-
     started = time.monotonic()
     # Whatever ends this, what is generated becomes durable.
     with closing(writer), closing(reader), prepared(preparation):
-        engine = place.start(_setup(record, config, preparation, changes), on_dead)
-        startup = preparation.as_json(paths.log, engine.facts.phases_s)
-        facts = {**asdict(engine.facts), "start_s": time.monotonic() - started, "startup": startup}
-        write_json(paths.engine_json, facts)
-        preparation.ready(startup["total_s"])
+        setup = _setup(record, config, preparation, changes)
+        engine = place.start(setup, partial(_end_dead, channel, reader, writer))
+        _record_ready(engine, preparation, paths, started)
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
         with closing(_open_watch(run, at, submission, channel, writer)) as watch:
@@ -129,6 +119,13 @@ def work(
         preparation.finish(channel.drain_asked)
     generator.refresh_counts()
     return _outcome(run, submission, channel, engine.num_aborted), generator.counts
+
+
+def _take_first(reader: Reader, config: RunConfig, ledger: StartLedger) -> Request | None:
+    """The first request, which imports transformers; None when nothing is left to claim."""
+    imports = fast_imports(hides_sklearn=not config.model.trust_remote_code)
+    with ledger.part("first_request"), imports:
+        return reader.take(wait=True)
 
 
 def _setup(
@@ -155,6 +152,14 @@ def _setup(
         max_prompt_tokens=max_prompt_tokens,
         reasoning_opened=record.reasoning_opened,
     )
+
+
+def _record_ready(engine: Engine, preparation: Preparation, paths: EnginePaths, started: float) -> None:
+    """Writes engine.json of an engine whose start, begun at `started`, is over, and lets others go on."""
+    startup = preparation.as_json(paths.log, engine.facts.phases_s)
+    facts = {**asdict(engine.facts), "start_s": time.monotonic() - started, "startup": startup}
+    write_json(paths.engine_json, facts)
+    preparation.ready(startup["total_s"])
 
 
 def _tell(channel: Channel, what: str, **details: Any) -> None:
@@ -204,8 +209,10 @@ def _open_book(run: RunPaths, at: EngineStart, sent: SubmissionRecord) -> ClaimB
     return ClaimBook(paths, read_chunks(paths, sent.chunks_sha256), owner, is_alive)
 
 
-def _end_dead(channel: Channel, writer: ResultWriter, message: str) -> None:
+def _end_dead(channel: Channel, reader: Reader, writer: ResultWriter, message: str) -> None:
     """The engine's core died under us: saves what is generated, says so, and ends at once."""
+    traceback.print_stack()
+    reader.close()
     try:
         writer.close()
     finally:

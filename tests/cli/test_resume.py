@@ -17,7 +17,8 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.process_mark import mark_process
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import SubmissionRecord, list_submissions, load_run, load_submission, run_config
-from launch.rundir.submissions import Opening, Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import Opening, open_submission
 from tests.cli.commands import finish, start, submit_words, succeed, vllm_launch
 from tests.worker.tasks import num_committed, processes_with, wait_until
 

@@ -17,7 +17,8 @@ from launch.rundir.journal import Journal, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import read_index
 from launch.rundir.records import load_run, load_submission, save_record
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from launch.scenarios.records import Cuts, Failure, Generation, Sample, item_seed
 from launch.worker.writer import ResultWriter
 from tests.scenarios.builders import dialogue_item, turn, user

@@ -12,10 +12,10 @@ from launch.config.schema import Ablation, PromptConfig, RunConfig
 from launch.model.tokens import Script, TokenRates, script_of
 from launch.rundir.estimate import CALIBRATION_CHARS, PromptEstimate, first_words, texts
 from launch.rundir.layout import RunPaths
+from launch.rundir.missing_items import cost_users, mean_sample
 from launch.rundir.plan import HistoryEntries, IndexEntry, PlanReader, read_index
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.progress import DONE, Settled
-from launch.rundir.submissions import _costs, _mean_sample
 from launch.scenarios.records import Item, User, item_digest
 from launch.scenarios.stream import stream_users
 from tests.scenarios import builders
@@ -95,10 +95,10 @@ def test_the_first_words_are_the_beginning_of_all_of_them(copies: int) -> None:
 def test_what_was_generated_says_how_long_samples_are(tmp_path: Path) -> None:
     """The rest of a run is planned by the mean sample of what is done, once that is enough."""
     config = RunConfig.model_validate({"sampling": {"num_samples": 5, "max_tokens": 512}})
-    assert _mean_sample(Settled(bytearray([DONE] * 99), 0, 99 * 5 * 40), config) is None
-    assert _mean_sample(Settled(bytearray([DONE] * 200 + [0] * 9), 0, 200 * 5 * 40), config) == 40
+    assert mean_sample(Settled(bytearray([DONE] * 99), 0, 99 * 5 * 40), config) is None
+    assert mean_sample(Settled(bytearray([DONE] * 200 + [0] * 9), 0, 200 * 5 * 40), config) == 40
     entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0), (0, 1)), ("d", "d"), (300.0, 600.0))
-    (user,) = _costs([entry], {1}, config, 40.0)
+    (user,) = cost_users([entry], {1}, config, 40.0)
     assert user.items == ((1, 5 * 40 + 600 / 3),)
 
 
@@ -116,5 +116,5 @@ def test_where_nothing_else_ends_a_sample_it_is_all_of_max_tokens(
 ) -> None:
     config = RunConfig.model_validate({"sampling": {"num_samples": 5, "max_tokens": 512, **ending}})
     entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0),), ("d",), (300.0,))
-    (user,) = _costs([entry], {0}, config, None)
+    (user,) = cost_users([entry], {0}, config, None)
     assert user.items == ((0, 5 * sample + 300 / 3),)

@@ -9,7 +9,8 @@ from launch.config.schema import RunConfig
 from launch.errors import RunError
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission, run_config
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from tests.models import make_tiny_llama
 from tests.worker.build_run import build_run
 

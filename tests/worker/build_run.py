@@ -7,7 +7,8 @@ from typing import Any
 from launch.config.schema import RunConfig
 from launch.rundir.create import RunRequest, create_run
 from launch.rundir.layout import RunPaths
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from tests.models import make_tiny_llama
 
 MAX_MODEL_LEN = 512

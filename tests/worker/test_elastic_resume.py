@@ -20,7 +20,8 @@ from launch.rundir.chunks import read_chunks
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from launch.worker.caution import Caution
 from launch.worker.engine_process import work
 from tests.local_submit import digests

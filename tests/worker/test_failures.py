@@ -20,7 +20,8 @@ from launch.config.schema import (
 )
 from launch.errors import ExitCode
 from launch.model.shape import ModelShape, read_shape
-from launch.worker.advice import ADVICE, Case, advise
+from launch.worker.advice.case import Case
+from launch.worker.advice.table import ADVICE, advise
 from launch.worker.diagnosis import diagnose, explain, told
 from launch.worker.failures import TABLE, Diagnosis, FailureClass, Retry, classify, memory_kill
 from launch.worker.outcome import Outcome, judge

@@ -16,7 +16,8 @@ from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import settled_items, survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from launch.worker import engine_process
 from launch.worker.caution import Caution
 from launch.worker.engines.protocol import Engine, EngineSetup

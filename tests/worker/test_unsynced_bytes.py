@@ -17,7 +17,8 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.rundir.rounds import add_round
-from launch.rundir.submissions import Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import open_submission
 from launch.worker import writer as writer_module
 from launch.worker.writer import ResultWriter
 from tests.local_submit import digests

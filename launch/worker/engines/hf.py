@@ -135,13 +135,32 @@ def open_transformers(setup: EngineSetup) -> TransformersEngine:
     import transformers
 
     imported = time.monotonic()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_gpu = torch.cuda.is_available()
+    tokenizer, model = _load(setup)
+    model = merge_adapter(setup, model).to("cuda" if on_gpu else "cpu").eval()
+    model.generation_config = transformers.GenerationConfig()
+    max_num_seqs = setup.engine.max_num_seqs or (CUDA_SEQS if on_gpu else CPU_SEQS)
+    facts = EngineFacts(
+        kind=EngineKind.TRANSFORMERS,
+        version=transformers.__version__,
+        device=torch.cuda.get_device_name() if on_gpu else "cpu",
+        max_num_seqs=max_num_seqs,
+        settings=_settings_as_run(setup, model, max_num_seqs),
+        versions=_versions(*(["peft"] if setup.adapter else [])),
+        phases_s={"import": imported - started, "load": time.monotonic() - imported},
+    )
+    return TransformersEngine(setup, model, tokenizer, facts)
+
+
+def _load(setup: EngineSetup) -> tuple[Any, Any]:
+    """The tokenizer, a fast one, and the model as transformers loads it, on the CPU."""
+    import transformers
+
+    trust = setup.model.trust_remote_code
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            setup.tokenizer_dir, trust_remote_code=setup.model.trust_remote_code
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(setup.tokenizer_dir, trust_remote_code=trust)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            setup.checkpoint, dtype=setup.model.dtype, trust_remote_code=setup.model.trust_remote_code
+            setup.checkpoint, dtype=setup.model.dtype, trust_remote_code=trust
         )
     except (ValueError, OSError) as error:
         raise EngineError(
@@ -151,27 +170,20 @@ def open_transformers(setup: EngineSetup) -> TransformersEngine:
         raise EngineError(
             f"{setup.tokenizer_dir}: the transformers engine needs tokenizer.json. Convert the tokenizer."
         )
-    model = merge_adapter(setup, model).to(device).eval()
-    model.generation_config = transformers.GenerationConfig()
-    max_num_seqs = setup.engine.max_num_seqs or (CUDA_SEQS if device == "cuda" else CPU_SEQS)
-    facts = EngineFacts(
-        kind=EngineKind.TRANSFORMERS,
-        version=transformers.__version__,
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        max_num_seqs=max_num_seqs,
-        settings={
-            "max_model_len": setup.engine.max_model_len,
-            "max_num_seqs": max_num_seqs,
-            "tensor_parallel_size": 1,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "quantization": getattr(model.config, "quantization_config", None) and "of the checkpoint",
-            "attention": getattr(model.config, "_attn_implementation", None),
-            **parts_as_run(setup, BY_PEFT),
-        },
-        versions=_versions(*(["peft"] if setup.adapter else [])),
-        phases_s={"import": imported - started, "load": time.monotonic() - imported},
-    )
-    return TransformersEngine(setup, model, tokenizer, facts)
+    return tokenizer, model
+
+
+def _settings_as_run(setup: EngineSetup, model: Any, max_num_seqs: int) -> dict[str, Any]:
+    """What engine.json says of the settings, after every default."""
+    return {
+        "max_model_len": setup.engine.max_model_len,
+        "max_num_seqs": max_num_seqs,
+        "tensor_parallel_size": 1,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": getattr(model.config, "quantization_config", None) and "of the checkpoint",
+        "attention": getattr(model.config, "_attn_implementation", None),
+        **parts_as_run(setup, BY_PEFT),
+    }
 
 
 def _check_settings(setup: EngineSetup) -> None:

@@ -193,14 +193,7 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
         on_cpu = current_platform.is_cpu()
         is_invariant = is_batch_invariant(setup, current_platform)
         arguments, notes = llm_arguments(setup, on_cpu=on_cpu, version=vllm.__version__)
-        try:
-            with unheard_ends(before):
-                llm = vllm.LLM(**arguments)
-        except BaseException as error:
-            kill_trees(_started_since(before))
-            if isinstance(error, validation_errors()):
-                raise EngineError(f"{setup.checkpoint}: vLLM refuses it: {one_line(error)}") from error
-            raise
+        llm = _build(setup, vllm, arguments, before)
     settings = settings_as_run(llm.llm_engine.vllm_config) | parts_as_run(setup, BY_VLLM)
     settings["batch_invariant"] = is_invariant
     facts = EngineFacts(
@@ -213,7 +206,25 @@ def open_vllm(setup: EngineSetup, on_dead: Callable[[str], None]) -> VllmEngine:
         notes=tuple(notes),
         phases_s={"import": imported - started, "load": time.monotonic() - imported},
     )
-    processes = _started_since(before)
+    return _warmed_up(setup, llm, facts, _started_since(before), on_dead)
+
+
+def _build(setup: EngineSetup, vllm: Any, arguments: dict[str, Any], before: set[int]) -> Any:
+    """The vllm.LLM; where it fails, none of its processes is left."""
+    try:
+        with unheard_ends(before):
+            return vllm.LLM(**arguments)
+    except BaseException as error:
+        kill_trees(_started_since(before))
+        if isinstance(error, validation_errors()):
+            raise EngineError(f"{setup.checkpoint}: vLLM refuses it: {one_line(error)}") from error
+        raise
+
+
+def _warmed_up(
+    setup: EngineSetup, llm: Any, facts: EngineFacts, processes: list[Any], on_dead: Callable[[str], None]
+) -> VllmEngine:
+    """The engine, watched and warm; where that fails, none of its processes is left."""
     try:
         engine = VllmEngine(setup, llm, facts, processes)
     except BaseException:

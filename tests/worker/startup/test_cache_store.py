@@ -21,8 +21,9 @@ from launch.errors import StorageError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.process_mark import mark_process
 from launch.worker.startup import cache_store
-from launch.worker.startup.cache_store import CLAIM_DEAD_S, CacheStore, store_of
+from launch.worker.startup.cache_store import CacheStore, store_of
 from launch.worker.startup.cache_tree import CacheRefusedError
+from launch.worker.startup.cache_writing import CLAIM_DEAD_S
 from tests.worker.distorted.full_disk import FullDisk
 from tests.worker.startup.trees import FILES, KEY, contents, make_tree, start
 

@@ -18,7 +18,8 @@ from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, task_config
-from launch.rundir.submissions import Opened, Place, open_submission
+from launch.rundir.sharing import Place
+from launch.rundir.submissions import Opened, open_submission
 from launch.worker.startup.expected_caches import expect_on_nodes
 from launch.worker.startup.start_records import leave_start, read_starts
 from launch.worker.startup.vllm_lines import read_lines
