@@ -12,6 +12,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 import launch
+from launch.cli.broken_pipe import outlive_readers
 from launch.cli.options import hyphenated
 from launch.config.wording import nearest, spelled
 from launch.errors import ExitCode, LaunchError
@@ -36,6 +37,8 @@ COMMANDS = {
     "presets": "List the presets, clusters and datasets.",
 }
 
+FOLLOWING = {"watch", "logs"}
+"""They show what comes, and end when their reader leaves; every other command goes on."""
 INTERRUPTED = 130  # as shells have it
 # What no stage below has put into words: a path as it was given cannot be used.
 OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
@@ -81,7 +84,10 @@ def vllm_launch() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """`vllm-launch`: runs the command that is named and exits with its code."""
-    run_command(vllm_launch, sys.argv[1:] if argv is None else argv, "vllm-launch")
+    words = sys.argv[1:] if argv is None else argv
+    if not FOLLOWING.intersection(words[:1]):
+        outlive_readers()
+    run_command(vllm_launch, words, "vllm-launch")
 
 
 def run_command(

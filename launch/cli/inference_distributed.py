@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from launch.cli.app import run_command
+from launch.cli.broken_pipe import outlive_readers
 from launch.cli.publishing import merge_and_tell
 from launch.cli.ranks import Ranks, joined_ranks, own_words, tell_torchrun
 from launch.cli.run_beside import open_here
@@ -126,4 +127,5 @@ def main() -> None:
     """Runs the command line of this process."""
     words = own_words(sys.argv[1:])
     if words is not None:
+        outlive_readers()
         run_command(command, words, PROGRAM, tell_torchrun)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from launch.cli.app import run_command
+from launch.cli.broken_pipe import outlive_readers
 from launch.cli.publishing import merge_and_tell
 from launch.cli.run_beside import open_here
 from launch.cli.sending import Sending, note_idle_gpus, send
@@ -37,4 +38,5 @@ def command(**flags: Any) -> int:
 
 def main() -> None:
     """Runs the command line of this process."""
+    outlive_readers()
     run_command(command, sys.argv[1:], PROGRAM)
