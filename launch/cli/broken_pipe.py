@@ -35,7 +35,7 @@ def _dropping(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
     file = DroppingFile(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(file),
+        file if stream.write_through else io.BufferedWriter(file),  # as Python itself has it
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

@@ -60,3 +60,20 @@ def test_an_error_keeps_its_exit_code(tmp_path: Path) -> None:
 def test_who_shows_what_comes_ends_with_its_reader(tmp_path: Path, checkpoint: Path) -> None:
     assert vllm_launch(*submit_words(checkpoint, name="r"), *ITEMS, "--dry-run", cwd=tmp_path).code == 0
     assert unread("watch", "r", cwd=tmp_path) == 0
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_comes_as_soon_as_before(unbuffered: str) -> None:
+    code = "from launch.cli.broken_pipe import outlive_readers as o; o(); print('x', flush=True); input()"
+    if unbuffered:
+        code = code.replace(", flush=True", "")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": unbuffered},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == b"x\n", "before the process ends, which waits for us"
+    assert process.communicate(b"\n", timeout=RUN_S) == (b"", None)
+    assert process.returncode == 0
