@@ -5,9 +5,9 @@
 `--set` gives keyword arguments of vllm.LLM: `--set tensor_parallel_size=2 --set quantization='"fp8"'`. Every
 prompt has exactly `--prompt-tokens` random tokens, every sample exactly `--output-tokens` (ignore_eos), each
 request its own seed, temperature 1, top-p 0.9, top-k 50. With `--ragged` the samples of a prompt are of a
-length of their own, from 1 to twice `--output-tokens`, as many of each: samples end all the time then, so
-that most steps have a prompt in them beside those that decode. A short batch before it, of up to 64 prompts,
-warms the seeded sampler up. With `--beside N --meet DIR` it waits until N such processes are up, so that
+length of their own, from 1 to twice `--output-tokens`, as many of each: they end one after another then, and
+those that wait join the others one after another, too. A short batch before it, of up to 64 prompts, warms
+the seeded sampler up. With `--beside N --meet DIR` it waits until N such processes are up, so that
 engines on several GPUs run at one time.
 """
 

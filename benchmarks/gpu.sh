@@ -3,7 +3,7 @@
 #
 #   benchmarks/gpu.sh OUT TOKENIZER PART...     OUT: for results; TOKENIZER: a checkpoint whose tokenizer is taken
 #
-#   parts for one GPU: overhead-bf16 overhead-fp8 hf one-bf16 one-fp8 search search-ragged startup startup-model staged
+#   parts for one GPU: overhead-bf16 overhead-compiled overhead-fp8 hf one-bf16 one-fp8 search search-ragged startup startup-model staged
 #                      invariance batch-invariance monitor task-cost-1 task-cost-2
 #   parts for two GPUs: two tp2 tp2-default
 #   multi: on all GPUs that are visible, one engine over all beside one for each, through submit.py
@@ -11,6 +11,7 @@
 #
 # An afternoon, one command after another (each may be cut; what is in OUT stays, and `search` goes on where it was):
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-bf16
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-compiled
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-fp8
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR hf
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR one-bf16 one-fp8
@@ -91,8 +92,9 @@ one_of_two() { # one_of_two GPU: one of two engines at one time
 
 for part in "$@"; do
     case $part in
-    overhead-bf16) overhead overhead-bf16 --torch-compile true ;;
-    overhead-fp8) overhead overhead-fp8 --torch-compile true --quantization fp8 --kv-cache-dtype fp8 ;;
+    overhead-bf16) overhead overhead-bf16 ;;
+    overhead-compiled) overhead overhead-compiled --torch-compile true ;;
+    overhead-fp8) overhead overhead-fp8 --quantization fp8 --kv-cache-dtype fp8 ;;
     hf) run hf hf_baseline --checkpoint "$model" "${shape[@]}" --dtype "$dtype" --max-seconds $((limit - 100)) ;;
     one-bf16) bare one-bf16 "$users" ;;
     one-fp8) bare one-fp8 "$users" "${fp8[@]}" ;;

@@ -12,6 +12,7 @@ PARTS = (
     "one-bf16",
     "one-fp8",
     "overhead-bf16",
+    "overhead-compiled",
     "overhead-fp8",
     "two-gpu0",
     "two-gpu1",

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from launch.config.load import Document, load_yaml
 from launch.config.schema import EngineConfig, Section
@@ -58,7 +58,10 @@ class GpuSpeed(Section):
         description="Speed without torch.compile over that with it, max_num_seqs sequences in a step.",
     )
     eager_share: Number | None = Field(
-        default=None, gt=0, le=1, description="The same where hardly a step is a CUDA graph."
+        default=None,
+        gt=0,
+        le=1,
+        description="The same where hardly a step is a CUDA graph; there if uncompiled_share is.",
     )
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."
@@ -69,6 +72,13 @@ class GpuSpeed(Section):
     )
     transformers_tokens_per_s: Number | None = Field(default=None, gt=0, description="Of that engine.")
     evidence: str = Field(min_length=1, description="What was measured, with what.")
+
+    @model_validator(mode="after")
+    def _both_shares(self) -> Self:
+        """They are one measurement's."""
+        if (self.uncompiled_share is None) != (self.eager_share is None):
+            raise ValueError("uncompiled_share and eager_share go together")
+        return self
 
     @field_validator("parallel_shares", "engines_over_parallel", mode="before")
     @classmethod

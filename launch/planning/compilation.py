@@ -2,12 +2,13 @@
 
 Without torch.compile a step that only decodes is a CUDA graph all the same; for one with a prompt in it the
 host launches every kernel. Measured on an H200 with 1,024 sequences a step and an 8B shape: as fast as
-compiled (0.999 of it where samples end all the time, so that most steps have a prompt; 1.008 and 1.011 where
-they end together; 1.018 with a 135M shape), and ready 11 s earlier. So there it is never worth compiling.
+compiled (0.999 of it where samples end one after another and prompts join the others that decode; 1.008 and
+1.011 where they end together; 1.018 with a 135M shape), and ready 11 s earlier. So there it is never worth
+compiling.
 
-With fewer sequences a step is shorter, and the host may be what it waits for: that was not measured where
-samples end all the time. Assumed is what was lost when hardly a step was a graph, 2.7 %, and that this grows
-with 1 / parameters: compiling pays from some seven minutes of generation.
+With fewer sequences a step is shorter, and the host may be what it waits for; with more it is no graph.
+Samples that end one after another were not measured there. Assumed is what was lost when hardly a step was a
+graph, 2.7 %, and that this grows with 1 / parameters: compiling pays from some seven minutes of generation.
 
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
@@ -17,10 +18,10 @@ some are was not tried.
 from dataclasses import dataclass
 
 from launch.planning.limits import duration
-from launch.planning.rates import Measured, TaskShape, billions, has_full_steps, model_size
+from launch.planning.rates import Measured, TaskShape, billions, model_size
 
-CHANCE = 0.01
-"""Two runs of one engine may differ by as much; a smaller loss is none."""
+CHANCE = 0.02
+"""A smaller loss is taken for none: three passes of one engine on an H200 were 1.7 % apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ def choose_compile(asked: bool | None, shape: TaskShape, known: Measured, work_s
     loss, is_measured = uncompiled_loss(known, shape)
     saved_s = known.start_warm_s - known.start_uncompiled_s
     basis = "measured" if is_measured else "assumed from measurements"
-    size, num_seqs = billions(known.speed.parameters), known.speed.max_num_seqs
-    rests_on = f"({basis}: {known.uncompiled_on}, {size}, {num_seqs:,} sequences at a time)"
+    on = known.uncompiled
+    rests_on = f"({basis}: {on.gpu_type}, {billions(on.parameters)}, {on.max_num_seqs:,} sequences at a time)"
     if loss <= CHANCE:
         earlier = duration(saved_s)
         return CompileChoice(
@@ -70,10 +71,10 @@ def _named(compiles: bool) -> str:
 
 def uncompiled_loss(known: Measured, shape: TaskShape) -> tuple[float, bool]:
     """The share by which generation takes longer without it, and whether that was measured for such work."""
-    size = model_size(shape.parameters, known.speed.parameters)
-    is_own = known.is_own and known.uncompiled_on == known.gpu_type
-    if has_full_steps(shape, known):
-        is_measured = is_own and shape.parameters is not None and size == 1.0
-        return 1 / known.uncompiled_share - 1, is_measured
-    loss = 1 / known.eager_share - 1
+    on = known.uncompiled
+    size = model_size(shape.parameters, on.parameters)
+    if on.has_full_steps(shape):
+        is_own = known.is_own and on.gpu_type == known.gpu_type
+        return 1 / on.share - 1, is_own and shape.parameters is not None and size == 1.0
+    loss = 1 / on.eager_share - 1
     return max(loss, loss / size), False

@@ -59,8 +59,8 @@ class TaskRate:
 class TaskShape:
     """What runs a task: `num_engines` engines of `tensor_parallel_size` GPUs; gpus_per_task 0: a CPU.
 
-    `gpu_type` and `parameters` (of the model) are None where they are not known, `max_num_seqs` (sequences in
-    a step of one engine) where the engine takes its own number.
+    `gpu_type`, `parameters` (of the model) and `max_num_seqs` (sequences in a step of one engine) are None
+    where they are not known.
     """
 
     gpus_per_task: int
@@ -73,11 +73,30 @@ class TaskShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncompiled:
+    """What engines without torch.compile were measured to do, over those with it, and with what.
+
+    `share` is their speed with `max_num_seqs` sequences a step, `eager_share` where hardly a step was a
+    graph.
+    """
+
+    gpu_type: str
+    parameters: int
+    max_num_seqs: int
+    share: float
+    eager_share: float
+
+    def has_full_steps(self, shape: TaskShape) -> bool:
+        """Whether steps may be as they were when `share` was measured: larger ones are no graphs."""
+        return shape.max_num_seqs == self.max_num_seqs
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `beside_s`, the shares without torch.compile and `parallel_shares` are the row's or, where it
-    has none, another type's; `uncompiled_on` is the type that engines without torch.compile were measured on.
+    The starts, `beside_s`, `uncompiled` and `parallel_shares` are the row's or, where it has none, another
+    type's.
     """
 
     gpu_type: str
@@ -88,10 +107,8 @@ class Measured:
     start_uncompiled_s: float
     start_uncompiled_cold_s: float
     beside_s: float
-    uncompiled_share: float
-    eager_share: float
+    uncompiled: Uncompiled
     parallel_shares: Mapping[int, float]
-    uncompiled_on: str
     transformers_tokens_per_s: float
 
 
@@ -113,15 +130,25 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_uncompiled_s=first("start_uncompiled_s"),
         start_uncompiled_cold_s=first("start_uncompiled_cold_s"),
         beside_s=first("beside_s"),
-        uncompiled_share=first("uncompiled_share"),
-        eager_share=first("eager_share"),
+        uncompiled=_uncompiled(known),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
-        uncompiled_on=next(row for row in known if known[row].uncompiled_share is not None),
     )
 
 
-def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: bool = True) -> TaskRate:
+def _uncompiled(known: Mapping[str, GpuSpeed]) -> Uncompiled:
+    """The first row's that has it."""
+    for gpu_type, row in known.items():
+        if row.uncompiled_share is not None and row.eager_share is not None:
+            return Uncompiled(
+                gpu_type, row.parameters, row.max_num_seqs, row.uncompiled_share, row.eager_share
+            )
+    raise ValueError("configs/gpus.yaml: no row of speeds has uncompiled_share")
+
+
+def assume_rate(
+    shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: bool = True, is_eager: bool = False
+) -> TaskRate:
     """The speed of a task, and its starts, by the row that stands for its GPU type."""
     if shape.gpus_per_task == 0:
         source = "assumed: what a 135M model was measured to do on 2 CPU cores"
@@ -137,7 +164,8 @@ def assume_rate(shape: TaskShape, speeds: Mapping[str, GpuSpeed], *, compiles: b
         return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
     cold_s, warm_s = known.start_cold_s, known.start_warm_s
     if not compiles:
-        rate *= known.uncompiled_share if has_full_steps(shape, known) else known.eager_share
+        graphs = known.uncompiled.has_full_steps(shape) and not is_eager
+        rate *= known.uncompiled.share if graphs else known.uncompiled.eager_share
         cold_s, warm_s = known.start_uncompiled_cold_s, known.start_uncompiled_s
     return TaskRate(rate, cold_s + known.beside_s, _source(shape, known), warm_s + known.beside_s)
 
@@ -158,11 +186,6 @@ def started_as(rate: TaskRate, starts: EarlierStarts | None) -> TaskRate:
     else:
         cold_s = rate.startup_s - rate.warm_startup_s + warm_s
     return replace(rate, startup_s=cold_s, warm_startup_s=warm_s, starts=starts)
-
-
-def has_full_steps(shape: TaskShape, known: Measured) -> bool:
-    """Whether a step may have as many sequences as where torch.compile was measured to gain nothing."""
-    return shape.max_num_seqs is None or shape.max_num_seqs >= known.speed.max_num_seqs
 
 
 def model_size(parameters: int | None, measured: int) -> float:

@@ -60,12 +60,13 @@ def plan_tasks(
     known = measured_for(shape.gpu_type, speeds)
 
     def planned(*, compiles: bool) -> TaskPlan:
-        rate = assume_rate(shape, speeds, compiles=compiles)
+        rate = assume_rate(shape, speeds, compiles=compiles, is_eager=asked.is_eager)
         if warmth.of(compiles) and rate.warm_startup_s is not None:
             rate = replace(rate, startup_s=rate.warm_startup_s)
         num_tasks, why = choose_num_tasks(work.cost, work.num_items, rate, limits, asked.num_tasks)
         chosen = _choose(shape, asked, known, work.cost / rate.tokens_per_s / num_tasks)
-        follows = assume_rate(shape, speeds, compiles=chosen.torch_compile is not False)
+        stays = chosen.torch_compile is not False
+        follows = assume_rate(shape, speeds, compiles=stays, is_eager=asked.is_eager)
         return TaskPlan(num_tasks, why, chosen, follows, over_limit(num_tasks, limits))
 
     if not asked.compiles:

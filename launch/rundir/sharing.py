@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.config.gpus import gpu_speeds
-from launch.config.schema import EngineKind, RunConfig
+from launch.config.gpus import find_gpu_type, gpu_memory, gpu_speeds
+from launch.config.schema import EngineConfig, EngineKind, RunConfig
 from launch.config.slurm_values import time_limit_s
+from launch.model.memory import Gpu, default_max_num_seqs
 from launch.model.weight_bytes import num_parameters
 from launch.planning.chunks import Chunk, plan_chunks
 from launch.planning.cost import UserCost
@@ -80,7 +81,7 @@ def _plan_tasks(
         gpu_type=place.gpu_type,
         parameters=num_parameters(Path(record.checkpoint.path)),
         is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
-        max_num_seqs=engine.max_num_seqs,
+        max_num_seqs=_max_num_seqs(engine, place.gpu_type),
     )
     work = Work(sum(user.cost for user in users), num_items)
     queued = place.max_submit
@@ -94,3 +95,13 @@ def _plan_tasks(
     plan = plan_tasks(work, shape, limits, asked, gpu_speeds(), place.warmth)
     starts = place.warmth.starts_of(plan.compilation.torch_compile)
     return replace(plan, rate=started_as(plan.rate, starts))
+
+
+def _max_num_seqs(engine: EngineConfig, gpu_type: str | None) -> int | None:
+    """Sequences that a step of one engine may have; None where vLLM chooses, for a GPU that is not known."""
+    known = None if gpu_type is None else find_gpu_type(gpu_type)
+    its_own = None if known is None else default_max_num_seqs(Gpu(known, gpu_memory()[known]))
+    asked = engine.max_num_seqs or its_own
+    if asked is None or engine.max_num_batched_tokens is None:
+        return asked
+    return min(asked, engine.max_num_batched_tokens)

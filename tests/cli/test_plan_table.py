@@ -115,11 +115,26 @@ def test_a_choice_not_to_compile_is_kept_and_reaches_tasks(words: list[str | Pat
     assert run_config(record, sent).engine.torch_compile is None  # what a later submission starts from
 
 
-def test_few_sequences_a_step_are_compiled_for_by_the_length_of_a_task(
-    words: list[str | Path], tmp_path: Path
+AS_FAST = "not compiled: as fast as compiled and ready 11 s earlier ("
+BY_LENGTH = "not compiled: about 0 s of generation a task; compiling pays from "
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--gpu-type", "h200"], AS_FAST),
+        (["--gpu-type", "NVIDIA-H100"], AS_FAST),
+        (["--max-num-seqs", "16"], BY_LENGTH),
+        (["--max-num-batched-tokens", "512", "--max-model-len", "512"], BY_LENGTH),
+        (["--gpu-type", "a40"], BY_LENGTH),  # vLLM takes 256 there
+        (["--gpu-type", "a40", "--max-num-seqs", "1024"], AS_FAST),
+        (["--gpu-type", "unheard-of"], BY_LENGTH),
+    ],
+)
+def test_whether_steps_are_full_is_seen_by_what_one_may_hold(
+    words: list[str | Path], tmp_path: Path, flags: list[str], said: str
 ) -> None:
-    few = plan(words, tmp_path, "--max-num-seqs", "16")
-    assert few.row("start").startswith("not compiled: about 0 s of generation a task; compiling pays from ")
+    assert plan(words, tmp_path, *flags).row("start").startswith(said)
 
 
 def test_costly_starts_are_warned_of(words: list[str | Path], tmp_path: Path) -> None:

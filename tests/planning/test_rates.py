@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from launch.config.gpus import GpuSpeed, gpu_speeds
 from launch.planning.cost import ItemCost
@@ -12,6 +13,7 @@ from launch.planning.rates import (
     SUPERVISOR_S,
     EarlierStarts,
     TaskShape,
+    Uncompiled,
     assume_rate,
     measured_for,
     started_as,
@@ -23,7 +25,7 @@ EIGHT = 8_030_261_248
 KNOWN = measured_for("h200", SPEEDS)
 COLD_S, WARM_S, BESIDE_S = KNOWN.start_cold_s, KNOWN.start_warm_s, KNOWN.beside_s
 UNCOMPILED_S = KNOWN.start_uncompiled_s
-H200 = TaskShape(1, 1, 1, "h200", EIGHT)
+H200 = TaskShape(1, 1, 1, "h200", EIGHT, max_num_seqs=1024)
 EQUIVALENTS = 1 + 0.8 / 3  # of an output token with its share of the prompt, 1,024 for 1,280
 
 
@@ -85,14 +87,22 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
     seen = assume_rate(H200, SPEEDS, compiles=False)
     assert seen.warm_startup_s == pytest.approx(UNCOMPILED_S + BESIDE_S)
     assert seen.startup_s == pytest.approx(KNOWN.start_uncompiled_cold_s + BESIDE_S)
-    assert seen.tokens_per_s == pytest.approx(KNOWN.uncompiled_share * rate(H200))
-    few = assume_rate(replace(H200, max_num_seqs=1023), SPEEDS, compiles=False)
-    assert few.tokens_per_s == pytest.approx(KNOWN.eager_share * rate(H200))
+    assert seen.tokens_per_s == pytest.approx(KNOWN.uncompiled.share * rate(H200))
+    for other in (1023, 1025, None):
+        few = assume_rate(replace(H200, max_num_seqs=other), SPEEDS, compiles=False)
+        assert few.tokens_per_s == pytest.approx(KNOWN.uncompiled.eager_share * rate(H200))
+    eager = assume_rate(H200, SPEEDS, compiles=False, is_eager=True)
+    assert eager == few
 
 
 def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
-    assert (known.gpu_type, known.is_own, known.uncompiled_on) == ("h100", True, "h200")
+    assert (known.gpu_type, known.is_own, known.uncompiled.gpu_type) == ("h100", True, "h200")
+    own = {"uncompiled_share": 0.9, "eager_share": 0.8, "max_num_seqs": 256, "parameters": 70}
+    speeds = SPEEDS | {"h100": SPEEDS["h100"].model_copy(update=own)}
+    assert measured_for("h100", speeds).uncompiled == Uncompiled("h100", 70, 256, 0.9, 0.8)
+    with pytest.raises(ValidationError, match="uncompiled_share and eager_share go together"):
+        GpuSpeed.model_validate(SPEEDS["h100"].model_dump() | {"eager_share": 0.9})
     assert (known.start_cold_s, known.start_warm_s) == (COLD_S, WARM_S)
     assert known.parallel_shares == {2: 0.83, 4: 0.46}
 

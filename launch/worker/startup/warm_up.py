@@ -3,7 +3,7 @@ start.
 
 vLLM compiles the kernels of seeded sampling when the first seeded request comes (11.5 s on an H200 with vLLM
 0.26.0, measured): after "ready", and so inside the measured generation. This request has the run's sampling,
-a seed and at least 8 samples, because vLLM takes another kernel for top-k and top-p from 8 sequences on
+a seed and at least 8 samples, because vLLM 0.26 takes another kernel for top-k and top-p from 8 sequences on
 (v1/sample/ops/topk_topp_sampler.py); it belongs to no item, and nothing of it is kept but its times.
 """
 
