@@ -6,9 +6,9 @@
 One bare `LLM(...)` with `VLLM_BATCH_INVARIANT=1` (not with --no-flag), prompts of 40 to 900 random tokens,
 greedily, with a seed each, and with seeds, top-k and top-p: for these vLLM 0.26 takes other code where a
 step has fewer than 8 sequences (v1/sample/ops/topk_topp_sampler.py), 0.32 does not. A row has how many
-prompts had equal tokens, and how many equal log probabilities of them to the last bit, beside the same prompts
-in the batch of 64: where the first are equal and the second are not, it is luck. What our own part (order, claims,
-resumes) adds: benchmarks/invariance.py.
+prompts had equal tokens, and how many equal log probabilities of them to the last bit, beside the same
+prompts in the batch of 64: where the first are equal and the second are not, it is luck. What our own part
+(order, claims, resumes) adds: benchmarks/invariance.py.
 """
 
 import argparse
