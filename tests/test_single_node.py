@@ -269,7 +269,7 @@ BAD = [
     (["--output_dir", "bad"], "--checkpoint_dir, --dataset and --ablation_config: not given. Write them."),
     (["--set", "resources.scheduler=slurm"], "this command runs on this machine. For Slurm use"),
     (["--temperature", "0", "--num_samples", "2"], "greedy samples would be copies"),
-    (["--checkpoint_dir", "/nowhere"], "/nowhere: is not a directory"),
+    (["--checkpoint_dir", "/nowhere"], "/nowhere: there is no such directory"),
     (["--no_such_flag", "1"], "no flag --no-such-flag"),
 ]
 

@@ -57,7 +57,7 @@ def not_in_cache(hub_id: str) -> CheckpointError:
     assert asked is not None, f"{hub_id} is no hub id"
     revision = f" --revision {asked['revision']}" if asked["revision"] else ""
     return CheckpointError(
-        f"{hub_id}: is not a directory. If it is a Hugging Face hub id, download it first:"
+        f"{hub_id}: there is no such directory. If it is a Hugging Face hub id, download it first:"
         f" `hf download {asked['repo']}{revision}`; nodes do not reach the hub. Looked in"
         f" {hub_cache()} ({CACHE_VARIABLES})."
     )

@@ -60,7 +60,7 @@ def find_directory(path: Path, setting: str, notes: list[str]) -> Path:
             f"{path}: expected a checkpoint directory, got a file. Give the directory it lies in."
         )
     if not is_hub_id(str(path)):
-        raise CheckpointError(f"{path}: is not a directory. Check the path ({setting}).")
+        raise CheckpointError(f"{path}: there is no such directory. Check the path ({setting}).")
     snapshot = find_snapshot(str(path))
     if snapshot is None:
         raise not_in_cache(str(path))

@@ -151,10 +151,10 @@ def test_a_chat_template_that_cannot_be_used(
 
 def test_no_checkpoint(tmp_path: Path, scenario: Path):
     assert refusal(tmp_path, *submit_words(Path("nowhere"), scenario)) == (
-        "nowhere: is not a directory. Check the path (model.checkpoint)."
+        "nowhere: there is no such directory. Check the path (model.checkpoint)."
     )
     assert refusal(tmp_path, *submit_words(tmp_path / "no" / "where", scenario)) == (
-        "HERE/no/where: is not a directory. Check the path (model.checkpoint)."
+        "HERE/no/where: there is no such directory. Check the path (model.checkpoint)."
     )
     words = ["submit", "--preset", "quick_test", "--scenario-path", scenario]
     assert refusal(tmp_path, *words) == (
@@ -167,7 +167,7 @@ def test_a_hub_id_instead_of_a_directory(tmp_path: Path, scenario: Path, command
     hub_id = "Qwen/Qwen2.5-7B-Instruct"
     words = ["--preset", "quick_test", "--scenario-path", scenario, "--checkpoint", hub_id]
     assert refusal(tmp_path, command, *words) == (
-        f"{hub_id}: is not a directory. If it is a Hugging Face hub id, download it first:"
+        f"{hub_id}: there is no such directory. If it is a Hugging Face hub id, download it first:"
         f" `hf download {hub_id}`; nodes do not reach the hub. Looked in {hub_cache()}"
         " (HF_HUB_CACHE, HF_HOME)."
     )

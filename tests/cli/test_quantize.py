@@ -87,7 +87,7 @@ def test_what_is_quantised_or_no_checkpoint_is_refused(tmp_path: Path):
     awq = make_tiny_llama(tmp_path / "awq")
     add_to_config(awq, {"quantization_config": {"quant_method": "awq"}})
     assert "is quantised already (awq)" in quantize(tmp_path, awq, "--scheme", "fp8").err
-    assert "is not a directory" in quantize(tmp_path, tmp_path / "absent", "--scheme", "fp8").err
+    assert "there is no such directory" in quantize(tmp_path, tmp_path / "absent", "--scheme", "fp8").err
 
 
 def test_an_adapter_is_not_taken_for_its_base(tmp_path: Path, checkpoint: Path):

@@ -82,7 +82,7 @@ def test_weights_that_are_not_there(tmp_path: Path, program: str, words: dict[st
 
 BAD_FLAGS = [
     ({"--scenario_path": "nowhere"}, "HERE/nowhere: no such scenario directory."),
-    ({"--checkpoint_dir": "nowhere"}, "nowhere: is not a directory. Check the path"),
+    ({"--checkpoint_dir": "nowhere"}, "nowhere: there is no such directory. Check the path"),
     ({"--ablation_config": "profil_only"}, "--ablation-config: prompt.ablation_config: expected profile_and"),
     (
         {"--ablation_config": "history_only"},

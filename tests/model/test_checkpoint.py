@@ -192,7 +192,9 @@ def test_random_weights_need_no_weight_files(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_no_directory(tiny: Path, tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none") == "CKPT: is not a directory. Check the path (model.checkpoint)."
+    assert (
+        refusal(tmp_path / "none") == "CKPT: there is no such directory. Check the path (model.checkpoint)."
+    )
     assert refusal(tiny / "config.json") == (
         "CKPT: expected a checkpoint directory, got a file. Give the directory it lies in."
     )
@@ -201,7 +203,7 @@ def test_a_path_that_is_no_directory(tiny: Path, tmp_path: Path) -> None:
 def test_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(Path("org/Name-8B.v1")) == (
-        "CKPT: is not a directory. If it is a Hugging Face hub id, download it first:"
+        "CKPT: there is no such directory. If it is a Hugging Face hub id, download it first:"
         f" `hf download CKPT`; nodes do not reach the hub. Looked in {hub_cache()} (HF_HUB_CACHE, HF_HOME)."
     )
 

@@ -169,7 +169,7 @@ def test_a_revision_of_a_hub_id(base: Path, cache: Path) -> None:
     assert find_snapshot(f"{HUB_ID}@v2.0") == other
     assert find_snapshot(f"{HUB_ID}@v3") is None
     assert refusal(Path(f"{HUB_ID}@v3")) == (
-        f"{HUB_ID}@v3: is not a directory. If it is a Hugging Face hub id, download it first:"
+        f"{HUB_ID}@v3: there is no such directory. If it is a Hugging Face hub id, download it first:"
         f" `hf download {HUB_ID} --revision v3`; nodes do not reach the hub. Looked in {cache}"
         " (HF_HUB_CACHE, HF_HOME)."
     )
@@ -241,7 +241,7 @@ def test_what_is_written_like_a_hub_id(text: str, expected: bool) -> None:
 
 def test_a_path_that_looks_like_a_hub_id_to_us_alone() -> None:
     assert refusal(Path("models/models--org--name")) == (
-        "models/models--org--name: is not a directory. Check the path (model.checkpoint)."
+        "models/models--org--name: there is no such directory. Check the path (model.checkpoint)."
     )
 
 

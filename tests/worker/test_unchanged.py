@@ -126,5 +126,5 @@ def test_a_run_from_before_adapters_and_tokenizers_were_recorded(run: RunPaths):
 
 def test_a_checkpoint_that_is_gone(run: RunPaths):
     shutil.rmtree(checkpoint(run))
-    with pytest.raises(CheckpointError, match="is not a directory"):
+    with pytest.raises(CheckpointError, match="there is no such directory"):
         check(run)
