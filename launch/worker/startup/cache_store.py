@@ -82,14 +82,8 @@ class CacheStore:
         It holds what the newest had, too, which another node may have made since this one was seeded. The
         first may be empty: it says that there is nothing to compile, so that nobody waits for it.
         """
-        newest = self._sound()
-        if newest is not None and list_files(local).keys() <= newest.files.keys():
-            return f"generation {newest.number} has it all"
-        if newest is not None and newest.num_bytes >= MAX_BYTES:
-            return (
-                f"not written: generation {newest.number} has {newest.num_bytes / 2**30:.1f} GiB, and more is"
-                f" not kept. Remove {self._root} to begin anew."
-            )
+        if (enough := self._is_enough(local)) is not None:
+            return enough
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             number = claim_next(self._root)
@@ -98,6 +92,18 @@ class CacheStore:
             return f"not written: {error.strerror or error}"
         except StorageError as error:
             return f"not written: {error}"
+
+    def _is_enough(self, local: Path) -> str | None:
+        """Why no generation is to follow the newest, if none is."""
+        newest = self._sound()
+        if newest is not None and list_files(local).keys() <= newest.files.keys():
+            return f"generation {newest.number} has it all"
+        if newest is not None and newest.num_bytes >= MAX_BYTES:
+            return (
+                f"not written: generation {newest.number} has {newest.num_bytes / 2**30:.1f} GiB, and more is"
+                f" not kept. Remove {self._root} to begin anew."
+            )
+        return None
 
     def _numbers(self) -> list[int]:
         return list_numbers(self._root, ".json")
@@ -134,6 +140,9 @@ class CacheStore:
     def _write(self, number: int, local: Path) -> str:
         try:
             self._take_in(local)
+            if (enough := self._is_enough(local)) is not None:  # made since it was looked for
+                withdraw(self._root, number)
+                return enough
             written = write_generation(self._root, number, self._key, local)
         except (OSError, StorageError):
             withdraw(self._root, number)

@@ -23,7 +23,7 @@ from launch.rundir.process_mark import mark_process
 from launch.worker.startup import cache_store
 from launch.worker.startup.cache_store import CacheStore, store_of
 from launch.worker.startup.cache_tree import CacheRefusedError
-from launch.worker.startup.cache_writing import CLAIM_DEAD_S
+from launch.worker.startup.cache_writing import CLAIM_DEAD_S, claim_next
 from tests.worker.distorted.full_disk import FullDisk
 from tests.worker.startup.trees import FILES, KEY, contents, make_tree, start
 
@@ -397,6 +397,21 @@ def test_of_many_tasks_one_writes(local: Path, tmp_path: Path):
     assert len(wrote) == 1
     assert set(said) - set(wrote) <= {"another task writes it", "generation 1 has it all"}
     assert seeded(CacheStore(tmp_path / "shared", {"k": "v"}), tmp_path / "other") == FILES
+
+
+def test_what_another_made_between_the_look_and_the_claim_is_not_made_again(
+    store: CacheStore, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def after_another(root: Path) -> int | None:
+        monkeypatch.setattr(cache_store, "claim_next", claim_next)
+        assert CacheStore(root, KEY).write_back(local).startswith("generation 1: 5 files")
+        return claim_next(root)
+
+    monkeypatch.setattr(cache_store, "claim_next", after_another)
+    assert store.write_back(local) == "generation 1 has it all"
+    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == ["1.claim", "1.json", "1.tar"]
+    (local / "new").write_bytes(b"new")
+    assert store.write_back(local).startswith("generation 2: 6 files")
 
 
 def test_a_claim_of_somebody_dead_is_not_waited_for(store: CacheStore, local: Path, tmp_path: Path):
