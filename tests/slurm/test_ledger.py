@@ -186,13 +186,18 @@ def test_all_gpu_seconds_are_told(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", STATES, indirect=True)
 def test_attempts_know_it_of_themselves(case: dict[str, Any]) -> None:
-    """Without sacct. Cancelled and requeued jobs are over for Slurm, and drain for up to KillWait."""
+    """Without sacct. Cancelled and requeued jobs are over for Slurm, and drain for up to KillWait.
+
+    Slurm counts whole seconds from before the batch shell's first line to after its last, of each GPU.
+    """
     own = match_spans(read_all_times(case["run"]), [])
+    num_gpus = case["attempts"][0]["num_gpus"]
     for attempt, (gpu_seconds, state) in zip(own, case["lives"], strict=True):
-        off = sum(span.gpu_seconds for span in attempt.spans) - gpu_seconds
-        later = KILL_WAIT_S if state in ("CANCELLED", "REQUEUED") else 0
-        assert off <= tolerance_s(gpu_seconds) + later
-        assert off >= -tolerance_s(gpu_seconds) or attempt.end_by == "last sign"
+        off_s = sum(span.gpu_seconds for span in attempt.spans) / num_gpus - gpu_seconds / num_gpus
+        tolerated_s = tolerance_s(gpu_seconds / num_gpus)
+        later_s = KILL_WAIT_S if state in ("CANCELLED", "REQUEUED") else 0
+        assert off_s <= tolerated_s + later_s
+        assert off_s >= -tolerated_s or attempt.end_by == "last sign"
 
 
 def test_what_it_went_into(runs: dict[str, RunPaths], site: Site) -> None:
