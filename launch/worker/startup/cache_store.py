@@ -82,8 +82,8 @@ class CacheStore:
         It holds what the newest had, too, which another node may have made since this one was seeded. The
         first may be empty: it says that there is nothing to compile, so that nobody waits for it.
         """
-        if (enough := self._is_enough(local)) is not None:
-            return enough
+        if (why := self._why_none_follows(local)) is not None:
+            return why
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             number = claim_next(self._root)
@@ -93,7 +93,7 @@ class CacheStore:
         except StorageError as error:
             return f"not written: {error}"
 
-    def _is_enough(self, local: Path) -> str | None:
+    def _why_none_follows(self, local: Path) -> str | None:
         """Why no generation is to follow the newest, if none is."""
         newest = self._sound()
         if newest is not None and list_files(local).keys() <= newest.files.keys():
@@ -140,9 +140,9 @@ class CacheStore:
     def _write(self, number: int, local: Path) -> str:
         try:
             self._take_in(local)
-            if (enough := self._is_enough(local)) is not None:  # made since it was looked for
+            if (why := self._why_none_follows(local)) is not None:  # made since it was looked for
                 withdraw(self._root, number)
-                return enough
+                return why
             written = write_generation(self._root, number, self._key, local)
         except (OSError, StorageError):
             withdraw(self._root, number)
