@@ -45,6 +45,8 @@ POINTS: dict[str, list[str]] = {
     "eager": ["enforce_eager=true"],
     "uncompiled": [f"compilation_config={json.dumps(GRAPHS_ALONE)}"],
     "uncompiled-seqs-128": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=128"],
+    "uncompiled-seqs-256": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=256"],
+    "uncompiled-seqs-512": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=512"],
     "uncompiled-512": [
         f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': FEWER_SIZES})}"
     ],
