@@ -29,6 +29,8 @@ GRAPHS_ALONE = {
     "cudagraph_capture_sizes": list(GRAPH_SIZES),
 }
 """What engine.torch_compile: false asks vLLM for."""
+GRAPHS_OF_PROMPTS = GRAPHS_ALONE | {"cudagraph_mode": "FULL"}
+"""Of steps with a prompt in them, too, where the attention kernels allow it."""
 FEWER_SIZES = [size for size in GRAPH_SIZES if size <= 512]
 """As far as vLLM's own sizes go."""
 FP8, FP8_KV = 'quantization="fp8"', 'kv_cache_dtype="fp8"'
@@ -47,6 +49,9 @@ POINTS: dict[str, list[str]] = {
     "uncompiled-seqs-128": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=128"],
     "uncompiled-seqs-256": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=256"],
     "uncompiled-seqs-512": [f"compilation_config={json.dumps(GRAPHS_ALONE)}", "max_num_seqs=512"],
+    "full-graphs": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}"],
+    "full-graphs-seqs-128": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}", "max_num_seqs=128"],
+    "full-graphs-seqs-256": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}", "max_num_seqs=256"],
     "uncompiled-512": [
         f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': FEWER_SIZES})}"
     ],

@@ -51,17 +51,19 @@ class GpuSpeed(Section):
     beside_s: Number | None = Field(
         default=None, gt=0, description="Seconds of a task beside that and generation: imports, its end."
     )
-    uncompiled_share: Number | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="Speed without torch.compile over that with it, max_num_seqs sequences in a step.",
+    half_speed_seqs: Number | None = Field(
+        default=None, gt=0, description="Sequences in a step with which it is half as fast as with very many."
+    )
+    uncompiled_shares: dict[int, Number] = Field(
+        default={},
+        description="Speed without torch.compile over that with it, by sequences in a step; larger steps are"
+        " no CUDA graphs.",
     )
     eager_share: Number | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="The same where hardly a step is a CUDA graph; there if uncompiled_share is.",
+        description="The same where hardly a step is a CUDA graph; there if uncompiled_shares are.",
     )
     parallel_shares: dict[int, Number] = Field(
         default={}, description="Speed of tensor parallelism over as many engines of one GPU, by its size."
@@ -75,12 +77,12 @@ class GpuSpeed(Section):
 
     @model_validator(mode="after")
     def _both_shares(self) -> Self:
-        """They are one measurement's."""
-        if (self.uncompiled_share is None) != (self.eager_share is None):
-            raise ValueError("uncompiled_share and eager_share go together")
+        """Steps of more sequences than any of the first are taken for the second."""
+        if bool(self.uncompiled_shares) != (self.eager_share is not None):
+            raise ValueError("uncompiled_shares and eager_share go together")
         return self
 
-    @field_validator("parallel_shares", "engines_over_parallel", mode="before")
+    @field_validator("uncompiled_shares", "parallel_shares", "engines_over_parallel", mode="before")
     @classmethod
     def _sizes_as_numbers(cls, shares: Any) -> Any:
         """Keys of a YAML file are texts here."""

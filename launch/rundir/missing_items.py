@@ -1,5 +1,7 @@
 """What a submission is to generate: the items of a run that are missing, and what each user of them costs."""
 
+from dataclasses import dataclass
+
 from launch.config.schema import RunConfig
 from launch.errors import RunError
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
@@ -30,10 +32,23 @@ def mean_sample(settled: Settled, config: RunConfig) -> float | None:
     return settled.num_output_tokens / (settled.num_done * config.sampling.samples_per_item)
 
 
-def cost_users(
+@dataclass(frozen=True, slots=True)
+class MissingWork:
+    """What a submission is to generate.
+
+    `users` have their missing items, `num_items` in all; `sequence_tokens` is what one sequence is expected
+    to take of a KV cache on average: its sample whole, and its part of a prompt that an item's samples share.
+    """
+
+    users: list[UserCost]
+    num_items: int
+    sequence_tokens: float
+
+
+def cost_missing(
     index: list[IndexEntry], missing: set[int], config: RunConfig, sample_tokens: float | None
-) -> list[UserCost]:
-    """The users of `index`, each with its missing items; `sample_tokens` is what `mean_sample` says."""
+) -> MissingWork:
+    """The `missing` items, at least one, of the users of `index`; `sample_tokens`: see `mean_sample`."""
     sampling = config.sampling
     output = expected_output_tokens(
         sampling.samples_per_item,
@@ -41,10 +56,12 @@ def cost_users(
         sample_tokens,
         only_length_ends=sampling.ignore_eos and not (sampling.stop or sampling.stop_token_ids),
     )
-    users = []
+    users, num_prompt_tokens = [], 0.0
     for entry in index:
         places = [place for place in range(entry.num_items) if entry.first_item + place in missing]
         numbers = [entry.first_item + place for place in places]
         tokens = [entry.prompt_tokens[place] for place in places]
         users.append(cost_user(entry.position, entry.user_hash, numbers, tokens, output))
-    return users
+        num_prompt_tokens += sum(tokens)
+    of_item = num_prompt_tokens / len(missing) + output
+    return MissingWork(users, len(missing), of_item / sampling.samples_per_item)

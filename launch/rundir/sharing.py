@@ -1,21 +1,22 @@
 """Shares the missing items of a submission over tasks: how many tasks, what each gets, in which chunks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from launch.config.gpus import find_gpu_type, gpu_memory, gpu_speeds
-from launch.config.schema import EngineConfig, EngineKind, RunConfig
+from launch.config.schema import EngineKind, RunConfig
 from launch.config.slurm_values import time_limit_s
+from launch.model.expected_fit import expected_fit, is_quantized
 from launch.model.memory import Gpu, default_max_num_seqs
 from launch.model.weight_bytes import num_parameters
 from launch.planning.chunks import Chunk, plan_chunks
-from launch.planning.cost import UserCost
 from launch.planning.forecast import COLD, Forecast, Warmth, forecast
 from launch.planning.limits import TaskLimits, split_arrays
 from launch.planning.rates import TaskShape, started_as
 from launch.planning.shards import Shard, plan_shards
 from launch.planning.tasks import Asked, TaskPlan, Work, plan_tasks
+from launch.rundir.missing_items import MissingWork
 from launch.rundir.records import RunRecord
 
 
@@ -52,12 +53,10 @@ class Sharing:
     forecast: Forecast
 
 
-def share(
-    record: RunRecord, users: Sequence[UserCost], num_items: int, config: RunConfig, place: Place
-) -> Sharing:
-    """Shares the `num_items` missing items of `users` over as many tasks as suit them."""
-    plan = _plan_tasks(record, users, num_items, config, place)
-    shards = plan_shards(users, plan.num_tasks)
+def share(record: RunRecord, work: MissingWork, config: RunConfig, place: Place) -> Sharing:
+    """Shares what is missing over as many tasks as suit it."""
+    plan = _plan_tasks(record, work, config, place)
+    shards = plan_shards(work.users, plan.num_tasks)
     expected = forecast(
         shards,
         plan.rate,
@@ -66,24 +65,24 @@ def share(
         is_warm=place.warmth.of(plan.compilation.torch_compile),
     )
     arrays = split_arrays(len(shards), place.max_array_size)
-    return Sharing(num_items, plan, shards, plan_chunks(shards), arrays, expected)
+    return Sharing(work.num_items, plan, shards, plan_chunks(shards), arrays, expected)
 
 
-def _plan_tasks(
-    record: RunRecord, users: Sequence[UserCost], num_items: int, config: RunConfig, place: Place
-) -> TaskPlan:
+def _plan_tasks(record: RunRecord, missing: MissingWork, config: RunConfig, place: Place) -> TaskPlan:
     """The choices by what was measured elsewhere; the rate, for the forecast, with what starts took here."""
     engine, resources = config.engine, config.resources
+    checkpoint = Path(record.checkpoint.path)
     shape = TaskShape(
         gpus_per_task=place.gpus_per_task,
         tensor_parallel_size=engine.tensor_parallel_size,
         num_engines=config.num_engines,
         gpu_type=place.gpu_type,
-        parameters=num_parameters(Path(record.checkpoint.path)),
+        parameters=num_parameters(checkpoint),
         is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
-        max_num_seqs=_max_num_seqs(engine, place.gpu_type),
+        num_seqs=_num_seqs(checkpoint, config, place.gpu_type, missing.sequence_tokens),
+        is_quantized=is_quantized(checkpoint, config),
     )
-    work = Work(sum(user.cost for user in users), num_items)
+    work = Work(sum(user.cost for user in missing.users), missing.num_items)
     queued = place.max_submit
     limits = TaskLimits(time_limit_s(resources.time), queued[0], place.max_concurrent, queued[1])
     asked = Asked(
@@ -97,11 +96,22 @@ def _plan_tasks(
     return replace(plan, rate=started_as(plan.rate, starts))
 
 
-def _max_num_seqs(engine: EngineConfig, gpu_type: str | None) -> int | None:
-    """Sequences that a step of one engine may have; None where vLLM chooses, for a GPU that is not known."""
+def _num_seqs(checkpoint: Path, config: RunConfig, gpu_type: str | None, tokens: float) -> int | None:
+    """Sequences, of `tokens` on average, that a step of one engine should have while there is enough work.
+
+    They are as many as its limits allow and its KV cache should hold; None where vLLM chooses the limit, for
+    a GPU that is not known.
+    """
     known = None if gpu_type is None else find_gpu_type(gpu_type)
-    its_own = None if known is None else default_max_num_seqs(Gpu(known, gpu_memory()[known]))
-    asked = engine.max_num_seqs or its_own
-    if asked is None or engine.max_num_batched_tokens is None:
-        return asked
-    return min(asked, engine.max_num_batched_tokens)
+    gpu = None if known is None else Gpu(known, gpu_memory()[known])
+    limit = config.engine.max_num_seqs or (None if gpu is None else default_max_num_seqs(gpu))
+    if limit is None:
+        return None
+    limits = [limit, config.engine.max_num_batched_tokens, _held(checkpoint, config, gpu, tokens)]
+    return max(1, min(each for each in limits if each is not None))
+
+
+def _held(checkpoint: Path, config: RunConfig, gpu: Gpu | None, tokens: float) -> int | None:
+    """How many the KV cache should hold; None where that cannot be told."""
+    found = None if gpu is None else expected_fit(checkpoint, config, gpu)
+    return None if found is None else found.sequences(ceil(tokens))

@@ -18,7 +18,7 @@ from launch.rundir.chunks import write_chunks
 from launch.rundir.identity import code_version
 from launch.rundir.journal import make_directory, put_in_place, read_json, storage_errors, write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
-from launch.rundir.missing_items import cost_users, mean_sample, missing_items
+from launch.rundir.missing_items import cost_missing, mean_sample, missing_items
 from launch.rundir.plan import IndexEntry, read_index
 from launch.rundir.process_mark import ProcessMark
 from launch.rundir.progress import survey_settled
@@ -89,10 +89,10 @@ def open_submission(
     settled = survey_settled(run)
     missing = missing_items(run, settled, retry_failed=retry_failed)
     index = list(read_index(run))
-    users = cost_users(index, missing, config, mean_sample(settled, config))
+    work = cost_missing(index, missing, config, mean_sample(settled, config))
     record = load_run(run)
     _check_length(run, record, config.engine.max_model_len)
-    sharing = share(record, users, len(missing), config, place)
+    sharing = share(record, work, config, place)
     submission = _planned_record(record.run_id, after + 1, config, sharing, number_of_round)
     _write(run, submission, sharing.chunks, index, opening.sender)
     return Opened(submission.submission, sharing.forecast, sharing.plan, len(sharing.chunks))

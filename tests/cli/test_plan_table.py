@@ -1,10 +1,12 @@
 """What submit says of a plan: slots, compiled or not, starts that cost much, and where numbers are from."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from benchmarks.model_shape import make_shape
 from launch.cli.plan_table import startup_warning
 from launch.config.gpus import gpu_speeds
 from launch.planning.compilation import CompileChoice
@@ -245,3 +247,34 @@ def test_a_cpu_is_warned_of_nothing(words: list[str | Path], tmp_path: Path) -> 
     said = plan(words, tmp_path, "--gpus-per-task", "0")
     assert not any(note.startswith("start-up") for note in said.notes)
     assert said.row("start") == "left to the engine: on a CPU nothing was measured"
+
+
+LONG = ["--max-model-len", "8192", "--max-tokens", "4096", "--num-samples", "1"]
+"""Samples of 2,048 tokens are expected, after prompts of some hundred."""
+PAYS = "s of generation a task; compiling pays from "
+FULL = r"\(measured on one h200 with a model of 8\.0B\)"
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate", "start"),
+    [
+        ([], FULL, AS_FAST),
+        (LONG, r"x 0\.94 for 3\d\d sequences at a time, measured with 1,024\)", PAYS),
+        ([*LONG, "--gpu-type", "h100"], r"x 0\.8\d for 1\d\d sequences at a time, measured", PAYS),
+        ([*LONG, "--ignore-eos", "true"], r"x 0\.8\d for 2\d\d sequences at a time, measured", PAYS),
+        ([*LONG, "--max-num-seqs", "8"], r"x 0\.17 for 8 sequences at a time, measured", PAYS),
+        ([*LONG, "--max-num-seqs", "300"], r"x 0\.92 for 300 sequences at a time, measured", PAYS),
+        (["--quantization", "fp8"], r"8\.0B; quantised weights or KV cache were not\)", AS_FAST),
+        (["--kv-cache-dtype", "fp8"], r"8\.0B; quantised weights or KV cache were not\)", AS_FAST),
+        ([*LONG, "--kv-cache-dtype", "fp8"], r"x 0\.99 for 7\d\d sequences at a time, measured", AS_FAST),
+    ],
+)
+def test_the_rate_is_that_of_as_many_sequences_as_a_step_should_have(
+    words: list[str | Path], tmp_path: Path, checkpoint: Path, flags: list[str], rate: str, start: str
+) -> None:
+    """By the limit, or by what the KV cache should hold of sequences of the expected length."""
+    eight = tmp_path / "eight"
+    make_shape(eight, checkpoint)
+    said = plan(words, tmp_path, "--checkpoint-dir", str(eight), "--load-format", "dummy", *flags)
+    assert re.search(rate, said.row("tasks")), said.row("tasks")
+    assert start in said.row("start"), said.row("start")

@@ -9,42 +9,69 @@ from hypothesis import strategies as st
 from launch.config.gpus import gpu_speeds
 from launch.planning.compilation import choose_compile, uncompiled_loss
 from launch.planning.forecast import Warmth
-from launch.planning.limits import TaskLimits
-from launch.planning.rates import TaskShape, measured_for
+from launch.planning.limits import TaskLimits, duration
+from launch.planning.rates import TaskShape, Uncompiled, measured_for
 from launch.planning.tasks import Asked, Work, plan_tasks
 
 SPEEDS = gpu_speeds()
 EIGHT = 8_030_261_248
-SHAPE = TaskShape(1, 1, 1, "h200", EIGHT, max_num_seqs=1024)
+SHAPE = TaskShape(1, 1, 1, "h200", EIGHT, num_seqs=1024)
 H200 = measured_for("h200", SPEEDS)
+SHARES = H200.uncompiled.shares
 SAVED_S = H200.start_warm_s - H200.start_uncompiled_s
-BREAK_EVEN_S = SAVED_S / (1 / H200.uncompiled.eager_share - 1)
-FEW = replace(SHAPE, max_num_seqs=64)
+
+
+def break_even_s(share: float) -> float:
+    """Seconds of generation from which compiling pays."""
+    return SAVED_S / (1 / share - 1)
+
+
+BREAK_EVEN_S = break_even_s(SHARES[128])
+FEW = replace(SHAPE, num_seqs=64)
 
 
 @pytest.mark.parametrize("work_s", [20.0, BREAK_EVEN_S + 1, 1e6])
-def test_full_steps_are_as_fast_without_and_never_compiled(work_s: float) -> None:
-    chosen = choose_compile(None, SHAPE, H200, work_s)
+@pytest.mark.parametrize("num_seqs", [1024, 964])
+def test_full_steps_are_as_fast_without_and_never_compiled(work_s: float, num_seqs: int) -> None:
+    chosen = choose_compile(None, replace(SHAPE, num_seqs=num_seqs), H200, work_s)
     assert chosen.torch_compile is False
     assert chosen.why == (
-        "not compiled: as fast as compiled and ready 11 s earlier (measured: h200, 8.0B, 1,024 sequences at a"
-        " time)"
+        "not compiled: as fast as compiled and ready 11 s earlier (measured: h200, 8.0B, about"
+        f" {num_seqs:,} sequences at a time)"
     )
 
 
-@pytest.mark.parametrize("work_s", [20.0, BREAK_EVEN_S - 1, BREAK_EVEN_S + 1, 7200.0])
-@pytest.mark.parametrize("max_num_seqs", [1, 64, 1023, 1025, 2048, None])
-def test_with_other_steps_it_breaks_even_where_eager_ones_were_measured(
-    work_s: float, max_num_seqs: int | None
+@pytest.mark.parametrize(
+    ("num_seqs", "share", "ends"),
+    [
+        (128, SHARES[128], "(measured: h200, 8.0B, about 128 sequences at a time)"),
+        (256, SHARES[256], "(measured: h200, 8.0B, about 256 sequences at a time)"),
+        (1, SHARES[128], "128, 256 and 1,024 sequences at a time; here 1)"),
+        (2048, H200.uncompiled.eager_share, "128, 256 and 1,024 sequences at a time; here 2,048)"),
+        (1025, H200.uncompiled.eager_share, "128, 256 and 1,024 sequences at a time; here 1,025)"),
+        (None, SHARES[128], "128, 256 and 1,024 sequences at a time; here their number is not known)"),
+    ],
+)
+def test_with_other_steps_it_breaks_even_by_what_was_measured(
+    num_seqs: int | None, share: float, ends: str
 ) -> None:
-    assert 300 < BREAK_EVEN_S < 600
-    chosen = choose_compile(None, replace(SHAPE, max_num_seqs=max_num_seqs), H200, work_s)
-    assert chosen.torch_compile is (work_s > BREAK_EVEN_S)
-    assert chosen.why.startswith("compiled: about " if chosen.torch_compile else "not compiled: about ")
-    assert chosen.why.endswith(
-        f"pays from {BREAK_EVEN_S / 60:.0f} min (assumed from measurements: h200, 8.0B, 1,024 sequences at a"
-        " time)"
-    )
+    shape, at_s = replace(SHAPE, num_seqs=num_seqs), break_even_s(share)
+    assert 100 < at_s < 420
+    for work_s in (20.0, at_s - 1, at_s + 1, 7200.0):
+        chosen = choose_compile(None, shape, H200, work_s)
+        assert chosen.torch_compile is (work_s > at_s)
+        assert chosen.why.startswith("compiled: about " if chosen.torch_compile else "not compiled: about ")
+        assert f"compiling pays from {duration(at_s)} (" in chosen.why and chosen.why.endswith(ends)
+        assert ("assumed from measurements: h200, 8.0B, " in chosen.why) is ("measured: " not in ends)
+
+
+def test_between_two_numbers_the_share_goes_by_one_over_the_number() -> None:
+    """A number whose 1 / n is in the middle of two that were measured has the mean of their shares."""
+    middle = Uncompiled("x", EIGHT, {100: 0.8, 300: 1.0}, 0.5)
+    assert middle.share(150) == pytest.approx(0.9)
+    shares = [H200.uncompiled.share(number) for number in range(1, 1025)]
+    assert shares == sorted(shares) and (shares[0], shares[-1]) == (SHARES[128], SHARES[1024])
+    assert all(SHARES[number] == shares[number - 1] for number in SHARES)
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -61,10 +88,10 @@ def test_with_tensor_parallelism_it_compiles_and_on_a_cpu_it_is_left_to_the_engi
     assert choose_compile(None, replace(SHAPE, gpus_per_task=0), H200, 1.0).torch_compile is None
 
 
-def test_a_small_model_loses_more_in_small_steps_alone_and_is_called_assumed() -> None:
+def test_a_small_model_loses_more_but_in_full_steps_and_is_called_assumed() -> None:
     assert uncompiled_loss(H200, SHAPE) == (pytest.approx(0.001, abs=1e-4), True)
     few, is_measured = uncompiled_loss(H200, FEW)
-    assert not is_measured and few == pytest.approx(0.0275, abs=0.0005)
+    assert not is_measured and few == pytest.approx(1 / SHARES[128] - 1)
     for parameters, times in (
         (EIGHT // 4, 4.0),
         (10 * EIGHT, 1.0),
@@ -72,7 +99,7 @@ def test_a_small_model_loses_more_in_small_steps_alone_and_is_called_assumed() -
     ):  # never better than measured
         other = replace(FEW, parameters=parameters)
         assert uncompiled_loss(H200, other) == (pytest.approx(times * few), False)
-        assert uncompiled_loss(H200, replace(other, max_num_seqs=1024)) == (
+        assert uncompiled_loss(H200, replace(other, num_seqs=1024)) == (
             pytest.approx(0.001, abs=1e-4),
             False,
         )
@@ -103,15 +130,15 @@ def test_a_plan_is_made_of_anything(
 
 
 def test_engines_that_start_sooner_are_planned_in_more_tasks() -> None:
-    work = Work(10_000 * (600 + 250 / 3), 10_000)
+    work = Work(20_000 * (600 + 250 / 3), 20_000)
     limits = TaskLimits(max_concurrent=64)
-    plan = plan_tasks(work, FEW, limits, Asked(), SPEEDS)
+    plan = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS)
     assert plan.compilation.torch_compile is False
-    assert plan.num_tasks == plan_tasks(work, FEW, limits, Asked(compiles=False), SPEEDS).num_tasks
-    assert plan.num_tasks > plan_tasks(work, FEW, limits, Asked(compiles=True), SPEEDS).num_tasks
-    warm = plan_tasks(work, FEW, limits, Asked(), SPEEDS, Warmth(uncompiled=True))
+    assert plan.num_tasks == plan_tasks(work, SHAPE, limits, Asked(compiles=False), SPEEDS).num_tasks
+    assert plan.num_tasks > plan_tasks(work, SHAPE, limits, Asked(compiles=True), SPEEDS).num_tasks
+    warm = plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(uncompiled=True))
     assert plan.num_tasks < warm.num_tasks <= 64
-    assert plan_tasks(work, FEW, limits, Asked(), SPEEDS, Warmth(compiled=True)) == plan
+    assert plan_tasks(work, SHAPE, limits, Asked(), SPEEDS, Warmth(compiled=True)) == plan
 
 
 def test_8000_samples_as_8_tasks_do_not_compile_and_an_hour_of_small_steps_does() -> None:

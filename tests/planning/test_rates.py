@@ -25,7 +25,7 @@ EIGHT = 8_030_261_248
 KNOWN = measured_for("h200", SPEEDS)
 COLD_S, WARM_S, BESIDE_S = KNOWN.start_cold_s, KNOWN.start_warm_s, KNOWN.beside_s
 UNCOMPILED_S = KNOWN.start_uncompiled_s
-H200 = TaskShape(1, 1, 1, "h200", EIGHT, max_num_seqs=1024)
+H200 = TaskShape(1, 1, 1, "h200", EIGHT, num_seqs=1024)
 EQUIVALENTS = 1 + 0.8 / 3  # of an output token with its share of the prompt, 1,024 for 1,280
 
 
@@ -77,7 +77,8 @@ def test_another_model_is_scaled_and_called_assumed() -> None:
 
 def test_what_is_not_known_is_said() -> None:
     assert source(TaskShape(1, 1, 1)) == (
-        "assumed from one h100 with a model of 8.0B; the GPU is not known; the model's size is not known"
+        "assumed from one h100 with a model of 8.0B; the GPU is not known; the model's size is not known;"
+        " starts as on one h200"
     )
     assert rate(TaskShape(1, 1, 1)) == rate(replace(H200, gpu_type="h100"))
     assert "a40 was not measured" in source(replace(H200, gpu_type="a40"))
@@ -87,24 +88,53 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
     seen = assume_rate(H200, SPEEDS, compiles=False)
     assert seen.warm_startup_s == pytest.approx(UNCOMPILED_S + BESIDE_S)
     assert seen.startup_s == pytest.approx(KNOWN.start_uncompiled_cold_s + BESIDE_S)
-    assert seen.tokens_per_s == pytest.approx(KNOWN.uncompiled.share * rate(H200))
-    for other in (1023, 1025, None):
-        few = assume_rate(replace(H200, max_num_seqs=other), SPEEDS, compiles=False)
-        assert few.tokens_per_s == pytest.approx(KNOWN.uncompiled.eager_share * rate(H200))
+    assert seen.tokens_per_s == pytest.approx(KNOWN.uncompiled.shares[1024] * rate(H200))
+    eager_share = KNOWN.uncompiled.eager_share
+    for number, share in ((256, KNOWN.uncompiled.shares[256]), (1025, eager_share), (None, None)):
+        few = replace(H200, num_seqs=number)
+        expected = (share or KNOWN.uncompiled.shares[128]) * rate(few)
+        assert assume_rate(few, SPEEDS, compiles=False).tokens_per_s == pytest.approx(expected)
     eager = assume_rate(H200, SPEEDS, compiles=False, is_eager=True)
-    assert eager == few
+    assert eager.tokens_per_s == pytest.approx(eager_share * rate(H200))
+    of_few = assume_rate(replace(H200, num_seqs=128), SPEEDS, compiles=False, is_eager=True)
+    assert of_few.tokens_per_s < 0.91 * rate(replace(H200, num_seqs=128)), "no faster than graphs"
+
+
+def test_few_sequences_a_step_are_slower_and_called_assumed() -> None:
+    """Two numbers were measured with lengths that differ, on two hosts; the curve is laid through them."""
+    h = KNOWN.half_speed_seqs
+    for number in (8, 128, 256, 700):
+        few = replace(H200, num_seqs=number)
+        share = number / (number + h) * (1024 + h) / 1024
+        assert rate(few) == pytest.approx(share * rate(H200))
+        assert source(few) == (
+            f"assumed from one h200 with a model of 8.0B; x {share:.2f} for {number} sequences at a time,"
+            " measured with 1,024"
+        )
+    for number in (None, 768, 2048):
+        assert rate(replace(H200, num_seqs=number)) == rate(H200)
+        assert source(replace(H200, num_seqs=number)) == source(H200)
+
+
+def test_quantised_models_are_called_assumed() -> None:
+    assert source(replace(H200, is_quantized=True)) == (
+        "assumed from one h200 with a model of 8.0B; quantised weights or KV cache were not"
+    )
 
 
 def test_what_a_row_lacks_comes_from_another() -> None:
     known = measured_for("h100", SPEEDS)
     assert (known.gpu_type, known.is_own, known.uncompiled.gpu_type) == ("h100", True, "h200")
-    own = {"uncompiled_share": 0.9, "eager_share": 0.8, "max_num_seqs": 256, "parameters": 70}
+    own = {"uncompiled_shares": {256: 0.9}, "eager_share": 0.8, "parameters": 70}
     speeds = SPEEDS | {"h100": SPEEDS["h100"].model_copy(update=own)}
-    assert measured_for("h100", speeds).uncompiled == Uncompiled("h100", 70, 256, 0.9, 0.8)
-    with pytest.raises(ValidationError, match="uncompiled_share and eager_share go together"):
+    assert measured_for("h100", speeds).uncompiled == Uncompiled("h100", 70, {256: 0.9}, 0.8)
+    with pytest.raises(ValidationError, match="uncompiled_shares and eager_share go together"):
         GpuSpeed.model_validate(SPEEDS["h100"].model_dump() | {"eager_share": 0.9})
     assert (known.start_cold_s, known.start_warm_s) == (COLD_S, WARM_S)
     assert known.parallel_shares == {2: 0.83, 4: 0.46}
+    assert source(replace(H200, gpu_type="h100")) == (
+        "measured on one h100 with a model of 8.0B; starts as on one h200"
+    )
 
 
 def test_a_cpu_is_slow_whatever_the_model() -> None:
@@ -139,13 +169,34 @@ def test_every_speed_has_its_evidence() -> None:
     )
     graphs = results / "h200-graphs-2026-12-01"
     full = {part: uncompiled(graphs / part) for part in ("search", "search-ragged", "search-small")}
-    assert SPEEDS["h200"].uncompiled_share == pytest.approx(full["search-ragged"], abs=0.001)
+    shares = SPEEDS["h200"].uncompiled_shares
+    assert shares[1024] == pytest.approx(full["search-ragged"], abs=0.001)
     assert min(full.values()) == full["search-ragged"], "the least of them is taken"
+    for number, host in ((128, "h200-worker-2026-12-01"), (256, "h200-few-2026-12-01")):
+        found = uncompiled(results / host / "search-ragged", f"seqs-{number}", f"uncompiled-seqs-{number}")
+        assert shares[number] == pytest.approx(found, abs=0.001)
 
 
-def uncompiled(search: Path) -> float:
+def test_the_curve_of_few_sequences_is_laid_through_what_was_measured() -> None:
+    """By 128 sequences, on a host that is faster than the other's by its bare engine; 256 beside it."""
+    results = REPOSITORY / "benchmarks/results"
+    graphs, worker, few = (results / f"h200-{part}-2026-12-01" for part in ("graphs", "worker", "few"))
+    bare = json.loads((worker / "overhead-bf16.json").read_text())["rows"][0]["bare tok/s"]
+    faster = bare / read_speed(graphs / "search/uncompiled.json")
+    full = faster * read_speed(graphs / "search-ragged/defaults.json")
+    measured = full / read_speed(worker / "search-ragged/seqs-128.json")
+    of_128, of_256 = (rate(H200) / rate(replace(H200, num_seqs=number)) for number in (128, 256))
+    assert of_128 == pytest.approx(measured, rel=0.01)
+    share = SPEEDS["h200"].uncompiled_shares[128]
+    compiled = read_speed(few / "search-ragged/uncompiled-seqs-128.json") / share
+    assert of_128 / of_256 == pytest.approx(
+        read_speed(few / "search-ragged/seqs-256.json") / compiled, rel=0.03
+    )
+
+
+def uncompiled(search: Path, compiled: str = "defaults", without: str = "uncompiled") -> float:
     """Speed without torch.compile over that with it, of two bare engines of one run."""
-    return read_speed(search / "uncompiled.json") / read_speed(search / "defaults.json")
+    return read_speed(search / f"{without}.json") / read_speed(search / f"{compiled}.json")
 
 
 def read_speed(record: Path) -> float:

@@ -12,7 +12,7 @@ from launch.config.schema import Ablation, PromptConfig, RunConfig
 from launch.model.tokens import Script, TokenRates, script_of
 from launch.rundir.estimate import CALIBRATION_CHARS, PromptEstimate, first_words, texts
 from launch.rundir.layout import RunPaths
-from launch.rundir.missing_items import cost_users, mean_sample
+from launch.rundir.missing_items import cost_missing, mean_sample
 from launch.rundir.plan import HistoryEntries, IndexEntry, PlanReader, read_index
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.progress import DONE, Settled
@@ -98,8 +98,10 @@ def test_what_was_generated_says_how_long_samples_are(tmp_path: Path) -> None:
     assert mean_sample(Settled(bytearray([DONE] * 99), 0, 99 * 5 * 40), config) is None
     assert mean_sample(Settled(bytearray([DONE] * 200 + [0] * 9), 0, 200 * 5 * 40), config) == 40
     entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0), (0, 1)), ("d", "d"), (300.0, 600.0))
-    (user,) = cost_users([entry], {1}, config, 40.0)
-    assert user.items == ((1, 5 * 40 + 600 / 3),)
+    work = cost_missing([entry], {1}, config, 40.0)
+    assert [user.items for user in work.users] == [((1, 5 * 40 + 600 / 3),)]
+    assert (work.num_items, work.sequence_tokens) == (1, 600 / 5 + 40)
+    assert cost_missing([entry], {0, 1}, config, 40.0).sequence_tokens == pytest.approx(450 / 5 + 40)
 
 
 @pytest.mark.parametrize(
@@ -116,5 +118,5 @@ def test_where_nothing_else_ends_a_sample_it_is_all_of_max_tokens(
 ) -> None:
     config = RunConfig.model_validate({"sampling": {"num_samples": 5, "max_tokens": 512, **ending}})
     entry = IndexEntry(0, "a", 0, (0, 1, None), None, ((0, 0),), ("d",), (300.0,))
-    (user,) = cost_users([entry], {0}, config, None)
+    (user,) = cost_missing([entry], {0}, config, None).users
     assert user.items == ((0, 5 * sample + 300 / 3),)
