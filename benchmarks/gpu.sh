@@ -9,7 +9,7 @@
 #   multi: on all GPUs that are visible, one engine over all beside one for each, through submit.py
 #   table: what is there so far, as one table and OUT/table.json
 #
-# An afternoon, one command after another (each may be cut; what is in OUT stays, and `search` goes on where it was):
+# An afternoon, one command after another (each may be cut; what is in OUT stays, and `search` and `multi` go on where they were):
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-bf16
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-compiled
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR overhead-fp8
@@ -27,7 +27,7 @@
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR two          # with two GPUs
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR tp2-default
-#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR multi        # tensor parallelism beside engines, 1,600 items a GPU
+#   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR multi        # tensor parallelism beside engines, 1,600 items a GPU; until nothing is left
 #   benchmarks/gpu.sh /tmp/out SMOLLM2_DIR table
 #
 # On a host with several GPUs one command for each may run at a time, with CUDA_VISIBLE_DEVICES and an OUT of its own.
@@ -137,10 +137,9 @@ for part in "$@"; do
     task-cost-2) task_cost --measured 6 64 bare ;;
     multi)
         gpus=$("$python" -c 'from benchmarks.record import list_gpus; print(max(1, len(list_gpus())))')
-        for each in one throughput production uncompiled fused bare texts; do
-            run multi-gpu multi_gpu "$out/multi" --checkpoint "$model" --load-format dummy --dtype "$dtype" \
-                --users $((gpus * 4 * users)) "${shape[@]}" "${room[@]}" --limit-s "$limit" --set "${no_fusion[1]}" "$each"
-        done
+        run multi-gpu multi_gpu "$out/multi" --checkpoint "$model" --load-format dummy --dtype "$dtype" \
+            --users $((gpus * 4 * users)) "${shape[@]}" "${room[@]}" --budget-s $((limit - 20)) --set "${no_fusion[1]}" \
+            one throughput production uncompiled fused bare texts
         ;;
     monitor) run monitor gpu_monitor --real --seconds 60 ;;
     table) "$python" -m benchmarks.gpu_table "$out" ;;

@@ -1,6 +1,7 @@
 """One engine over all GPUs beside one engine for each, and bare vLLM beside both; texts by number of GPUs.
 
-    python -m benchmarks.multi_gpu WORK --checkpoint SHAPE --load-format dummy --out FILE [PART ...]
+    python -m benchmarks.multi_gpu WORK --checkpoint SHAPE --load-format dummy --out FILE
+                                   [--budget-s SECONDS] [PART ...]
 
 On a host with N GPUs (CUDA_VISIBLE_DEVICES counts), 1,024 prompt and 256 output tokens, 5 samples an item:
 
@@ -15,8 +16,9 @@ On a host with N GPUs (CUDA_VISIBLE_DEVICES counts), 1,024 prompt and 256 output
 Seconds of generation, start-up and the GPUs' figures of the first two are those of inference_summary.json, so
 memory, utilisation, power and energy are the monitor's; for the bare engine the same sampler runs beside it,
 over its start as well. Each part has a limit (--limit-s) and then a kill of all that it started, since an
-engine over several GPUs may hang where it starts. The record is written anew after every part, and parts that
-it has already are kept.
+engine over several GPUs may hang where it starts. The record is written anew after every part. A part that it
+has is not measured again unless it failed; what --budget-s cuts is measured next time: on a host whose
+commands end after ten minutes call it again until nothing is left.
 """
 
 import argparse
@@ -45,11 +47,20 @@ BARE, UNCOMPILED, FUSED, TEXTS = "bare", "uncompiled", "fused", "texts"
 TIMED = (PRODUCTION, THROUGHPUT, ONE, BARE, UNCOMPILED, FUSED)
 PARTS = (*TIMED, TEXTS)
 FUSION = "--fuse-allreduce-rms"
+SUMMARY = "inference_summary.json"
 TEXT_USERS, TEXT_SAMPLES, TEXT_TOKENS, TEXT_MAX_MODEL_LEN = 32, 2, 64, 2048
+
+
+LEAST_S = 60.0
+"""A part is not begun with less time left."""
 
 
 class PartFailed(Exception):
     """A part that did not end as it should, in a line."""
+
+
+class BudgetSpent(Exception):
+    """There is no time left for a part, or it was cut."""
 
 
 class Bench:
@@ -60,9 +71,14 @@ class Bench:
         self._num_gpus = args.gpus or max(1, len(list_gpus()))
         self._has_gpus = bool(list_gpus())
         self._found: dict[str, Any] = (read_json(args.out) or {}).get("parts", {})
+        self._end = time.monotonic() + args.budget_s
+
+    def has(self, part: str) -> bool:
+        """Whether it was measured."""
+        return "failed" not in self._found.get(part, {"failed": ""})
 
     def measure(self, part: str) -> None:
-        """One part, into the record; one that fails is there as a line."""
+        """One part, into the record; one that fails is there as a line. BudgetSpent where it was cut."""
         try:
             if part == TEXTS:
                 self._found[part] = self._texts()
@@ -149,20 +165,16 @@ class Bench:
         shape = Shape(TEXT_USERS, 1, 64, TEXT_SAMPLES, TEXT_TOKENS)
         sizes = self._args.text_sizes or [size for size in (1, 2, 4, 8) if size <= self._num_gpus]
         for size in sizes:
-            if not (work / f"texts-{size}" / "inference_summary.json").exists():
+            if self._published(f"texts-{size}") is None:
                 words = self._words(PRODUCTION, shape, model, size)
-                words += [
-                    "--max-model-len",
-                    str(TEXT_MAX_MODEL_LEN),
-                    "--enforce-eager",
-                    "false",
-                ]  # one or many
+                words += ["--max-model-len", str(TEXT_MAX_MODEL_LEN)]
+                words += ["--enforce-eager", "false"]  # one or many
                 self._run(TEXTS, f"texts-{size}", words)
-        rows = []
-        for size in sizes if (work / "texts-1" / "inference_summary.json").exists() else []:
+        rows, base = [], self._published("texts-1")
+        for size in sizes if base is not None else []:
             row: dict[str, Any] = {"tensor_parallel_size": size, "said": "the base"}
             if size > 1:
-                row |= against(work / "texts-1", work / f"texts-{size}")
+                row |= against(base, self._published(f"texts-{size}"))
                 row["said"] = f"{row['num_equal']} of {row['num_pairs']} equal to those of one GPU"
             rows.append(row)
         return {"checkpoint": model.name, "rows": rows}
@@ -191,15 +203,28 @@ class Bench:
         return words if self._has_gpus else [*words, "--gpus-per-task", "0"]
 
     def _run(self, part: str, name: str, words: Sequence[str]) -> dict[str, Any]:
-        """A submission to its end; its summary."""
-        work, output = self._args.work, self._args.work / name
-        places = ["--runs-dir", str(work / "runs"), "--name", name, "--output-dir", str(output)]
+        """A submission to its end, of a name that no try before had; its summary."""
+        work = self._args.work
+        tried = f"{name}-{1 + len(self._tries(name))}"
+        places = ["--runs-dir", str(work / "runs"), "--name", tried, "--output-dir", str(work / tried)]
         self._command(part, [str(ROOT / "launch" / "submit.py"), *words, *places])
-        summary: dict[str, Any] = json.loads((output / "inference_summary.json").read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((work / tried / SUMMARY).read_text(encoding="utf-8"))
         return summary
 
+    def _tries(self, name: str) -> list[Path]:
+        """The runs of a name, whatever came of them."""
+        return list((self._args.work / "runs").glob(f"{name}-*"))
+
+    def _published(self, name: str) -> Path | None:
+        """What a try published; None where none did."""
+        found = [self._args.work / run.name for run in self._tries(name)]
+        return next((each for each in found if (each / SUMMARY).exists()), None)
+
     def _command(self, part: str, words: Sequence[str]) -> None:
-        """Runs a Python command with a limit; PartFailed with the end of its log."""
+        """Runs a Python command with a limit; PartFailed with the end of its log, or BudgetSpent."""
+        left_s = self._end - time.monotonic()
+        if left_s < LEAST_S:
+            raise BudgetSpent
         visible = {"CUDA_VISIBLE_DEVICES": visible_gpus()[0]} if part == ONE and self._has_gpus else {}
         log = self._args.work / f"{part}.log"
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -213,13 +238,16 @@ class Bench:
                 env={**os.environ, **visible, "PYTHONPATH": path},
             )
             try:
-                code = process.wait(self._args.limit_s)
+                code = process.wait(min(self._args.limit_s, left_s))
                 said = f"ended with {code}"
             except subprocess.TimeoutExpired:
                 code, said = 1, f"took longer than {self._args.limit_s:.0f} s"
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code != 0 and time.monotonic() > self._end:
+            raise BudgetSpent
         if code != 0:
             raise PartFailed(f"{said}: {log.read_text(errors='replace')[-1000:]}")
 
@@ -276,6 +304,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="NAME=JSON", help="of the bare LLM(...)"
     )
     parser.add_argument("--limit-s", type=float, default=500.0, help="seconds that one command may take")
+    parser.add_argument("--budget-s", type=float, default=float("inf"), help="seconds that all may take")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/multi-gpu.json")
     args = parser.parse_intermixed_args()  # PART after flags, too
     unknown = [part for part in args.parts if part not in PARTS]
@@ -284,9 +313,13 @@ def main() -> None:
     args.work = args.work.absolute()
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(args)
-    for part in args.parts:
-        bench.measure(part)
+    left = [part for part in args.parts if not bench.has(part)]
+    with contextlib.suppress(BudgetSpent):
+        while left:
+            bench.measure(left[0])
+            left.pop(0)
     bench.show()
+    print(f"left: {', '.join(left)}" if left else "nothing is left")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -116,6 +117,19 @@ def measured_type(name: str) -> str | None:
     return None if device is None else types[device]
 
 
+def may_be_of_type(device: str, gpu_type: str) -> bool:
+    """Whether a device, by its name as NVML gives it, may be of a type by a name that clusters have for it.
+
+    Where the table `speeds` has the device, it is of that type alone; else its name has the type's words.
+    """
+    measured = measured_type(device)
+    if measured is not None:
+        return find_gpu_type(gpu_type) == measured
+    words = _words(device)
+    known = {*words, *(first + second for first, second in pairwise(words))}
+    return known.issuperset(_words(gpu_type))
+
+
 def at_measured_size(shares: Mapping[int, float], size: int) -> tuple[float, int]:
     """What was measured at the largest size up to `size`, and that size; 1 and 1 where there is none."""
     measured = max((each for each in shares if each <= size), default=1)
@@ -147,6 +161,10 @@ def _longest(beginnings: Iterable[str], name: str) -> str | None:
     words = name.casefold().split()
     matching = [each for each in beginnings if words[: len(each.split())] == each.casefold().split()]
     return max(matching, key=len, default=None)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[-_\s]+", name.casefold()) if word != "nvidia"]
 
 
 def _plain(name: str) -> str:

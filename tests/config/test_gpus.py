@@ -5,7 +5,14 @@ import re
 import pytest
 
 from launch.config import gpus
-from launch.config.gpus import at_measured_size, find_gpu_type, gpu_memory, gpu_row, measured_type
+from launch.config.gpus import (
+    at_measured_size,
+    find_gpu_type,
+    gpu_memory,
+    gpu_row,
+    may_be_of_type,
+    measured_type,
+)
 from launch.config.load import load_yaml
 from launch.config.shipped import shipped
 from launch.errors import ConfigError
@@ -97,3 +104,20 @@ def test_memory_by_type() -> None:
     assert (memory["h100"], memory["h200"], memory["a100-40gb"]) == (80, 141, 40)
     document = load_yaml(shipped("configs", "gpus.yaml")).values["memory"]
     assert all(re.search(r"NVIDIA|table", row["source"]) for row in document.values()), "somebody else's word"
+
+
+@pytest.mark.parametrize(
+    ("device", "of", "not_of"),
+    [
+        ("NVIDIA A40", ("a40", "nvidia_a40", "NVIDIA-A40"), ("a4", "a100", "l40", "h100")),
+        ("NVIDIA A100-SXM4-80GB", ("a100", "a100-80gb", "a100_80gb"), ("a100-40gb", "h100-80gb")),
+        ("NVIDIA L40S", ("l40s",), ("l40", "l4")),
+        ("NVIDIA GeForce RTX 4090", ("rtx4090", "rtx-4090", "geforce_rtx_4090"), ("rtx3090", "4080")),
+        ("NVIDIA H200", ("h200",), ("h100", "h2000", "gh200-144gb", "nonesuch")),
+        ("NVIDIA H100 80GB HBM3", ("h100",), ("h100-94gb", "h200")),
+    ],
+)
+def test_a_device_may_be_of_a_type_by_the_words_of_its_name(
+    device: str, of: tuple[str, ...], not_of: tuple[str, ...]
+) -> None:
+    assert [each for each in (*of, *not_of) if may_be_of_type(device, each)] == list(of)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from launch.config.gpus import find_gpu_type, measured_type
+from launch.config.gpus import may_be_of_type
 from launch.config.schema import EngineConfig, RunConfig
 from launch.errors import RunError
 from launch.planning.forecast import COLD, Warmth
@@ -99,7 +99,7 @@ def _is_for(device: str, config: RunConfig) -> bool:
     gpu, asked = _gpu(device), config.resources.gpu_type
     if gpu is None or config.gpus_per_task == 0:
         return gpu is None and config.gpus_per_task == 0
-    return asked is None or find_gpu_type(asked) == (measured_type(gpu) or "")
+    return asked is None or may_be_of_type(gpu, asked)
 
 
 def _gpu(device: str | None) -> str | None:

@@ -54,7 +54,7 @@ class Site:
     def start_engine(self, node: str, *, compiles: bool, start_s: float | None = None, **gpu: str) -> str:
         """A start to its end as a task makes it; what it found."""
         engine = self.config.engine.model_copy(update={"torch_compile": compiles})
-        engine = engine.model_copy(update=measured_settings(engine, H200["device"]))
+        engine = engine.model_copy(update=measured_settings(engine, {**H200, **gpu}["device"]))
         scratch = self.root / node
         folders = {**cache_layers.FOLDERS[cache_layers.KERNELS], **cache_layers.FOLDERS[cache_layers.GRAPHS]}
         own = own_variables(scratch, {name: str(scratch / "caches" / at) for name, at in folders.items()})
@@ -90,6 +90,14 @@ def test_what_one_node_wrote_back_is_expected_by_the_next(site: Site, gpu_type: 
     assert site.start_engine("n1", compiles=True) == "compiles"
     assert expect_on_nodes(site.record, site.asking(gpu_type), site.shared) == ALL
     assert site.start_engine("n2", compiles=True) == "seeded"
+
+
+def test_a_gpu_type_without_measured_speed_is_known_by_its_name(site: Site) -> None:
+    site.start_engine("n1", compiles=True, device="NVIDIA A100-SXM4-80GB", compute_capability="8.0")
+    for gpu_type in ("a100", "a100-80gb", "NVIDIA-A100-SXM4-80GB", None):
+        assert expect_on_nodes(site.record, site.asking(gpu_type), site.shared) == ALL, gpu_type
+    for gpu_type in ("a100-40gb", "h200", "a40"):
+        assert expect_on_nodes(site.record, site.asking(gpu_type), site.shared) == COLD, gpu_type
 
 
 def test_another_gpu_model_or_shape_is_not_expected_to_be_warm(site: Site) -> None:
