@@ -14,13 +14,12 @@ from rich.text import Text
 from launch.cli.keys import single_keys, wait_for_key
 from launch.cli.runs import find_run
 from launch.cli.status import Seen, look
+from launch.collect.queue_look import QUIET_S
 from launch.collect.status_view import MAX_ROWS, failure_lines, render
 from launch.collect.status_words import is_published, is_working, next_step, state_line
 from launch.errors import ExitCode
 from launch.rundir.layout import RunPaths
 
-QUIET_S = 45.0
-"""A run is over when nothing worked on it for so long: Slurm's queue was asked anew meanwhile."""
 COST_FACTOR = 4
 """Looking takes a fifth of the time at most: large runs and slow disks are looked at more rarely."""
 AROUND_TASKS = 26
