@@ -41,7 +41,7 @@ class Wanted:
 @click.argument("run_name", metavar="RUN")
 @click.argument("task_name", metavar="[TASK]", required=False)
 @click.option(
-    "-f", "--follow", is_flag=True, help="Go on with what is written, over requeues, until the task or merge ends."
+    "-f", "--follow", is_flag=True, help="Go on with what is written, over requeues, until the job's end."
 )
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=40, show_default=True, help="Last lines of each log."

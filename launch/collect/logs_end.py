@@ -1,4 +1,4 @@
-"""When nothing more comes to the logs of a task or of merge jobs: as `status` judges, by files and the queue."""
+"""When nothing more comes to the logs of a task or of merge jobs: judged as `status` does."""
 
 import time
 from collections.abc import Callable, Iterable
