@@ -20,6 +20,7 @@ from launch.rundir.attempts import clock_of, list_tasks
 from launch.rundir.canary import read_canary
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.one_look import one_look
 from launch.rundir.plan import load_counts
 from launch.rundir.process_mark import read_mark
 from launch.rundir.progress import Settled, settled_items
@@ -28,6 +29,8 @@ from launch.rundir.rounds import why_stopped
 from launch.slurm.commands import QueueRow
 from launch.slurm.states import JobPhase, job_phase
 
+LIVE_TAIL_S = 10.0
+"""A writer commits what it wrote within two seconds; an older tail is what a killed one left."""
 CLOCKS_WITHIN_S = 3600.0
 """Nodes' clocks may be wrong by this much: commits that are older by their node's clock are not looked at."""
 
@@ -45,9 +48,14 @@ class _Survey:
 def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
     """Reads the state of a run; `queue` is what Slurm says of its newest submission, where it was asked.
 
-    Read are names, commits, the small files of each task's last attempt, and ends of journals: no results and
-    no logs. RunError where the run's own records are damaged.
+    Read are names, commits, the small files of each task's last attempt, and ends of journals: no logs, and
+    of results only what a killed engine left uncommitted. RunError where the run's records are damaged.
     """
+    with one_look():
+        return _status(run, queue)
+
+
+def _status(run: RunPaths, queue: QueueLook | None) -> RunStatus:
     record, counts = load_run(run), load_counts(run)
     submissions = load_submissions(run, record)
     newest = submissions[-1].submission if submissions else 0
@@ -100,7 +108,7 @@ def _survey(run: RunPaths, num_items: int, newest: int, now: float) -> _Survey:
     survey = _Survey(newest, Settled(bytearray(num_items)), Counter())
     since = now - WINDOW_S - CLOCKS_WITHIN_S
     seen: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(num_items))
-    for start, item in settled_items(run):
+    for start, item in settled_items(run, now - LIVE_TAIL_S):
         survey.settled.add(item)
         if not seen[start.submission][item.number]:  # what was generated twice counts once
             seen[start.submission][item.number] = 1

@@ -1,5 +1,6 @@
 """What of a run is settled: from commits and the tails behind them; no committed result is opened."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,15 +68,18 @@ def survey_settled(run: RunPaths) -> Settled:
     return settled
 
 
-def settled_items(run: RunPaths) -> Iterator[tuple[EngineStart, Committed]]:
-    """Every settled item of a run and who settled it, without the lines that a merge found damaged."""
+def settled_items(run: RunPaths, tails_until: float = math.inf) -> Iterator[tuple[EngineStart, Committed]]:
+    """Every settled item of a run and who settled it, without the lines that a merge found damaged.
+
+    `tails_until` is that of `recover`: without tails the index, of which a large run has 100 MB, is not read.
+    """
     settings, keys = settings_digest(load_run(run)), KeyIndex(run)
     damaged: defaultdict[EngineStart, set[int]] = defaultdict(set)
     for row in read_journal(run.damaged, **dict.fromkeys((*_START, "offset"), int)):
         damaged[EngineStart(*(row[name] for name in _START))].add(row["offset"])
     for start in list_engine_starts(run):
         offsets = damaged.get(start, ())
-        for item in recover(run, start, keys, settings):
+        for item in recover(run, start, keys, settings, tails_until):
             if item.offset not in offsets:
                 yield start, item
 

@@ -6,6 +6,7 @@ prompt tokens, output tokens, failed (0 or 1) of each, and the time. Recovery re
 lines that none of them names.
 """
 
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,11 +96,14 @@ def commit_line(time: float, items: Sequence[Committed]) -> dict[str, Any]:
     return {"time": round(time, 3), "items": [item.as_row() for item in items]}
 
 
-def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) -> Iterator[Committed]:
+def recover(
+    run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str, tails_until: float = math.inf
+) -> Iterator[Committed]:
     """The settled items of one engine start: as committed, and whole lines of this run that no commit names.
 
     Lines without a commit are the tail behind the last one, and what a commit line stood for that is damaged.
-    A row that is none of ours, or that names bytes which the file does not hold, settles nothing.
+    A row that is none of ours, or that names bytes which the file does not hold, settles nothing. The tail of
+    a file written to after `tails_until` (the file system's time) is left out: it is being committed.
     """
     paths = start.paths(run)
     try:
@@ -118,7 +122,8 @@ def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) ->
                 yield from _recover_lines(handle, end, item.offset, keys, settings)
             yield item
             end = max(end, behind)
-        yield from _recover_lines(handle, end, size, keys, settings)
+        if end < size and os.fstat(handle.fileno()).st_mtime <= tails_until:
+            yield from _recover_lines(handle, end, size, keys, settings)
 
 
 def _size(handle: BinaryIO) -> int:

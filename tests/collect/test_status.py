@@ -4,7 +4,10 @@ import io
 import json
 import os
 import re
+import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from launch.cli.publishing import merge_and_tell
 from launch.collect.ledger.so_far import GpuTime
 from launch.collect.merge import merge
 from launch.collect.queue_look import QueueLook
-from launch.collect.status import status
+from launch.collect.status import LIVE_TAIL_S, status
 from launch.collect.status_record import RunStatus
 from launch.collect.status_view import as_json, render
 from launch.collect.status_words import next_step
@@ -82,6 +85,64 @@ def test_items_that_were_generated_twice_count_once(run: RunPaths) -> None:
     (submission,) = status(run).submissions
     assert (submission.num_settled, submission.num_items) == (12, 12)
     assert [task.num_settled for task in submission.tasks] == [12, 0]
+
+
+LISTENERS: list[list[tuple[str, str]]] = []
+"""They get what this process opens and lists: an audit hook stays for good."""
+
+
+def note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("open", "os.scandir"):
+        for listener in LISTENERS:
+            listener.append((event, str(arguments[0])))
+
+
+sys.addaudithook(note_opened)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[tuple[str, str]]]:
+    """Files opened and directories listed from here on."""
+    LISTENERS.append([])
+    yield LISTENERS[-1]
+    LISTENERS.pop()
+
+
+def test_a_look_reads_each_small_file_and_lists_each_directory_once(
+    run: RunPaths, opened: list[tuple[str, str]]
+) -> None:
+    """On a shared file system each is a question to a server, and there are 1,000 tasks."""
+    generations = make_generations(run)
+    for task in (0, 1):
+        write_results(run, generations[task : task + 1], task=task)
+        end(run, task, 0, 0, "empty")
+    opened.clear()
+    status(run)
+    counts = Counter(path for _, path in opened)
+    once = {str(run.tasks), str(run.tasks / "1")}
+    for task in (0, 1):
+        paths = run.attempt(1, task, 0)
+        once |= set(map(str, (paths.root.parent, paths.root, paths.attempt_json, paths.ended)))
+    assert {path: counts[path] for path in once} == dict.fromkeys(once, 1)
+    status(run)
+    again = Counter(path for _, path in opened)
+    assert {path: again[path] for path in once} == dict.fromkeys(once, 2), "nothing is kept for the next look"
+
+
+def test_what_a_living_writer_is_about_to_commit_is_not_looked_up(
+    run: RunPaths, opened: list[tuple[str, str]]
+) -> None:
+    """The index of a large run has 100 MB; what a killed engine left uncommitted is counted all the same."""
+    generations = make_generations(run)
+    paths = write_results(run, generations[:2]).paths(run)
+    write_results(run, generations[2:4], task=1)
+    paths.commits.write_bytes(b"")
+    opened.clear()
+    assert status(run).num_done == 2
+    assert str(run.index) not in {path for _, path in opened}
+    written = paths.results.stat().st_mtime - LIVE_TAIL_S - 1
+    os.utime(paths.results, (written, written))
+    assert status(run).num_done == 4
 
 
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:
