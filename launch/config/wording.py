@@ -37,6 +37,13 @@ def found(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def interval(low: float | None, high: float | None, decimals: int, otherwise: str = "no interval") -> str:
+    """`-1.2 to 3.4`; something else where there is none."""
+    if low is None or high is None:
+        return otherwise
+    return f"{low:,.{decimals}f} to {high:,.{decimals}f}"
+
+
 def printable(text: str) -> str:
     """The text with `\\UXXXXXXXX` for every character that is not printable."""
     if text.isprintable():

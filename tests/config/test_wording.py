@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.config.wording import json_text, log_line, printable
+from launch.config.trees import leaf_values
+from launch.config.wording import interval, json_text, log_line, printable
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,15 @@ def test_json_of_a_path_that_is_no_utf8() -> None:
     assert json.loads(text) == value
     with pytest.raises(TypeError):
         json_text({"root": object()})
+
+
+def test_an_interval_or_what_is_said_in_its_place() -> None:
+    assert interval(-1.25, 1234.5, 1) == "-1.2 to 1,234.5"
+    assert interval(None, 1.0, 1) == "no interval"
+    assert interval(1.0, None, 1, otherwise="mean of samples") == "mean of samples"
+
+
+def test_values_by_dotted_name_where_what_is_empty_is_a_value() -> None:
+    tree = {"b": {"c": 1, "d": {}}, "e": None}
+    assert list(leaf_values("a", tree)) == [("a.b.c", 1), ("a.b.d", {}), ("a.e", None)]
+    assert list(leaf_values("a", {})) == [("a", {})]

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from launch.collect.leaderboard.cells import MOST
 from launch.collect.manifest import Manifest
 from launch.collect.scoring.kinds import KINDS
-from launch.collect.scoring.record import Score, ScoresRecord
+from launch.collect.scoring.record import ScoresRecord
+from launch.config.wording import interval
 
 
 class Tile(NamedTuple):
@@ -108,16 +109,8 @@ def _score_tiles(scores: ScoresRecord | None) -> Iterator[Tile]:
             if kind.is_main and score is not None:
                 label, _, how = kind.label.partition(", ")
                 value = f"{score.value:,.{kind.decimals}f}"
-                yield Tile(
-                    f"{label}, {item_type.replace('_', ' ')}", value, interval(score, kind.decimals) or how
-                )
-
-
-def interval(score: Score, decimals: int) -> str | None:
-    """The 95 % interval in words; None where there is none."""
-    if score.low is None or score.high is None:
-        return None
-    return f"{score.low:,.{decimals}f} to {score.high:,.{decimals}f}"
+                said = interval(score.low, score.high, kind.decimals, otherwise=how)
+                yield Tile(f"{label}, {item_type.replace('_', ' ')}", value, said)
 
 
 def duration(seconds: float) -> str:

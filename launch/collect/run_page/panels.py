@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from launch.collect.manifest import TIMELINE_FILE, Manifest
-from launch.collect.run_page.facts import duration, interval
+from launch.collect.run_page.facts import duration
 from launch.collect.run_page.timeline_record import GpuSeries, Timeline
 from launch.collect.scoring.kinds import KINDS
 from launch.collect.scoring.record import ScoresRecord
 from launch.collect.settings_that_differ import settings_of
+from launch.config.wording import interval
 
 GROUP_WORDS = {
     "input": "Input",
@@ -86,7 +87,7 @@ def score_tables(scores: ScoresRecord | None) -> list[dict[str, Any]]:
             if score is None:
                 continue
             value = f"{score.value:,.{kind.decimals}f}"
-            words = interval(score, kind.decimals) or "no interval"
+            words = interval(score.low, score.high, kind.decimals)
             rows.append({"label": kind.label, "value": value, "interval": words, "items": score.num_items})
         about = (
             f"{each.num_items:,} items of {each.num_users:,} users, {each.num_references:,} with a reference"
