@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from launch.collect.manifest import TIMELINE_FILE, Manifest
-from launch.collect.run_page.facts import duration
 from launch.collect.run_page.timeline_record import GpuSeries, Timeline
 from launch.collect.scoring.kinds import KINDS
 from launch.collect.scoring.record import ScoresRecord
 from launch.collect.settings_that_differ import settings_of
-from launch.config.wording import interval
+from launch.config.wording import duration, interval
 
 GROUP_WORDS = {
     "input": "Input",
@@ -105,7 +104,7 @@ def ledger_shares(summary: Mapping[str, Any]) -> list[Share]:
     phases["unexplained"] = ledger["unexplained"]
     whole = sum(max(0.0, value) for value in phases.values())
     return [
-        Share(PHASE_WORDS.get(name, name), max(0.0, value) / whole, duration(value))
+        Share(PHASE_WORDS.get(name, name), max(0.0, value) / whole, duration(value, decimals=1))
         for name, value in phases.items()
         if whole > 0 and value > 0
     ]
@@ -134,7 +133,7 @@ def trouble_rows(timeline: Timeline | None) -> list[dict[str, str]]:
         where = f"submission {each.submission}, task {each.task}, attempt {each.attempt}"
         rows.append(
             {
-                "after": "unknown" if each.at_s is None else duration(each.at_s),
+                "after": "unknown" if each.at_s is None else duration(each.at_s, decimals=1),
                 "where": where if each.slot is None else f"{where}, slot {each.slot}",
                 "host": each.host or "",
                 "failure_class": each.failure_class,
