@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from launch.cli.publishing import merge_and_tell
 from launch.collect.ledger.so_far import GpuTime
 from launch.collect.merge import merge
 from launch.collect.queue_look import QueueLook
-from launch.collect.status import LIVE_TAIL_S, status
+from launch.collect.status import status
 from launch.collect.status_record import RunStatus
 from launch.collect.status_view import as_json, render
 from launch.collect.status_words import next_step
+from launch.collect.survey import LIVE_TAIL_S, Survey
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.schema import Scheduler
 from launch.errors import IncompleteError
@@ -143,6 +145,41 @@ def test_what_a_living_writer_is_about_to_commit_is_not_looked_up(
     written = paths.results.stat().st_mtime - LIVE_TAIL_S - 1
     os.utime(paths.results, (written, written))
     assert status(run).num_done == 4
+
+
+def test_who_looks_again_reads_commits_on_and_sees_the_same(run: RunPaths) -> None:
+    """Whole lines that nobody committed, lines that come late and a merge's list of damaged ones included."""
+    survey, generations = Survey(run), make_generations(run)
+
+    def seen() -> RunStatus:
+        other = Survey(run)
+        again, fresh = status(run, survey=survey), status(run, survey=other)
+        assert survey.recent == other.recent
+        assert [task.num_settled for task in again.tasks] == [task.num_settled for task in fresh.tasks]
+        assert (again.num_output_tokens, again.num_missing) == (fresh.num_output_tokens, fresh.num_missing)
+        assert again.num_done == fresh.num_done
+        return again
+
+    assert seen().num_done == 0
+    start = write_results(run, generations[:3])
+    paths = start.paths(run)
+    whole = paths.results.read_bytes()
+    paths.results.write_bytes(whole[:-1])
+    assert seen().num_done == 2, "its last line is not to be seen yet"
+    paths.results.write_bytes(whole)
+    assert seen().num_done == 3
+    write_results(run, generations[2:6], task=1)
+    assert seen().num_done == 6
+    tail = write_results(run, generations[6:8], task=1).paths(run)
+    tail.commits.write_bytes(b"")
+    os.utime(tail.results, (1e9, 1e9))
+    assert [seen().num_done for _ in range(2)] == [8, 8]
+    row = {**asdict(start), "offset": 0}
+    run.damaged.parent.mkdir(exist_ok=True)
+    run.damaged.write_text(json.dumps(row) + "\n")
+    assert seen().num_done == 7
+    paths.commits.write_bytes(bytes(paths.commits.stat().st_size))
+    assert status(run, survey=survey).num_done == 7, "what was read is not read again"
 
 
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:
