@@ -109,8 +109,9 @@ def run_command(
         status = code if isinstance(code, int) else ExitCode.OK
     except SystemExit:  # so click and rich end when the reader of our output left, as `head` does
         status = ExitCode.OK
-    except (KeyboardInterrupt, click.Abort):
-        print(f"{program}: interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, click.Abort) as error:
+        notes = getattr(error.__cause__ or error, "__notes__", ())  # click's Abort stands for another
+        print(one_line(". ".join([f"{program}: interrupted", *notes])), file=sys.stderr)
         status = INTERRUPTED
     except NoArgsIsHelpError as error:
         error.show()

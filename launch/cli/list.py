@@ -13,8 +13,7 @@ from rich.text import Text
 from launch.cli.options import GivenPath
 from launch.cli.runs import RUNS_DIR
 from launch.collect.run_list import RunLine, list_runs
-from launch.collect.status_words import duration
-from launch.config.wording import json_text, printable
+from launch.config.wording import duration, json_text, printable
 from launch.errors import ExitCode
 
 DROPPED_FIRST = ("dataset", "preset", "age")

@@ -9,12 +9,12 @@ import click
 
 from launch.cli.runs import find_run, logs_dir
 from launch.collect.followed_log import FollowedLog
+from launch.collect.logs_end import LogsEnd
 from launch.collect.status import status
 from launch.collect.task_groups import group_tasks
 from launch.collect.task_logs import FAR_BYTES, TaskLog, engine_logs, last_lines, merge_logs, own_log
 from launch.config.wording import printable
 from launch.errors import ExitCode, RunError
-from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import list_attempts
 from launch.rundir.layout import RunPaths, number_of
 from launch.rundir.records import list_submissions, load_submission
@@ -41,7 +41,7 @@ class Wanted:
 @click.argument("run_name", metavar="RUN")
 @click.argument("task_name", metavar="[TASK]", required=False)
 @click.option(
-    "-f", "--follow", is_flag=True, help="Go on with what is written, over requeues, until the task ends."
+    "-f", "--follow", is_flag=True, help="Go on with what is written, over requeues, until the job's end."
 )
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=40, show_default=True, help="Last lines of each log."
@@ -119,12 +119,13 @@ def _logs_of(run: RunPaths, wanted: Wanted, logs: Path, attempt: int | None) -> 
 
 
 def _follow(run: RunPaths, wanted: Wanted, logs: Path, num_lines: int) -> int:
-    """Prints what is written to the logs until the task has ended for good, or Ctrl-C."""
+    """Prints what is written to the logs until the task or the merge job has ended for good, or Ctrl-C."""
     followed: dict[Path, tuple[str, FollowedLog]] = {}
+    end = LogsEnd(run, wanted.submission, wanted.task)
     is_first = True
     try:
         while True:
-            is_over = _has_ended(run, wanted)  # asked before the last reading
+            is_over = end.is_reached()  # asked before the last reading
             for log in _logs_of(run, wanted, logs, None):
                 if log.path not in followed:
                     followed[log.path] = (log.label, _begin(log, num_lines if is_first else None))
@@ -161,14 +162,3 @@ def _last_lines(path: Path, num_lines: int) -> list[str]:
 def _echo(label: str, lines: Sequence[str]) -> None:
     for line in lines:
         click.echo(f"{label:<{LABEL_WIDTH}} | {line}")
-
-
-def _has_ended(run: RunPaths, wanted: Wanted) -> bool:
-    """Whether the task's newest attempt ended and asked for no other."""
-    if wanted.task is None:
-        return False
-    attempts = list_attempts(run, wanted.submission, wanted.task)
-    if not attempts:
-        return False
-    ended = read_ended(run.attempt(wanted.submission, wanted.task, attempts[-1]))
-    return ended is not None and ended["code"] != ExitCode.CONTINUE

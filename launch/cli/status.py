@@ -12,6 +12,7 @@ from launch.collect.status import status
 from launch.collect.status_record import RunStatus
 from launch.collect.status_view import MAX_ROWS, as_json, failure_lines, render
 from launch.collect.status_words import next_step
+from launch.collect.survey import Survey
 from launch.config.wording import json_text, log_line
 from launch.errors import ExitCode
 from launch.rundir.layout import RunPaths
@@ -54,10 +55,13 @@ def command(run_name: str, every: bool, as_text: bool) -> int:
     return ExitCode.OK
 
 
-def look(run: RunPaths) -> Seen:
-    """Where a run stands now, by its files and by Slurm's queue as of at most 30 s ago."""
+def look(run: RunPaths, survey: Survey | None = None) -> Seen:
+    """Where a run stands now, by its files and by Slurm's queue as of at most 30 s ago.
+
+    Who looks again keeps a `survey`.
+    """
     queue, note = look_at_queue(run)
-    found = status(run, queue)
+    found = status(run, queue, survey)
     if note is not None:
         note = log_line(note if queue is not None else f"{note} {SOURCE}")
     return Seen(found, failure_notes(run, found, logs_dir(run)), note)

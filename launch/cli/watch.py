@@ -14,13 +14,13 @@ from rich.text import Text
 from launch.cli.keys import single_keys, wait_for_key
 from launch.cli.runs import find_run
 from launch.cli.status import Seen, look
+from launch.collect.queue_look import QUIET_S
 from launch.collect.status_view import MAX_ROWS, failure_lines, render
 from launch.collect.status_words import is_published, is_working, next_step, state_line
+from launch.collect.survey import Survey
 from launch.errors import ExitCode
 from launch.rundir.layout import RunPaths
 
-QUIET_S = 45.0
-"""A run is over when nothing worked on it for so long: Slurm's queue was asked anew meanwhile."""
 COST_FACTOR = 4
 """Looking takes a fifth of the time at most: large runs and slow disks are looked at more rarely."""
 AROUND_TASKS = 26
@@ -87,11 +87,11 @@ def _on_terminal(run: RunPaths, console: Console, interval: float) -> Seen | Non
         foot = [] if last else [Text(f"{next_step(seen.status)}\nq leaves; the run goes on", style="dim")]
         return Group(*note, shown, *failures, *foot)
 
-    end = End()
+    end, survey = End(), Survey(run)
     with single_keys() as has_keys, Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             began = time.monotonic()
-            seen = look(run)
+            seen = look(run, survey)
             if end.is_reached(seen):
                 break
             live.update(view(seen), refresh=True)
@@ -104,10 +104,10 @@ def _on_terminal(run: RunPaths, console: Console, interval: float) -> Seen | Non
 
 def _in_lines(run: RunPaths, interval: float) -> Seen:
     """A line for each change."""
-    end, line, note = End(), "", None
+    end, survey, line, note = End(), Survey(run), "", None
     while True:
         began = time.monotonic()
-        seen = look(run)
+        seen = look(run, survey)
         if seen.note != note and seen.note is not None:
             click.echo(f"note: {seen.note}", err=True)
         note = seen.note

@@ -15,7 +15,7 @@ from launch.collect.comparison import Comparison, PairFigures, ShownPair, Side
 from launch.collect.figures import KINDS
 from launch.collect.metrics.bootstrap import Estimate
 from launch.collect.pairs import OneSided
-from launch.config.wording import printable
+from launch.config.wording import interval, printable
 
 MAX_SETTINGS_SHOWN = 30
 MAX_TEXT_SHOWN = 2_000
@@ -125,9 +125,7 @@ def _figures(comparison: Comparison) -> Table:
 
 
 def _interval(value: Estimate, decimals: int) -> str:
-    if value.low is None or value.high is None:
-        return "no interval"
-    return f"{value.low:,.{decimals}f} to {value.high:,.{decimals}f}"
+    return interval(value.low, value.high, decimals)
 
 
 def _pair_lines(comparison: Comparison) -> Iterator[str]:

@@ -29,6 +29,8 @@ WAIT_S = 1.5
 WAIT_VARIABLE = "VLLM_LAUNCH_QUEUE_WAIT_S"
 """Another number of seconds, for those who would rather wait."""
 POLL_S = 0.1
+QUIET_S = 45.0
+"""What nothing has spoken for so long is over: Slurm's queue was asked anew meanwhile."""
 OLD_S = 600.0
 """An answer that is older says nothing of now: files have to do."""
 _RANK = {JobPhase.ENDED: 0, JobPhase.WAITING: 1, JobPhase.RUNNING: 2}
@@ -47,16 +49,20 @@ class QueueLook:
         return self.words.get(row.reason) or in_words(row.reason) or row.state
 
 
-def look_at_queue(run: RunPaths, wait_s: float | None = None) -> tuple[QueueLook | None, str | None]:
+def look_at_queue(
+    run: RunPaths, wait_s: float | None = None, submission: int | None = None
+) -> tuple[QueueLook | None, str | None]:
     """The look, or None and a note why files have to do; no note either where Slurm has no part.
 
-    Both where the look is an older one, for which the note says so.
+    Both where the look is an older one, for which the note says so. `submission` None: the newest.
     """
-    submissions = list_submissions(run)
-    if not submissions:
-        return None, None
-    record = load_submission(run, submissions[-1])
-    paths = run.submission(submissions[-1])
+    if submission is None:
+        submissions = list_submissions(run)
+        if not submissions:
+            return None, None
+        submission = submissions[-1]
+    record = load_submission(run, submission)
+    paths = run.submission(submission)
     if record.resources.scheduler is not Scheduler.SLURM or not paths.jobs.exists():
         return None, None
     if not has_squeue():
@@ -64,7 +70,7 @@ def look_at_queue(run: RunPaths, wait_s: float | None = None) -> tuple[QueueLook
     wait_s = _usual_wait_s() if wait_s is None else wait_s
     late = f"Slurm has not answered within {wait_s:g} s"
     if os.access(paths.root, os.W_OK):
-        _wait_for_answer(run, submissions[-1], wait_s)
+        _wait_for_answer(run, submission, wait_s)
     else:
         late = "Slurm is not asked, for its answer could not be kept: the run directory cannot be written"
     answer, now = load_answer(paths), clock_of(paths.root)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launch.config.trees import leaf_values
+
 _NOT_SETTINGS = ("num_starts", "mean_start_s", "notes")
 # They bound or cut texts but need not change one prompt; the counts of tokens and cuts tell.
 _BOUNDS = frozenset({"prompt.max_prompt_tokens", "prompt.reasoning_end"})
@@ -49,35 +51,27 @@ def settings_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every setting of a summary by dotted name, in the order of the groups."""
     for name in ("dataset", "scenario", "subset"):
         yield f"input.{name}", summary.get(name)
-    yield from _flat("prompt", summary["prompt"])
+    yield from leaf_values("prompt", summary["prompt"])
     yield "prompt.chat_form", summary.get("chat_form")
-    yield from _flat("model", summary["model"])
+    yield from leaf_values("model", summary["model"])
     yield "model.checkpoint_digest", summary.get("checkpoint_digest")
-    yield from _flat("sampling", summary["sampling_params"])
+    yield from leaf_values("sampling", summary["sampling_params"])
     yield "sampling.num_samples", summary["num_samples_per_item"]
     for submission in summary["submissions"][-1:]:
-        yield from _flat("engine", submission["engine"])
+        yield from leaf_values("engine", submission["engine"])
     yield from _as_they_ran(summary["engines"])
-    yield from _flat("versions", summary["versions"])
-    yield from _flat("code", summary.get("code", {}))
+    yield from leaf_values("versions", summary["versions"])
+    yield from leaf_values("code", summary.get("code", {}))
 
 
 def _as_they_ran(engines: list[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     """One value where all engines agree, else the different ones, joined."""
     found: dict[str, list[Any]] = {}
     for engine in engines:
-        for name, value in _flat("ran", engine):
+        for name, value in leaf_values("ran", engine):
             if name.split(".")[1] not in _NOT_SETTINGS:
                 values = found.setdefault(name, [])
                 if value not in values:
                     values.append(value)
     for name, values in found.items():
         yield name, values[0] if len(values) == 1 else " and ".join(sorted(map(str, values)))
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _flat(f"{name}.{key}", inner)
-    else:
-        yield name, value

@@ -1,8 +1,7 @@
 """Where a run stands, from files: names, commits, the small files of attempts. The scheduler only advises."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from launch.collect.gpu_now import GpuNow, no_gpus, read_gpus
@@ -13,46 +12,40 @@ from launch.collect.pace import WINDOW_S, TaskWork, measure_pace
 from launch.collect.queue_look import QueueLook, rows_by_task
 from launch.collect.shard_progress import ShardProgress, shard_progress
 from launch.collect.status_record import PublishedStatus, RunNames, RunStatus, SubmissionStatus
-from launch.collect.task_status import Asked, TaskName, TaskState, TaskStatus, read_task
+from launch.collect.survey import Survey
+from launch.collect.task_status import Asked, TaskState, TaskStatus, read_task
 from launch.config.schema import Scheduler
 from launch.errors import RunError
 from launch.rundir.attempts import clock_of, list_tasks
 from launch.rundir.canary import read_canary
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.one_look import one_look
 from launch.rundir.plan import load_counts
 from launch.rundir.process_mark import read_mark
-from launch.rundir.progress import Settled, settled_items
 from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submissions
 from launch.rundir.rounds import why_stopped
 from launch.slurm.commands import QueueRow
 from launch.slurm.states import JobPhase, job_phase
 
-CLOCKS_WITHIN_S = 3600.0
-"""Nodes' clocks may be wrong by this much: commits that are older by their node's clock are not looked at."""
 
-
-@dataclass(slots=True)
-class _Survey:
-    """One reading of all commits: what is settled, by whom, and what lately by the newest submission."""
-
-    newest: int
-    settled: Settled
-    by_task: Counter[TaskName]
-    recent: defaultdict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
-
-
-def status(run: RunPaths, queue: QueueLook | None = None) -> RunStatus:
+def status(run: RunPaths, queue: QueueLook | None = None, survey: Survey | None = None) -> RunStatus:
     """Reads the state of a run; `queue` is what Slurm says of its newest submission, where it was asked.
 
-    Read are names, commits, the small files of each task's last attempt, and ends of journals: no results and
-    no logs. RunError where the run's own records are damaged.
+    Read are names, commits, the small files of each task's last attempt, and ends of journals: no logs, and
+    of results only what a killed engine left uncommitted. RunError where the run's records are damaged.
+    Who looks again and again keeps a `survey`: commits are read on then.
     """
+    with one_look():
+        return _status(run, queue, Survey(run) if survey is None else survey)
+
+
+def _status(run: RunPaths, queue: QueueLook | None, survey: Survey) -> RunStatus:
     record, counts = load_run(run), load_counts(run)
     submissions = load_submissions(run, record)
     newest = submissions[-1].submission if submissions else 0
     now = clock_of(run.root)
-    survey = _survey(run, counts.num_items, newest, now)
+    survey.read_on(newest, now)
     settled = survey.settled
     output_dir = output_dir_of(run, submissions[-1].publish) if submissions else None
     published, trouble = _published(output_dir, record.run_id)
@@ -96,21 +89,7 @@ def _names(record: RunRecord) -> RunNames:
     )
 
 
-def _survey(run: RunPaths, num_items: int, newest: int, now: float) -> _Survey:
-    survey = _Survey(newest, Settled(bytearray(num_items)), Counter())
-    since = now - WINDOW_S - CLOCKS_WITHIN_S
-    seen: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(num_items))
-    for start, item in settled_items(run):
-        survey.settled.add(item)
-        if not seen[start.submission][item.number]:  # what was generated twice counts once
-            seen[start.submission][item.number] = 1
-            survey.by_task[start.submission, start.task] += 1
-        if start.submission == newest and item.time is not None and item.time > since:
-            survey.recent[start.task].append((item.time, item.num_output_tokens))
-    return survey
-
-
-def _work(task: TaskStatus, survey: _Survey, now: float) -> TaskWork:
+def _work(task: TaskStatus, survey: Survey, now: float) -> TaskWork:
     """What a task settled lately, by the file system's clock."""
     ahead = task.clock_ahead_s
     recent = ((now - time + ahead, tokens) for time, tokens in survey.recent[task.task])
@@ -141,7 +120,7 @@ def _published(output_dir: Path | None, run_id: str) -> tuple[PublishedStatus | 
 
 
 def _submission(
-    run: RunPaths, record: SubmissionRecord, survey: _Survey, now: float, queue: QueueLook | None
+    run: RunPaths, record: SubmissionRecord, survey: Survey, now: float, queue: QueueLook | None
 ) -> SubmissionStatus:
     number = record.submission
     if record.resources.scheduler is not Scheduler.SLURM:

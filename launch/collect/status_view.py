@@ -14,9 +14,9 @@ from launch.collect.gpu_now import GpuNow
 from launch.collect.ledger.so_far import GpuTime
 from launch.collect.startup_figures import sentence
 from launch.collect.status_record import RunStatus, SubmissionStatus
-from launch.collect.status_words import duration, eta, idle_lines, next_step
+from launch.collect.status_words import eta, idle_lines, next_step
 from launch.collect.tasks_view import tasks_table
-from launch.config.wording import log_line, printable
+from launch.config.wording import duration, log_line, printable
 
 WIDTH = 80
 MAX_BAR = 60

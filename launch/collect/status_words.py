@@ -6,7 +6,7 @@ from launch.collect.idle_gpus import IdleGpu
 from launch.collect.pace import Pace
 from launch.collect.status_record import RunStatus
 from launch.collect.task_status import TaskState, TaskStatus
-from launch.config.wording import printable
+from launch.config.wording import duration, printable
 
 WORKING = (TaskState.RUNNING, TaskState.WAITING)
 MAX_IDLE_LINES = 3
@@ -105,17 +105,5 @@ def eta(pace: Pace) -> str:
     number, _, unit = low.partition(" ")
     if low == high:
         return low
-    return f"{number} to {high}" if high.partition(" ")[2] == unit else f"{low} to {high}"
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `12 min`, `3 h 20 min`, `2 d 4 h`: two units at most, rounded."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"
+    share_unit = " " not in unit and high.partition(" ")[2] == unit
+    return f"{number} to {high}" if share_unit else f"{low} to {high}"

@@ -8,10 +8,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from launch.collect.status_words import duration
 from launch.collect.task_groups import TaskGroup, counted, group_tasks, select
 from launch.collect.task_status import TaskState, TaskStatus
-from launch.config.wording import log_line
+from launch.config.wording import duration, log_line
 
 NARROW = 100
 OLD_BEAT_S = 60

@@ -16,13 +16,19 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def leaves(values: Mapping[str, Any]) -> Iterator[str]:
     """Dotted keys of all values that are not mappings with something in them."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+        yield from (name for name, _ in leaf_values(key, value))
+
+
+def leaf_values(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The same with their values, of one value; each key begins with its name."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaf_values(f"{name}.{key}", inner)
+    else:
+        yield name, value
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:

@@ -37,6 +37,33 @@ def found(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def interval(low: float | None, high: float | None, decimals: int, otherwise: str = "no interval") -> str:
+    """`-1.2 to 3.4`; something else where there is none."""
+    if low is None or high is None:
+        return otherwise
+    return f"{low:,.{decimals}f} to {high:,.{decimals}f}"
+
+
+def duration(seconds: float, decimals: int = 0) -> str:
+    """`42 s`, `12 min`, `3 h 20 min`, `2 d 4 h`: rounded, two units at most, none of them 0.
+
+    `decimals` are those of seconds, which are told below a minute and a half.
+    """
+    if seconds < 90:
+        return f"{seconds:.{decimals}f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return _two_units(minutes, 60, "h", "min")
+    return _two_units(round(minutes / 60), 24, "d", "h")
+
+
+def _two_units(count: int, size: int, large: str, small: str) -> str:
+    whole, rest = divmod(count, size)
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
+
+
 def printable(text: str) -> str:
     """The text with `\\UXXXXXXXX` for every character that is not printable."""
     if text.isprintable():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
+from launch.config.wording import duration as duration  # noqa: PLC0414  planning.compilation takes it
 from launch.planning.chunks import MAX_CHUNKS
 from launch.planning.rates import TaskRate
 
@@ -126,10 +127,3 @@ def _work_per_task_s(rate: TaskRate, limits: TaskLimits) -> float:
 
 def _tasks(count: int) -> str:
     return "1 task" if count == 1 else f"{count:,} tasks"
-
-
-def duration(seconds: float) -> str:
-    """For people: 45 s, 12 min, 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

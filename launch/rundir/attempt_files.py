@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.rundir.journal import NUMBER, FieldTypes, has_fields, read_journal, read_json
 from launch.rundir.layout import AttemptPaths, EnginePaths
+from launch.rundir.one_look import read_once
 
 CLOCKS_AGREE_S = 2.0
 """A file system may keep whole seconds only, and a server take one to answer."""
@@ -29,7 +30,7 @@ def read_about(paths: AttemptPaths) -> dict[str, Any]:
 
     `clock_ahead_s` is by how much its node's clock was ahead of the file system's; 0 where it hardly was.
     """
-    value = read_json(paths.attempt_json) or {}
+    value = read_once(read_json, paths.attempt_json) or {}
     variables = value.get("slurm")
     slurm = variables if isinstance(variables, dict) else {}
     texts = {name: text for name, text in slurm.items() if isinstance(text, str)}
@@ -43,7 +44,7 @@ def read_ended(paths: AttemptPaths) -> dict[str, Any] | None:
 
     That the file is there at all says that the attempt is over.
     """
-    value = read_json(paths.ended)
+    value = read_once(read_json, paths.ended)
     if value is None or not has_fields(value, {"code": int, "reason": str}):
         return None
     gpu = value.get("gpu")

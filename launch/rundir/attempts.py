@@ -9,6 +9,7 @@ from pathlib import Path
 from launch.errors import StorageError
 from launch.rundir.journal import make_directory, storage_errors
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, number_of
+from launch.rundir.one_look import read_once
 
 HEARTBEAT_PERIOD_S = 30
 HEARTBEAT_DEAD_S = 15 * 60
@@ -128,6 +129,10 @@ def _starts_in(attempt: Path) -> Iterator[tuple[int, int]]:
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    return read_once(_list, directory)
+
+
+def _list(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
             return list(entries)

@@ -1,7 +1,8 @@
 """What of a run is settled: from commits and the tails behind them; no committed result is opened."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from launch.rundir.attempts import EngineStart, list_engine_starts
@@ -10,7 +11,7 @@ from launch.rundir.journal import read_journal
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex, load_counts
 from launch.rundir.records import load_run
-from launch.rundir.results import Committed, recover
+from launch.rundir.results import Committed, Reached, recover
 
 MISSING, FAILED, DONE = 0, 1, 2
 _START = ("submission", "task", "attempt", "slot", "start")
@@ -69,15 +70,40 @@ def survey_settled(run: RunPaths) -> Settled:
 
 def settled_items(run: RunPaths) -> Iterator[tuple[EngineStart, Committed]]:
     """Every settled item of a run and who settled it, without the lines that a merge found damaged."""
-    settings, keys = settings_digest(load_run(run)), KeyIndex(run)
+    return SettledReader(run, read_damaged(run)).read_on()
+
+
+class SettledReader:
+    """The same for one who looks again and again: what was committed before a look is not read in the next.
+
+    `damaged` are the offsets of lines that do not count, as of when it was made.
+    """
+
+    def __init__(self, run: RunPaths, damaged: Mapping[EngineStart, set[int]]) -> None:
+        self._run, self._damaged = run, damaged
+        self._settings, self._keys = settings_digest(load_run(run)), KeyIndex(run)
+        self._reached: defaultdict[EngineStart, Reached] = defaultdict(Reached)
+
+    def read_on(self, tails_until: float = math.inf) -> Iterator[tuple[EngineStart, Committed]]:
+        """What was settled since; what no commit names is told each time. To be taken whole.
+
+        `tails_until` is that of `recover`: without tails the index, of which a large run has 100 MB, is not
+        read.
+        """
+        for start in list_engine_starts(self._run):
+            offsets = self._damaged.get(start, ())
+            reached = self._reached[start]
+            for item in recover(self._run, start, self._keys, self._settings, tails_until, reached):
+                if item.offset not in offsets:
+                    yield start, item
+
+
+def read_damaged(run: RunPaths) -> dict[EngineStart, set[int]]:
+    """The offsets of the lines that a merge found damaged."""
     damaged: defaultdict[EngineStart, set[int]] = defaultdict(set)
     for row in read_journal(run.damaged, **dict.fromkeys((*_START, "offset"), int)):
         damaged[EngineStart(*(row[name] for name in _START))].add(row["offset"])
-    for start in list_engine_starts(run):
-        offsets = damaged.get(start, ())
-        for item in recover(run, start, keys, settings):
-            if item.offset not in offsets:
-                yield start, item
+    return dict(damaged)
 
 
 def settled_by(run: RunPaths, starts: list[EngineStart], keys: KeyIndex, settings: str) -> set[int]:

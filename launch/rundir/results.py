@@ -6,15 +6,18 @@ prompt tokens, output tokens, failed (0 or 1) of each, and the time. Recovery re
 lines that none of them names.
 """
 
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import NUMBER, FieldTypes, has_fields, read_journal
+from launch.rundir.journal import NO_FILE, NUMBER, FieldTypes, has_fields, parse_object
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.plan import KeyIndex
 from launch.scenarios.records import Generation, Sample
@@ -95,30 +98,56 @@ def commit_line(time: float, items: Sequence[Committed]) -> dict[str, Any]:
     return {"time": round(time, 3), "items": [item.as_row() for item in items]}
 
 
-def recover(run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str) -> Iterator[Committed]:
+@dataclass(slots=True)
+class Reached:
+    """How far one engine start was read: bytes of its commits, and of its results as far as these name them.
+
+    `early` are committed items whose lines the results file did not show yet.
+    """
+
+    commits: int = 0
+    results: int = 0
+    early: list[Committed] = field(default_factory=list)
+
+
+def recover(
+    run: RunPaths,
+    start: EngineStart,
+    keys: KeyIndex,
+    settings: str,
+    tails_until: float = math.inf,
+    reached: Reached | None = None,
+) -> Iterator[Committed]:
     """The settled items of one engine start: as committed, and whole lines of this run that no commit names.
 
     Lines without a commit are the tail behind the last one, and what a commit line stood for that is damaged.
-    A row that is none of ours, or that names bytes which the file does not hold, settles nothing.
+    A row that is none of ours, or that names bytes which the file does not hold, settles nothing. The tail of
+    a file written to after `tails_until` (the file system's time) is left out: it is being committed.
+
+    With `reached` only what came since, and the tail; it is as far as this went when all has been taken.
     """
     paths = start.paths(run)
+    reached = Reached() if reached is None else reached
     try:
         handle = paths.results.open("rb")  # opened before its size is read: NFS looks again then
     except (FileNotFoundError, IsADirectoryError):
         return
     with handle:
-        size, end = _size(handle), 0
-        for item in read_commits(paths, keys.num_items):
+        size = _size(handle)
+        before, reached.early = reached.early, []
+        for item in chain(before, _read_on(paths, keys.num_items, reached)):
             behind = item.offset + item.length
             if behind > size:
                 size = _size(handle)  # committed a moment ago
             if behind > size:
+                reached.early.append(item)
                 continue
-            if item.offset > end:
-                yield from _recover_lines(handle, end, item.offset, keys, settings)
+            if item.offset > reached.results:
+                yield from _recover_lines(handle, reached.results, item.offset, keys, settings)
             yield item
-            end = max(end, behind)
-        yield from _recover_lines(handle, end, size, keys, settings)
+            reached.results = max(reached.results, behind)
+        if reached.results < size and os.fstat(handle.fileno()).st_mtime <= tails_until:
+            yield from _recover_lines(handle, reached.results, size, keys, settings)
 
 
 def _size(handle: BinaryIO) -> int:
@@ -127,10 +156,24 @@ def _size(handle: BinaryIO) -> int:
 
 def read_commits(paths: EnginePaths, num_items: int) -> Iterator[Committed]:
     """What one engine start of a run of `num_items` committed, in order."""
-    for line in read_journal(paths.commits, **COMMIT_FIELDS):
-        for item in committed_items(line):
-            if item.number < num_items:
-                yield item
+    return _read_on(paths, num_items, Reached())
+
+
+def _read_on(paths: EnginePaths, num_items: int, reached: Reached) -> Iterator[Committed]:
+    """What was committed since, by the lines that `journal.read_journal` would give."""
+    try:
+        handle = paths.commits.open("rb")
+    except NO_FILE:
+        return
+    with handle:
+        handle.seek(reached.commits)
+        for line in handle:
+            if not line.endswith(b"\n"):
+                return
+            reached.commits += len(line)
+            row = parse_object(line)
+            if row is not None and has_fields(row, COMMIT_FIELDS):
+                yield from (item for item in committed_items(row) if item.number < num_items)
 
 
 def committed_items(line: Mapping[str, Any]) -> Iterator[Committed]:

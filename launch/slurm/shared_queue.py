@@ -14,6 +14,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class JobRow:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueAnswer:
     """What the controller of `cluster` said of `jobs` when `user` asked, or the `error` instead of that.
 
@@ -66,7 +67,12 @@ class QueueAnswer:
 
     def row(self, job: str, index: int | None) -> JobRow | None:
         """The row of a job or array task, if it is listed."""
-        return next((row for row in self.rows if (row.job, row.index) == (job, index)), None)
+        return self._by_task.get((job, index))
+
+    @cached_property
+    def _by_task(self) -> Mapping[tuple[str, int | None], JobRow]:
+        """The first row of each: every owner of a claim is looked up, and there may be 1,000."""
+        return {(row.job, row.index): row for row in reversed(self.rows)}
 
 
 def has_squeue() -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from launch.config.schema import ResourcesConfig
 from launch.config.wording import printable
-from launch.errors import ConfigError, SchedulerError
+from launch.errors import ConfigError, LaunchError, SchedulerError
 from launch.planning.limits import share_concurrent
 from launch.rundir.attempts import list_tasks
 from launch.rundir.journal import FieldTypes, Journal, read_journal, storage_errors, write_bytes
@@ -136,7 +136,7 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
         for job in jobs:
             awaited = [each.job_id for each in sent if each.name in job.after]
             arguments = command_arguments(job, folder, run, awaited)
-            sent.append(_send(journal, job, arguments, cluster))
+            _send(journal, job, arguments, cluster, sent)
     except BaseException as error:
         _take_back(run, submission, journal, sent, error)
         raise
@@ -145,7 +145,10 @@ def send_submission(run: RunPaths, submission: int, logs: Path) -> list[SentJob]
     return sent
 
 
-def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None) -> SentJob:
+def _send(
+    journal: Journal, job: SbatchJob, arguments: list[str], cluster: str | None, sent: list[SentJob]
+) -> None:
+    """Sends one job; it is in `sent` before its id is written down, for which there may be no room."""
     row = _row_of(job) | {"cluster": cluster}
     journal.append({**row, "time": time.time(), "arguments": arguments}, durable=True)
     try:
@@ -153,23 +156,30 @@ def _send(journal: Journal, job: SbatchJob, arguments: list[str], cluster: str |
     except SchedulerError as error:
         journal.append({**row, "time": time.time(), "error": str(error)}, durable=True)
         raise
+    sent.append(SentJob(job.name, job.job_name, job_id, job.offset, job.size, job.round))
     journal.append({**row, "time": time.time(), "job_id": job_id}, durable=True)
-    return SentJob(job.name, job.job_name, job_id, job.offset, job.size, job.round)
 
 
 def _take_back(
     run: RunPaths, submission: int, journal: Journal, sent: list[SentJob], cause: BaseException
 ) -> None:
-    """Cancels what was sent before the sending broke off, and says so in jobs.jsonl."""
+    """Cancels what was sent before the sending broke off, and says so in jobs.jsonl.
+
+    Where that fails, the error, whatever it is, says which jobs stay queued.
+    """
     try:
         for job in cancel_submission(run, submission):
             journal.append({**asdict(job), "time": time.time(), "cancelled": True}, durable=True)
     except SchedulerError as error:
-        if sent and isinstance(cause, SchedulerError):
-            raise SchedulerError(
-                f"{cause} And {', '.join(ids(sent))} could not be cancelled: {error} Run `vllm-launch cancel`"
-                " later."
-            ) from cause
+        if not sent:
+            return
+        left = (
+            f"And {', '.join(ids(sent))} could not be cancelled and may stay queued: {error}"
+            f" Run `vllm-launch cancel {printable(str(run.root))}` later."
+        )
+        if isinstance(cause, LaunchError):
+            raise type(cause)(f"{cause} {left}") from cause
+        cause.add_note(left)
 
 
 def ids(jobs: list[SentJob]) -> list[str]:

@@ -1,6 +1,7 @@
 """`logs`: of which task, which files, how they end; and what comes, over attempts."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from launch.rundir.attempts import open_attempt
+from launch.collect.logs_end import LOOK_PERIOD_S, LogsEnd
+from launch.collect.merge_claim import MergeClaim
+from launch.collect.queue_look import QUIET_S
+from launch.rundir.attempts import HEARTBEAT_DEAD_S, open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
-from tests.cli.commands import start, submit_words, succeed, vllm_launch
+from tests.cli.commands import finish, start, submit_words, succeed, vllm_launch
+from tests.collect.large_run import JOB, send_to_slurm, write_fake_slurm
 
 HOSTILE = b"\x1b[31mred\x1b[0m \x1b]0;title\x07\x00\xe2\x80\xae\n10 %\r100 %\n"
 
@@ -178,3 +183,78 @@ def test_ctrl_c_leaves_quietly(followed: Reader) -> None:
     os.killpg(followed.process.pid, signal.SIGINT)
     assert followed.process.wait(20) == 0
     assert followed.process.stderr is not None and followed.process.stderr.read() == ""
+
+
+@pytest.fixture
+def rows(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What squeue says of array 4711 and merge job 4712; to be written before it is asked."""
+    send_to_slurm(run_of(here), 2)
+    calls = write_fake_slurm(here / "bin", 2)
+    monkeypatch.setenv("PATH", f"{calls.parent}:/usr/bin:/bin")
+    return calls.with_name("rows")
+
+
+def seconds_to_the_end(here: Path, task: int | None) -> float | None:
+    """For how long logs are followed by a clock that runs fast; None for more than five minutes."""
+    now = 0.0
+    end = LogsEnd(run_of(here), 1, task, lambda: now)
+    while now < 300:
+        now += LOOK_PERIOD_S
+        if end.is_reached():
+            return now
+    return None
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("row", "is_over"),
+    [(f"{JOB}_0|x|CANCELLED|None|n1|N/A", True), (f"{JOB}_0|x|PENDING|BeginTime||N/A", False)],
+)
+def test_a_task_that_died_without_a_word_is_over_unless_it_is_requeued(
+    here: Path, rows: Path, row: str, is_over: bool
+) -> None:
+    paths = begin(here, 0, b"one\n")
+    os.utime(paths.heartbeat, (1e9, 1e9))
+    rows.write_text(f"{row}\n{JOB}_1|x|RUNNING|None|n1|N/A\n")
+    quiet = math.ceil(QUIET_S / LOOK_PERIOD_S) * LOOK_PERIOD_S
+    assert seconds_to_the_end(here, 0) == (LOOK_PERIOD_S + quiet if is_over else None)
+    assert seconds_to_the_end(here, 1) is None, "it has not begun, and runs"
+
+
+@pytest.mark.process
+def test_a_drained_task_that_is_not_requeued_is_over(here: Path, rows: Path) -> None:
+    paths = begin(here, 0, b"one\n")
+    write_json(paths.ended, {"code": 75, "reason": "drained"})
+    rows.write_text(f"{JOB}_1|x|RUNNING|None|n1|N/A\n")
+    assert seconds_to_the_end(here, 0) is not None
+
+
+def test_without_slurms_word_the_heartbeat_tells(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    paths = begin(here, 0, b"one\n")
+    assert seconds_to_the_end(here, 0) is None
+    beat = paths.heartbeat.stat().st_mtime - HEARTBEAT_DEAD_S - 60
+    os.utime(paths.heartbeat, (beat, beat))
+    assert seconds_to_the_end(here, 0) is not None
+
+
+@pytest.mark.process
+def test_a_merge_jobs_log_is_followed_until_the_queue_says_that_it_has_ended(here: Path, rows: Path) -> None:
+    log = here / "slurm_logs" / "r" / f"merge-{int(JOB) + 1}.log"
+    log.write_text("published\n")
+    assert seconds_to_the_end(here, None) is None, "it waits for the tasks"
+    run_of(here).submission(1).queue.unlink()
+    rows.write_text(f"{int(JOB) + 1}|x|COMPLETED|None|n1|N/A\n")
+    said = finish(start("logs", "r", "merge", "-f", cwd=here, PATH=os.environ["PATH"]), 60)
+    assert (said.code, said.out.splitlines()[1:]) == (0, ["merge      | published"])
+
+
+@pytest.mark.usefixtures("rows")
+def test_without_slurms_word_a_merge_is_over_when_it_has_let_go(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("SLURM_JOB_ID", str(int(JOB) + 1))
+    with MergeClaim(run_of(here)):
+        assert seconds_to_the_end(here, None) is None
+    assert seconds_to_the_end(here, None) is not None

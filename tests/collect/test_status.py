@@ -4,7 +4,11 @@ import io
 import json
 import os
 import re
+import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from launch.collect.status import status
 from launch.collect.status_record import RunStatus
 from launch.collect.status_view import as_json, render
 from launch.collect.status_words import next_step
+from launch.collect.survey import LIVE_TAIL_S, Survey
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.schema import Scheduler
 from launch.errors import IncompleteError
@@ -82,6 +87,99 @@ def test_items_that_were_generated_twice_count_once(run: RunPaths) -> None:
     (submission,) = status(run).submissions
     assert (submission.num_settled, submission.num_items) == (12, 12)
     assert [task.num_settled for task in submission.tasks] == [12, 0]
+
+
+LISTENERS: list[list[tuple[str, str]]] = []
+"""They get what this process opens and lists: an audit hook stays for good."""
+
+
+def note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("open", "os.scandir"):
+        for listener in LISTENERS:
+            listener.append((event, str(arguments[0])))
+
+
+sys.addaudithook(note_opened)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[tuple[str, str]]]:
+    """Files opened and directories listed from here on."""
+    LISTENERS.append([])
+    yield LISTENERS[-1]
+    LISTENERS.pop()
+
+
+def test_a_look_reads_each_small_file_and_lists_each_directory_once(
+    run: RunPaths, opened: list[tuple[str, str]]
+) -> None:
+    """On a shared file system each is a question to a server, and there are 1,000 tasks."""
+    generations = make_generations(run)
+    for task in (0, 1):
+        write_results(run, generations[task : task + 1], task=task)
+        end(run, task, 0, 0, "empty")
+    opened.clear()
+    status(run)
+    counts = Counter(path for _, path in opened)
+    once = {str(run.tasks), str(run.tasks / "1")}
+    for task in (0, 1):
+        paths = run.attempt(1, task, 0)
+        once |= set(map(str, (paths.root.parent, paths.root, paths.attempt_json, paths.ended)))
+    assert {path: counts[path] for path in once} == dict.fromkeys(once, 1)
+    status(run)
+    again = Counter(path for _, path in opened)
+    assert {path: again[path] for path in once} == dict.fromkeys(once, 2), "nothing is kept for the next look"
+
+
+def test_what_a_living_writer_is_about_to_commit_is_not_looked_up(
+    run: RunPaths, opened: list[tuple[str, str]]
+) -> None:
+    """The index of a large run has 100 MB; what a killed engine left uncommitted is counted all the same."""
+    generations = make_generations(run)
+    paths = write_results(run, generations[:2]).paths(run)
+    write_results(run, generations[2:4], task=1)
+    paths.commits.write_bytes(b"")
+    opened.clear()
+    assert status(run).num_done == 2
+    assert str(run.index) not in {path for _, path in opened}
+    written = paths.results.stat().st_mtime - LIVE_TAIL_S - 1
+    os.utime(paths.results, (written, written))
+    assert status(run).num_done == 4
+
+
+def test_who_looks_again_reads_commits_on_and_sees_the_same(run: RunPaths) -> None:
+    """Whole lines that nobody committed, lines that come late and a merge's list of damaged ones included."""
+    survey, generations = Survey(run), make_generations(run)
+
+    def seen() -> RunStatus:
+        other = Survey(run)
+        again, fresh = status(run, survey=survey), status(run, survey=other)
+        assert survey.recent == other.recent
+        assert [task.num_settled for task in again.tasks] == [task.num_settled for task in fresh.tasks]
+        assert (again.num_output_tokens, again.num_missing) == (fresh.num_output_tokens, fresh.num_missing)
+        assert again.num_done == fresh.num_done
+        return again
+
+    assert seen().num_done == 0
+    start = write_results(run, generations[:3])
+    paths = start.paths(run)
+    whole = paths.results.read_bytes()
+    paths.results.write_bytes(whole[:-1])
+    assert seen().num_done == 2, "its last line is not to be seen yet"
+    paths.results.write_bytes(whole)
+    assert seen().num_done == 3
+    write_results(run, generations[2:6], task=1)
+    assert seen().num_done == 6
+    tail = write_results(run, generations[6:8], task=1).paths(run)
+    tail.commits.write_bytes(b"")
+    os.utime(tail.results, (1e9, 1e9))
+    assert [seen().num_done for _ in range(2)] == [8, 8]
+    row = {**asdict(start), "offset": 0}
+    run.damaged.parent.mkdir(exist_ok=True)
+    run.damaged.write_text(json.dumps(row) + "\n")
+    assert seen().num_done == 7
+    paths.commits.write_bytes(bytes(paths.commits.stat().st_size))
+    assert status(run, survey=survey).num_done == 7, "what was read is not read again"
 
 
 def test_a_run_that_has_not_begun(run: RunPaths) -> None:

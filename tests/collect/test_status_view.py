@@ -19,7 +19,7 @@ from launch.collect.ledger.so_far import GpuTime
 from launch.collect.pace import Pace
 from launch.collect.status_record import PublishedStatus, RunNames, RunStatus, SubmissionStatus
 from launch.collect.status_view import failure_lines, render
-from launch.collect.status_words import duration, eta, is_published, is_working, next_step, state_line
+from launch.collect.status_words import eta, is_published, is_working, next_step, state_line
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.rundir.records import Subset
 
@@ -161,6 +161,8 @@ def test_no_eta_says_why() -> None:
         "no ETA yet: only 3 items in the last 1 min"
     )
     assert eta(Pace(1, 2, 60, low_s=600, high_s=610)) == "10 min"
+    assert eta(Pace(1, 2, 60, low_s=10_800, high_s=18_000)) == "3 to 5 h"
+    assert eta(Pace(1, 2, 60, low_s=6000, high_s=13_200)) == "1 h 40 min to 3 h 40 min"
 
 
 def test_an_incomplete_publication_is_the_end_only_when_nothing_works_on_the_run() -> None:
@@ -193,18 +195,3 @@ def test_what_to_wait_for() -> None:
         "751 of 2,000 items done, 2 failed; tasks of submission 2: 8 waiting, 3 running, 2 ended, 2 failed,"
         " 1 dead; merge job PENDING (Dependency: waits for other jobs of this run to end)"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (99, "99 s"),
-        (100, "2 min"),
-        (5970, "1 h 40 min"),
-        (5900, "98 min"),
-        (180_000, "2 d 2 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.config.wording import json_text, log_line, printable
+from launch.config.trees import leaf_values
+from launch.config.wording import duration, interval, json_text, log_line, printable
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,43 @@ def test_json_of_a_path_that_is_no_utf8() -> None:
     assert json.loads(text) == value
     with pytest.raises(TypeError):
         json_text({"root": object()})
+
+
+def test_an_interval_or_what_is_said_in_its_place() -> None:
+    assert interval(-1.25, 1234.5, 1) == "-1.2 to 1,234.5"
+    assert interval(None, 1.0, 1) == "no interval"
+    assert interval(1.0, None, 1, otherwise="mean of samples") == "mean of samples"
+
+
+def test_values_by_dotted_name_where_what_is_empty_is_a_value() -> None:
+    tree = {"b": {"c": 1, "d": {}}, "e": None}
+    assert list(leaf_values("a", tree)) == [("a.b.c", 1), ("a.b.d", {}), ("a.e", None)]
+    assert list(leaf_values("a", {})) == [("a", {})]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (89, "89 s"),
+        (110, "2 min"),
+        (5900, "98 min"),
+        (5970, "1 h 40 min"),
+        (7200, "2 h"),
+        (12_240, "3 h 24 min"),
+        (172_799, "2 d"),
+        (180_000, "2 d 2 h"),
+        (1e8, "1,157 d 10 h"),
+    ],
+)
+def test_a_time_as_the_plan_the_status_and_the_pages_say_it(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_seconds_in_parts_where_they_are_asked_for() -> None:
+    assert [duration(seconds, decimals=1) for seconds in (0, 0.34, 89.94, 119.9)] == [
+        "0.0 s",
+        "0.3 s",
+        "89.9 s",
+        "2 min",
+    ]

@@ -14,7 +14,7 @@ HOUR = 3600 * RATE.tokens_per_s
 def test_a_task_gets_an_hour_of_work_when_the_time_limit_allows() -> None:
     assert choose_num_tasks(10 * HOUR, 1000, RATE, TaskLimits(time_limit_s=4 * 3600)) == (
         10,
-        "10 tasks: about 10.0 h of work for one task at 100 tokens/s (a test)",
+        "10 tasks: about 10 h of work for one task at 100 tokens/s (a test)",
     )
     assert choose_num_tasks(10 * HOUR, 1000, RATE, TaskLimits())[0] == 10
 

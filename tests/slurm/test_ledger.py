@@ -190,7 +190,7 @@ def test_attempts_know_it_of_themselves(case: dict[str, Any]) -> None:
 
     Slurm counts whole seconds from before the batch shell's first line to after its last, of each GPU.
     """
-    own = match_spans(read_all_times(case["run"]), [])
+    own = match_spans(read_all_times(case["run"]), {})
     num_gpus = case["attempts"][0]["num_gpus"]
     for attempt, (gpu_seconds, state) in zip(own, case["lives"], strict=True):
         off_s = sum(span.gpu_seconds for span in attempt.spans) / num_gpus - gpu_seconds / num_gpus
@@ -212,7 +212,7 @@ def test_what_it_went_into(runs: dict[str, RunPaths], site: Site) -> None:
     assert finished["generating"] > SECONDS_PER_ITEM and "lost" not in finished
     assert "generating" not in failed
     # By Slurm's whole seconds it may have ended before it loaded.
-    (own,) = match_spans(read_all_times(runs["failed"]), [])
+    (own,) = match_spans(read_all_times(runs["failed"]), {})
     assert "loading" in {span.phase for span in own.spans}
     assert killed["lost"] > 0
     first, second = phases["again"]

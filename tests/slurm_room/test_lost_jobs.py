@@ -1,5 +1,7 @@
 """No job is in the queue that nobody knows: whatever happens to jobs.jsonl, and whenever the disk is full."""
 
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -7,9 +9,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 import launch.cli.follow_up
+import launch.slurm.submission
+from launch.cli.app import INTERRUPTED, run_command
 from launch.cli.closing import Closing, close_newest
 from launch.collect.rounds import Decision
 from launch.config.schema import RunConfig, Scheduler, UserFiles
@@ -20,6 +25,7 @@ from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.process_mark import mark_process
 from launch.rundir.records import keep_publishing, load_submission, save_record
 from launch.slurm.commands import QueueRow
+from launch.slurm.sbatch import SbatchJob
 from launch.slurm.submission import cancel_submission, queue_of, send_submission, sent_jobs
 from tests.cli.commands import vllm_launch
 from tests.power_cut import PowerCuts
@@ -253,6 +259,61 @@ def test_a_disk_that_is_full_at_any_write_of_a_sending(
         with pytest.raises(StorageError, match="the disk is full"):
             send(tmp_path / str(at), at)
         assert queue.jobs == known, f"a job stayed in the queue, call {at}"
+
+
+def stop_answering(tmp_path: Path) -> None:
+    """From now on the controller tells nothing; sbatch still reaches it."""
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/bash\necho 'Unable to contact controller' >&2; exit 1\n")
+
+
+@pytest.mark.process
+def test_a_disk_that_fills_up_and_jobs_that_cannot_be_cancelled(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whichever write of jobs.jsonl, the one of an id included: what stays queued is named."""
+    stop_answering(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    left = []
+    for at in range(1, 14):
+        before = queue.jobs
+        run = make_sent_run(tmp_path / str(at), [(0, 2), (2, 1)])
+        jobs = run.submission(1).jobs
+        with FullDisk(str(jobs), at), pytest.raises(StorageError, match="the disk is full") as refused:
+            send_submission(run, 1, tmp_path / "logs")
+        stayed = sorted(queue.jobs - before)
+        left.append(len(stayed))
+        advice = f"Run `vllm-launch cancel {run.root}` later."
+        assert (f"And {', '.join(stayed)} could not be cancelled" in str(refused.value)) == bool(stayed)
+        assert (advice in str(refused.value)) == bool(stayed)
+    assert set(left) == {0, 1, 2, 3}
+
+
+@pytest.mark.process
+def test_after_ctrl_c_jobs_that_cannot_be_cancelled_are_named(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_answering(tmp_path)
+    send_job = launch.slurm.submission.send_job
+
+    def interrupted(job: SbatchJob, arguments: list[str]) -> str:
+        if not job.size:
+            raise KeyboardInterrupt
+        return send_job(job, arguments)
+
+    monkeypatch.setattr(launch.slurm.submission, "send_job", interrupted)
+    run = make_sent_run(tmp_path / "runs")
+
+    @click.command()
+    def command() -> None:
+        send_submission(run, 1, tmp_path / "logs")
+
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        run_command(command, [], "submit")
+    assert ended.value.code == INTERRUPTED
+    assert "submit: interrupted. And 100 could not be cancelled and may stay queued" in err.getvalue()
+    assert queue.jobs == {"100"}
 
 
 @pytest.mark.process

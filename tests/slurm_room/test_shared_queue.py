@@ -287,3 +287,14 @@ def test_a_book_of_lives_asks_about_the_jobs_it_meets(cluster: Cluster, run: Run
     assert cluster.num_calls == 1
     assert Lives(run, 1, on_slurm=False).of(0, 0) is Life.ALIVE
     assert cluster.num_calls == 1
+
+
+def test_the_rows_of_many_owners_are_found_in_no_time() -> None:
+    """0.004 s for 10,000; it took 3 s where each look-up went through all rows."""
+    rows = tuple(JobRow("12", index, "RUNNING", None) for index in range(10_000))
+    again = JobRow("12", 7, "PENDING", None)
+    answer = QueueAnswer(1, 0.0, "n1", 0, "main", ("12",), None, (*rows, again))
+    spent = time.process_time()
+    assert [answer.row("12", index) for index in range(10_000)] == list(rows)
+    assert time.process_time() - spent < 1
+    assert answer.row("12", None) is None

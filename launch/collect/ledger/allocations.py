@@ -17,6 +17,8 @@ MATCH_S = 5.0
 """A batch shell begins when its job does, by a clock of another host, which is told in whole seconds."""
 LATE_S = 3.0
 """slurmctld tells slurmdbd of ends in batches; the merge job may ask before."""
+LivesByJob = Mapping[tuple[str, int], Sequence[JobLife]]
+"""By id of the array and index, as `by_job` makes it: a look at all attempts is linear in them."""
 _LIFE: FieldTypes = {"job": str, "index": int, "cluster": str, "begin": NUMBER}
 
 
@@ -37,7 +39,8 @@ def ask_slurm(run: RunPaths, attempts: Sequence[AttemptTimes], arrays: Collectio
         return "no attempt was a job of Slurm"
     try:
         lives = list_lives(jobs)
-        if any(times.left is None and _is_open(allocation_of(times, lives)) for times in attempts):
+        told = by_job(lives)
+        if any(times.left is None and _is_open(allocation_of(times, told)) for times in attempts):
             time.sleep(LATE_S)
             lives = list_lives(jobs)
     except SchedulerError as error:
@@ -57,31 +60,32 @@ def read_lives(run: RunPaths) -> list[JobLife]:
     return [_life(row) for row in whole]
 
 
-def allocation_of(times: AttemptTimes, lives: Iterable[JobLife]) -> Allocation | None:
+def by_job(lives: Iterable[JobLife]) -> LivesByJob:
+    """The lives of each array task, in order."""
+    found: dict[tuple[str, int], list[JobLife]] = {}
+    for life in lives:
+        found.setdefault((life.job, life.index), []).append(life)
+    return found
+
+
+def allocation_of(times: AttemptTimes, lives: LivesByJob) -> Allocation | None:
     """When Slurm held the attempt's GPUs, if it tells."""
     life = life_of(times, lives)
     return None if life is None else Allocation(life.begin, life.end)
 
 
-def life_of(times: AttemptTimes, lives: Iterable[JobLife]) -> JobLife | None:
+def life_of(times: AttemptTimes, lives: LivesByJob) -> JobLife | None:
     """The life of the attempt's job during which its batch shell began, if Slurm tells one."""
     job = _job(times)
-    if job is None:
+    if job is None or job.index is None:
         return None
     fitting = [
         life
-        for life in lives
-        if (life.job, life.index) == (job.array, job.index)
-        and job.cluster in (None, life.cluster)
+        for life in lives.get((job.array, job.index), ())
+        if job.cluster in (None, life.cluster)
         and life.begin - MATCH_S <= times.began <= (life.end or times.began) + CLOCKS_AGREE_S
     ]
     return max(fitting, key=lambda life: life.begin, default=None)
-
-
-def job_name(times: AttemptTimes) -> str | None:
-    """`<array>_<index>` of the attempt's job."""
-    job = _job(times)
-    return None if job is None else job.name
 
 
 def _job(times: AttemptTimes) -> SlurmJob | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from launch.collect.ledger.account import Held, Moved, Output, Price, make_ledger
-from launch.collect.ledger.allocations import ask_slurm, read_lives
+from launch.collect.ledger.allocations import ask_slurm, by_job, read_lives
 from launch.collect.ledger.phases import Phase
 from launch.collect.ledger.repeated import repeated_s
 from launch.collect.ledger.spans import AttemptSpans, Place, match_spans, read_all_times
@@ -25,7 +25,7 @@ def run_ledger(
     """The `ledger` part of the summary; `not_counted` are offsets of lines by the index of their start."""
     found = read_all_times(run)
     no_sacct = ask_slurm(run, list(found.values()), sent_arrays(run))
-    lives = read_lives(run)
+    lives = by_job(read_lives(run))
     attempts = match_spans(found, lives)
     others = list(unattended(run, lives, found))
     by_place = {each.place: each for each in attempts}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launch.collect.ledger.account import Held, Output, make_ledger
-from launch.collect.ledger.allocations import read_lives
+from launch.collect.ledger.allocations import by_job, read_lives
 from launch.collect.ledger.run_ledger import prices_of
 from launch.collect.ledger.spans import match_spans, read_all_times
 from launch.collect.ledger.times import AttemptTimes, read_bounds, read_times
@@ -46,6 +46,6 @@ def _ledger(
     submissions: Sequence[SubmissionRecord],
     read: Callable[[RunPaths, int, int, int], AttemptTimes],
 ) -> dict[str, Any]:
-    found, lives = read_all_times(run, read), read_lives(run)
+    found, lives = read_all_times(run, read), by_job(read_lives(run))
     held = Held(match_spans(found, lives), {}, list(unattended(run, lives, found)))
     return make_ledger(held, NO_OUTPUT, prices_of(submissions), NOT_ASKED)

@@ -1,18 +1,17 @@
 """What every GPU of every attempt was held for, as intervals between times that were written down."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from launch.collect.ledger.allocations import Allocation, allocation_of, job_name, read_lives
+from launch.collect.ledger.allocations import Allocation, LivesByJob, allocation_of, by_job, read_lives
 from launch.collect.ledger.lanes import Bounds, Interval, end_of, lane_of, unused_lane
 from launch.collect.ledger.phases import Phase
 from launch.collect.ledger.times import AttemptTimes, read_times
 from launch.rundir.attempt_files import CLOCKS_AGREE_S
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, list_attempts, list_tasks, list_tried
 from launch.rundir.layout import RunPaths
-from launch.slurm.accounting import JobLife
 
 NEXT_SIGN_S = HEARTBEAT_PERIOD_S + CLOCKS_AGREE_S
 SACCT = "sacct"
@@ -80,7 +79,7 @@ def phase_spans(run: RunPaths) -> list[AttemptSpans]:
 
     Reads the small files of attempts, and of journals with a line an item the ends only.
     """
-    return match_spans(read_all_times(run), read_lives(run))
+    return match_spans(read_all_times(run), by_job(read_lives(run)))
 
 
 def read_all_times(
@@ -97,15 +96,9 @@ def read_all_times(
     return {place: times for place, times in found if not times.is_copy}
 
 
-def match_spans(found: Mapping[Place, AttemptTimes], lives: Sequence[JobLife]) -> list[AttemptSpans]:
+def match_spans(found: Mapping[Place, AttemptTimes], lives: LivesByJob) -> list[AttemptSpans]:
     """The spans of attempts, each within the life of its job that Slurm tells."""
-    by_job: dict[str | None, list[JobLife]] = {}
-    for life in lives:
-        by_job.setdefault(f"{life.job}_{life.index}", []).append(life)
-    spans = [
-        spans_of(place, times, allocation_of(times, by_job.get(job_name(times), ())))
-        for place, times in found.items()
-    ]
+    spans = [spans_of(place, times, allocation_of(times, lives)) for place, times in found.items()]
     return [_queued_after(before, each) for before, each in zip([None, *spans], spans, strict=False)]
 
 

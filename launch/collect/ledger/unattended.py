@@ -4,10 +4,12 @@ Only Slurm's accounting knows of them, and how many GPUs they held. An attempt w
 names no job: the life during which it was has an attempt all the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
-from launch.collect.ledger.allocations import MATCH_S, life_of
+from launch.collect.ledger.allocations import MATCH_S, LivesByJob, life_of
 from launch.collect.ledger.lanes import JOIN_S
 from launch.collect.ledger.spans import Place
 from launch.collect.ledger.times import AttemptTimes
@@ -46,23 +48,27 @@ def sent_arrays(run: RunPaths) -> dict[str, SentArray]:
 
 
 def unattended(
-    run: RunPaths, lives: Sequence[JobLife], attempts: Mapping[Place, AttemptTimes]
+    run: RunPaths, lives: LivesByJob, attempts: Mapping[Place, AttemptTimes]
 ) -> Iterator[Unattended]:
     """Those of lives that have ended, held GPUs and are no attempt's."""
-    owners = {place: life_of(times, lives) for place, times in attempts.items()}
-    attended = set(owners.values())
+    attended: set[JobLife] = set()
+    nameless: defaultdict[tuple[int, int], list[AttemptTimes]] = defaultdict(list)
+    for (submission, task, _), times in attempts.items():
+        own = life_of(times, lives)
+        if own is None:
+            nameless[submission, task].append(times)
+        else:
+            attended.add(own)
     arrays = sent_arrays(run)
-    for life in lives:
+    for life in chain.from_iterable(lives.values()):
         sent = arrays.get(life.job)
         if life in attended or sent is None or life.end is None or not life.num_gpus:
             continue
         task = sent.offset + life.index
-        nameless = (
-            times
-            for place, times in attempts.items()
-            if place[:2] == (sent.submission, task) and owners[place] is None
+        has_attempt = any(
+            _overlap(life, times.began, times.last_sign)
+            for times in nameless.get((sent.submission, task), ())
         )
-        has_attempt = any(_overlap(life, times.began, times.last_sign) for times in nameless)
         setup_s = 0.0 if has_attempt else _setup_s(run, sent.submission, task, life)
         yield Unattended(sent.submission, task, life.end - life.begin, life.num_gpus, setup_s)
 

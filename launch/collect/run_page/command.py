@@ -2,12 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from launch.config.load import parse_value
+from launch.config.trees import leaf_values
 from launch.errors import ConfigError
 from launch.rundir.records import RunRecord
 
@@ -18,17 +18,9 @@ def submit_command(record: RunRecord) -> str:
     """A line for a shell; engine and resources are those of preset and cluster when it is used."""
     words = ["vllm-launch", "submit", "--preset", record.preset]
     for section in SECTIONS:
-        for name, value in _leaves(section, getattr(record, section).model_dump(mode="json")):
+        for name, value in leaf_values(section, getattr(record, section).model_dump(mode="json")):
             words += ["--set", f"{name}={_as_yaml(value)}"]
     return shlex.join(words)
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(f"{name}.{key}", inner)
-    else:
-        yield name, value
 
 
 def _as_yaml(value: Any) -> str:

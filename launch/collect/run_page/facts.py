@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from launch.collect.leaderboard.cells import MOST
 from launch.collect.manifest import Manifest
 from launch.collect.scoring.kinds import KINDS
-from launch.collect.scoring.record import Score, ScoresRecord
+from launch.collect.scoring.record import ScoresRecord
+from launch.config.wording import duration, interval
 
 
 class Tile(NamedTuple):
@@ -70,7 +71,7 @@ def tiles_of(summary: Mapping[str, Any], manifest: Manifest, scores: ScoresRecor
         Tile(
             "Output tokens a second",
             f"{token_rate:,.0f}" if token_rate else "no rate",
-            f"in {duration(seconds)} of generation",
+            f"in {duration(seconds, decimals=1)} of generation",
         ),
         *_gpu_tiles(summary),
         *_score_tiles(scores),
@@ -108,27 +109,8 @@ def _score_tiles(scores: ScoresRecord | None) -> Iterator[Tile]:
             if kind.is_main and score is not None:
                 label, _, how = kind.label.partition(", ")
                 value = f"{score.value:,.{kind.decimals}f}"
-                yield Tile(
-                    f"{label}, {item_type.replace('_', ' ')}", value, interval(score, kind.decimals) or how
-                )
-
-
-def interval(score: Score, decimals: int) -> str | None:
-    """The 95 % interval in words; None where there is none."""
-    if score.low is None or score.high is None:
-        return None
-    return f"{score.low:,.{decimals}f} to {score.high:,.{decimals}f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42.0 s, 12 min 5 s, 3 h 20 min."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min"
+                said = interval(score.low, score.high, kind.decimals, otherwise=how)
+                yield Tile(f"{label}, {item_type.replace('_', ' ')}", value, said)
 
 
 def _short(count: int) -> str:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from launch.collect.manifest import TIMELINE_FILE, Manifest
-from launch.collect.run_page.facts import duration, interval
 from launch.collect.run_page.timeline_record import GpuSeries, Timeline
 from launch.collect.scoring.kinds import KINDS
 from launch.collect.scoring.record import ScoresRecord
 from launch.collect.settings_that_differ import settings_of
+from launch.config.wording import duration, interval
 
 GROUP_WORDS = {
     "input": "Input",
@@ -86,7 +86,7 @@ def score_tables(scores: ScoresRecord | None) -> list[dict[str, Any]]:
             if score is None:
                 continue
             value = f"{score.value:,.{kind.decimals}f}"
-            words = interval(score, kind.decimals) or "no interval"
+            words = interval(score.low, score.high, kind.decimals)
             rows.append({"label": kind.label, "value": value, "interval": words, "items": score.num_items})
         about = (
             f"{each.num_items:,} items of {each.num_users:,} users, {each.num_references:,} with a reference"
@@ -104,7 +104,7 @@ def ledger_shares(summary: Mapping[str, Any]) -> list[Share]:
     phases["unexplained"] = ledger["unexplained"]
     whole = sum(max(0.0, value) for value in phases.values())
     return [
-        Share(PHASE_WORDS.get(name, name), max(0.0, value) / whole, duration(value))
+        Share(PHASE_WORDS.get(name, name), max(0.0, value) / whole, duration(value, decimals=1))
         for name, value in phases.items()
         if whole > 0 and value > 0
     ]
@@ -133,7 +133,7 @@ def trouble_rows(timeline: Timeline | None) -> list[dict[str, str]]:
         where = f"submission {each.submission}, task {each.task}, attempt {each.attempt}"
         rows.append(
             {
-                "after": "unknown" if each.at_s is None else duration(each.at_s),
+                "after": "unknown" if each.at_s is None else duration(each.at_s, decimals=1),
                 "where": where if each.slot is None else f"{where}, slot {each.slot}",
                 "host": each.host or "",
                 "failure_class": each.failure_class,

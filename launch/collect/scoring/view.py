@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.collect.scoring.kinds import KINDS, ScoreKind
-from launch.collect.scoring.record import Score, ScoresRecord, TypeScores
-from launch.config.wording import printable
+from launch.collect.scoring.record import ScoresRecord, TypeScores
+from launch.config.wording import interval, printable
 
 
 def render(record: ScoresRecord, name: str) -> RenderableType:
@@ -58,12 +58,6 @@ def _table(item_type: str, each: TypeScores) -> Table:
     for kind in KINDS:
         found = each.scores.get(kind.name)
         if found is not None:
-            cells = (f"{found.value:,.{kind.decimals}f}", _interval(found, kind.decimals))
+            cells = (f"{found.value:,.{kind.decimals}f}", interval(found.low, found.high, kind.decimals))
             table.add_row(kind.label, *cells, f"{found.num_items:,}")
     return table
-
-
-def _interval(found: Score, decimals: int) -> str:
-    if found.low is None or found.high is None:
-        return "no interval"
-    return f"{found.low:,.{decimals}f} to {found.high:,.{decimals}f}"

@@ -13,9 +13,9 @@ from tests.collect.run_page.test_facts import LEDGER
 def test_shares_of_the_time_have_what_is_unexplained_and_sum_to_one() -> None:
     found = panels.ledger_shares({"ledger": LEDGER})
     assert [(share.name, share.part, share.amount) for share in found] == [
-        ("loading", 0.3, "5 min 0 s"),
-        ("generating", 0.6, "10 min 0 s"),
-        ("unexplained", 0.1, "100.0 s"),
+        ("loading", 0.3, "5 min"),
+        ("generating", 0.6, "10 min"),
+        ("unexplained", 0.1, "2 min"),
     ]
     assert (
         panels.ledger_shares({}) == [] == panels.ledger_shares({"ledger": {"phases": {}, "unexplained": 0.0}})
@@ -23,7 +23,7 @@ def test_shares_of_the_time_have_what_is_unexplained_and_sum_to_one() -> None:
 
 
 def test_the_queue_is_apart() -> None:
-    said = "Apart from that, tasks waited 2 h 0 min in the queue."
+    said = "Apart from that, tasks waited 2 h in the queue."
     assert panels.queue_words({"ledger": LEDGER}) == said and panels.queue_words({}) is None
 
 
