@@ -47,7 +47,7 @@ NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turns the OSErrors that a user can mend, or that may pass, into one StorageError that names the path."""
+    """Turns the OSErrors that a user can mend, or that may pass, into a StorageError that names the path."""
     try:
         yield
     except OSError as error:
@@ -60,9 +60,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot write: {reason}. {advice} another directory.") from error
 
 
-def storage_trouble(error: OSError) -> StorageTroubleError | None:
+def storage_trouble(error: BaseException) -> StorageTroubleError | None:
     """The same as an error of ours, where it tells that a file system or its network is in trouble."""
-    if error.errno not in _PASSING_ERRNOS:
+    if not isinstance(error, OSError) or error.errno not in _PASSING_ERRNOS:
         return None
     return _trouble(os.fsdecode(error.filename) if error.filename else "a file", error.errno)
 

@@ -30,7 +30,7 @@ from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
 from launch.rundir.claims import ClaimBook, Owner, is_all_done
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import write_json
+from launch.rundir.journal import storage_trouble, write_json
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -48,6 +48,7 @@ from launch.worker.caution import Caution, note_flight, read_caution
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup
 from launch.worker.engines.select import open_engine
+from launch.worker.failures import class_of
 from launch.worker.forked import before_or_after_forks
 from launch.worker.generator import Counts, Generator, Safeguards
 from launch.worker.ladder import changed
@@ -247,21 +248,25 @@ def main(argv: Sequence[str]) -> ExitCode:
     try:
         code, numbers = work(run, at, channel, changes, caution, Place(scratch))
         counts = asdict(numbers)
-    except LaunchError as error:
-        with LOG_MAY_BE_FULL:
-            print(error, file=sys.stderr)
-        code, failure = ExitCode.USER, {"class": type(error).__name__, "message": str(error)}
-    except EngineDied as error:
-        with LOG_MAY_BE_FULL:
-            traceback.print_exc()
-        code, failure = ExitCode.BUG, {"class": "engine_dead", "message": _one_line(error)}
     except Exception as error:  # noqa: BLE001  the supervisor is told, whatever it was
-        with LOG_MAY_BE_FULL:
-            traceback.print_exc()
-        code, failure = ExitCode.BUG, {"class": type(error).__name__, "message": _one_line(error)}
+        code, failure = _failed(error)
     ended = {ExitCode.OK: "empty", ExitCode.CONTINUE: "drained"}.get(code, "failed")
     channel.send(ended=ended, failure=failure, counts=counts)
     return code
+
+
+def _failed(error: Exception) -> tuple[ExitCode, dict[str, str]]:
+    """Tells an error in the log; the exit code, and what the supervisor is told."""
+    ours = error if isinstance(error, LaunchError) else storage_trouble(error)
+    with LOG_MAY_BE_FULL:
+        if ours is None:
+            traceback.print_exception(error)
+        else:
+            print(ours, file=sys.stderr)
+    if ours is not None:
+        return ExitCode.USER, {"class": class_of(ours), "message": str(ours)}
+    failure_class = "engine_dead" if isinstance(error, EngineDied) else type(error).__name__
+    return ExitCode.BUG, {"class": failure_class, "message": _one_line(error)}
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Files and journals stay whole whatever cuts the writing."""
 
 import errno
-import itertools
 import os
 import socket
 from pathlib import Path
@@ -145,17 +144,16 @@ def test_a_line_after_a_torn_one_of_the_same_process_is_kept(tmp_path: Path) -> 
     with tiny_disk(tmp_path / "disk", 16) as disk:
         journal = Journal(disk.root / "a.jsonl")
         disk.fill(4)
-        rows = itertools.count()
+        journal.append({"n": 0, "pad": "y" * 1500})
+        journal.append({"n": 1, "pad": "y" * 1500})
         with pytest.raises(StorageError, match="disk is full"):
-            for number in rows:
-                journal.append({"n": number, "pad": "y" * 1500})
-        num_whole = next(rows) - 1
+            journal.append({"n": 2, "pad": "y" * 9000})
         assert not journal.path.read_bytes().endswith(b"\n"), "the last line is torn"
         disk.clear()
         for number in (100, 101):
             journal.append({"n": number})
         journal.close()
-        assert [row["n"] for row in read_journal(journal.path)] == [*range(num_whole), 100, 101]
+        assert [row["n"] for row in read_journal(journal.path)] == [0, 1, 100, 101]
 
 
 def test_an_input_output_error_of_a_journal_is_trouble_that_may_pass(tmp_path: Path) -> None:
