@@ -90,13 +90,7 @@ def work(
     ledger = StartLedger()
     record, submission = load_run(run), load_submission(run, at.submission)
     config = task_config(record, submission)
-    settings, paths = settings_digest(record), at.paths(run)
-    book = _open_book(run, at, submission)
-    writer = ResultWriter(paths, settings, book.mark_done)
-    reader = Reader(
-        *(run, record, at.submission, book, writer),
-        lambda: before_or_after_forks(open_request_maker(run, record, config)),
-    )
+    reader, writer = _open_ends(run, record, config, submission, at)
     first = _take_first(reader, config, ledger)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written
@@ -109,6 +103,7 @@ def work(
     with closing(writer), closing(reader), prepared(preparation):
         setup = _setup(record, config, preparation, changes)
         engine = place.start(setup, partial(_end_dead, channel, reader, writer))
+        paths = at.paths(run)
         _record_ready(engine, preparation, paths, started)
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
@@ -120,6 +115,19 @@ def work(
         preparation.finish(channel.drain_asked)
     generator.refresh_counts()
     return _outcome(run, submission, channel, engine.num_aborted), generator.counts
+
+
+def _open_ends(
+    run: RunPaths, record: RunRecord, config: RunConfig, submission: SubmissionRecord, at: EngineStart
+) -> tuple[Reader, ResultWriter]:
+    """What claims chunks and makes requests, and what writes their results."""
+    book = _open_book(run, at, submission)
+    writer = ResultWriter(at.paths(run), settings_digest(record), book.mark_done)
+    reader = Reader(
+        *(run, record, at.submission, book, writer),
+        lambda: before_or_after_forks(open_request_maker(run, record, config)),
+    )
+    return reader, writer
 
 
 def _take_first(reader: Reader, config: RunConfig, ledger: StartLedger) -> Request | None:

@@ -106,7 +106,7 @@ class _Attempt:
             about = self._describe(paths, started, events)
             outcome = self._refrain() or self._work(paths, about, heartbeat, events)
         except (LaunchError, OSError) as error:
-            outcome = self._explain(error, events)
+            outcome = self._outcome_of(error, events)
         finally:
             self._end_all()
             gpu = None if self._sampler is None else self._sampler.stop()
@@ -193,7 +193,7 @@ class _Attempt:
             say("\n".join(told(outcome.failure)))
         return outcome
 
-    def _explain(self, error: LaunchError | OSError, events: Events) -> Outcome:
+    def _outcome_of(self, error: LaunchError | OSError, events: Events) -> Outcome:
         """Tells what ended the attempt before its engines did, and whether another node may do."""
         ours = error if isinstance(error, LaunchError) else storage_trouble(error)
         if ours is None:
