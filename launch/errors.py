@@ -7,6 +7,8 @@ LaunchError                exit 2   the user's to mend
 ├── RunError                        a run directory and what may be done with it now
 ├── SchedulerError                  Slurm said no, or is not there
 ├── StorageError                    a disk: full, over quota, not writable
+│   └── StorageTroubleError         a file system or its network: may pass
+├── NodeError                       a node: its scratch folder, its room for processes
 ├── EngineError                     the engine cannot run this configuration
 ├── QuantizeError                   llm-compressor, or the environment it runs in
 └── IncompleteError        exit 3   a result is incomplete or differs; nothing was published
@@ -55,6 +57,14 @@ class SchedulerError(LaunchError):
 
 class StorageError(LaunchError):
     """A disk is full, over quota or not writable."""
+
+
+class StorageTroubleError(StorageError):
+    """A file system or its network is in trouble, which may pass or be this node's alone."""
+
+
+class NodeError(LaunchError):
+    """A node lacks what an engine process needs to start; another one may have it."""
 
 
 class EngineError(LaunchError):

@@ -84,12 +84,11 @@ def cause_of(ended: dict[str, Any] | None, state: str | None, *, started: bool) 
     code = None if ended is None else ended.get("code")
     if ended is not None and code == ExitCode.OK:
         return None
-    if code == ExitCode.USER:
-        return Cause.REFUSED
     if ended is not None and code not in (None, ExitCode.CONTINUE):
         failure_class = str((ended.get("failure") or {}).get("class", ""))
-        passes = retry_of(failure_class) in (Retry.AGAIN, Retry.ELSEWHERE)
-        return Cause.ELSEWHERE if passes else Cause.FAILED
+        if retry_of(failure_class) in (Retry.AGAIN, Retry.ELSEWHERE):
+            return Cause.ELSEWHERE
+        return Cause.REFUSED if code == ExitCode.USER else Cause.FAILED
     if state in _BY_STATE:
         return _BY_STATE[state]
     if ended is not None:

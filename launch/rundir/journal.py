@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from launch.errors import StorageError
+from launch.errors import StorageError, StorageTroubleError
 
 _STORAGE_ERRNOS = {
     errno.ENOSPC: "the disk is full",
@@ -28,8 +28,16 @@ _STORAGE_ERRNOS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a part of the path is a file, not a directory",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.EIO: "the file system reports an input/output error",
 }
+_PASSING_ERRNOS = {
+    errno.EIO: "the file system reports an input/output error",
+    errno.EREMOTEIO: "the file server reports an input/output error",
+    errno.ESTALE: "the file server no longer knows the file",
+    errno.ETIMEDOUT: "the file server does not answer in time",
+    errno.ENOTCONN: "the file system is not connected",
+    errno.ESHUTDOWN: "the file system was shut down",
+}
+"""Of a node or its network: the next try, or another node, may have none."""
 FieldTypes = dict[str, type | tuple[type, ...]]
 """Fields of a line, each with what it has to be."""
 NUMBER = (int, float)
@@ -39,15 +47,30 @@ NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turns the OSErrors that a user can mend into one StorageError that names the path."""
+    """Turns the OSErrors that a user can mend, or that may pass, into a StorageError that names the path."""
     try:
         yield
     except OSError as error:
+        if error.errno in _PASSING_ERRNOS:
+            raise _trouble(f"{path}: cannot write", error.errno) from error
         reason = _STORAGE_ERRNOS.get(error.errno or 0)
         if reason is None:
             raise
         advice = "Free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
         raise StorageError(f"{path}: cannot write: {reason}. {advice} another directory.") from error
+
+
+def storage_trouble(error: BaseException) -> StorageTroubleError | None:
+    """The same as an error of ours, where it tells that a file system or its network is in trouble."""
+    if not isinstance(error, OSError) or error.errno not in _PASSING_ERRNOS:
+        return None
+    return _trouble(os.fsdecode(error.filename) if error.filename else "a file", error.errno)
+
+
+def _trouble(what: str, number: int) -> StorageTroubleError:
+    return StorageTroubleError(
+        f"{what}: {_PASSING_ERRNOS[number]}. That may pass: go on later, or on another node."
+    )
 
 
 def fsync_directory(directory: Path) -> None:
@@ -155,12 +178,15 @@ class Journal:
     """An append-only file of JSON lines with one writer."""
 
     def __init__(self, path: Path) -> None:
-        with storage_errors(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self.path = path
         self._has_durable_name = False
-        if self._ends_torn():
-            write_all(self._descriptor, b"\n")
+        with storage_errors(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                self._is_torn = self._ends_torn()
+            except OSError:
+                os.close(self._descriptor)
+                raise
 
     def _ends_torn(self) -> bool:
         size = os.fstat(self._descriptor).st_size
@@ -168,8 +194,12 @@ class Journal:
 
     def append(self, value: Any, *, durable: bool = False) -> None:
         """Writes one line; with `durable` it and the file's name are on the disk when the call returns."""
+        line = json_line(value)
         with storage_errors(self.path):
-            write_all(self._descriptor, json_line(value))
+            begin = b"\n" if self._is_torn else b""
+            self._is_torn = True  # until all of the line is written
+            write_all(self._descriptor, begin + line)
+            self._is_torn = False
             if durable:
                 os.fsync(self._descriptor)
                 self._fsync_name()

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.errors import ExitCode, LaunchError
+from launch.rundir.journal import storage_trouble
 from launch.rundir.layout import RunPaths
 from launch.rundir.rounds import why_stopped
+from launch.worker.monitoring import say
 from launch.worker.processes import tie_to_parent
 from launch.worker.supervisor import supervise
 
@@ -35,10 +37,12 @@ def main(argv: Sequence[str]) -> int:
             print(f"follow-up {values.round} has nothing to do: {why}")
             return ExitCode.OK
         return supervise(run, values.submission, values.task, values.began)
-    except LaunchError as error:
-        with contextlib.suppress(OSError):  # the log may be on a full disk
-            print(error, file=sys.stderr)
-        return error.exit_code
+    except (LaunchError, OSError) as error:
+        ours = error if isinstance(error, LaunchError) else storage_trouble(error)
+        if ours is None:
+            raise
+        say(str(ours))
+        return ours.exit_code
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from launch.rundir.identity import code_version
-from launch.rundir.journal import Journal, storage_errors, write_json
+from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths
 from launch.rundir.process_mark import mark_process
+from launch.worker.monitoring import FailedWrites, PatientJournal
 from launch.worker.outcome import Outcome
 from launch.worker.slots import Slot, longest_phases, total_counts
 from launch.worker.startup.ledger import process_age_s
@@ -65,10 +65,13 @@ def _versions() -> dict[str, str]:
 
 
 class Events:
-    """events.jsonl, and the same as a line each on stdout, which is the task's log."""
+    """events.jsonl, and the same as a line each on stdout, which is the task's log.
 
-    def __init__(self, paths: AttemptPaths) -> None:
-        self._journal = Journal(paths.events)
+    An event that cannot be written waits: it ends nothing.
+    """
+
+    def __init__(self, paths: AttemptPaths, failed: FailedWrites) -> None:
+        self._journal = PatientJournal(paths.events, failed)
 
     def add(self, event: str, **what: Any) -> None:
         """Records that something happened now."""
@@ -80,15 +83,13 @@ class Events:
             with contextlib.suppress(OSError):  # the log may be on a full disk; the journal has it
                 print(f"{clock} {event} {details}".rstrip(), flush=True)
 
+    def write_waiting(self) -> None:
+        """Writes what could not be written when it happened, if now it can."""
+        self._journal.write_waiting()
+
     def close(self) -> None:
         """Closes the file."""
         self._journal.close()
-
-
-def beat(heartbeat: Path) -> None:
-    """Says that the supervisor lives; StorageError where a disk does not let it."""
-    with storage_errors(heartbeat):
-        heartbeat.touch()
 
 
 def write_ended(

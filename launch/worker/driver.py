@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from launch.errors import ExitCode, RunError
+from launch.errors import ExitCode, RunError, StorageError
 from launch.rundir.journal import storage_errors
 from launch.rundir.layout import RunPaths
 from launch.worker.commands import task_command, with_package
 from launch.worker.devices import visible_gpus
+from launch.worker.monitoring import say
 from launch.worker.signals import STOP_SIGNALS, Signals
 
 __all__ = ["LocalTasks", "TaskState", "TaskView", "drive", "visible_gpus"]
@@ -124,6 +125,7 @@ class _Driver:
     _on_change: OnChange
     _free_gpus: list[str] = field(default_factory=list)
     _all: list[_Task] = field(default_factory=list)
+    _has_told: bool = False
     _num_orders: int = 0
     _kill_at: float | None = None
 
@@ -134,15 +136,24 @@ class _Driver:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._signals, selectors.EVENT_READ)
                 while self._start_some() or self._running():
-                    self._on_change([task.view() for task in self._all])
+                    self._show()
                     selector.select(TICK_S)
                     self._hear_signals()
                     self._close_exited()
-            self._on_change([task.view() for task in self._all])
+            self._show()
         finally:
             for task in self._running():  # only when something of ours failed
                 _process(task).terminate()
         return [ExitCode.CONTINUE if task.code is None else task.code for task in self._all]
+
+    def _show(self) -> None:
+        """What cannot be read for a look at the tasks ends none of them."""
+        try:
+            self._on_change([task.view() for task in self._all])
+        except (OSError, StorageError) as error:
+            if not self._has_told:
+                self._has_told = True
+                say(f"the tasks go on, and how far they are cannot be shown now: {error}")
 
     def _running(self) -> list[_Task]:
         return [task for task in self._all if task.process is not None]

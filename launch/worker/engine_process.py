@@ -30,7 +30,7 @@ from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
 from launch.rundir.claims import ClaimBook, Owner, is_all_done
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import write_json
+from launch.rundir.journal import storage_trouble, write_json
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -48,6 +48,7 @@ from launch.worker.caution import Caution, note_flight, read_caution
 from launch.worker.channel import Channel, tether
 from launch.worker.engines.protocol import Engine, EngineDied, EngineSetup
 from launch.worker.engines.select import open_engine
+from launch.worker.failures import class_of
 from launch.worker.forked import before_or_after_forks
 from launch.worker.generator import Counts, Generator, Safeguards
 from launch.worker.ladder import changed
@@ -89,13 +90,7 @@ def work(
     ledger = StartLedger()
     record, submission = load_run(run), load_submission(run, at.submission)
     config = task_config(record, submission)
-    settings, paths = settings_digest(record), at.paths(run)
-    book = _open_book(run, at, submission)
-    writer = ResultWriter(paths, settings, book.mark_done)
-    reader = Reader(
-        *(run, record, at.submission, book, writer),
-        lambda: before_or_after_forks(open_request_maker(run, record, config)),
-    )
+    reader, writer = _open_ends(run, record, config, submission, at)
     first = _take_first(reader, config, ledger)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written
@@ -108,6 +103,7 @@ def work(
     with closing(writer), closing(reader), prepared(preparation):
         setup = _setup(record, config, preparation, changes)
         engine = place.start(setup, partial(_end_dead, channel, reader, writer))
+        paths = at.paths(run)
         _record_ready(engine, preparation, paths, started)
         reader.read_ahead(engine.window)
         channel.send(phase="generating")
@@ -119,6 +115,19 @@ def work(
         preparation.finish(channel.drain_asked)
     generator.refresh_counts()
     return _outcome(run, submission, channel, engine.num_aborted), generator.counts
+
+
+def _open_ends(
+    run: RunPaths, record: RunRecord, config: RunConfig, submission: SubmissionRecord, at: EngineStart
+) -> tuple[Reader, ResultWriter]:
+    """What claims chunks and makes requests, and what writes their results."""
+    book = _open_book(run, at, submission)
+    writer = ResultWriter(at.paths(run), settings_digest(record), book.mark_done)
+    reader = Reader(
+        *(run, record, at.submission, book, writer),
+        lambda: before_or_after_forks(open_request_maker(run, record, config)),
+    )
+    return reader, writer
 
 
 def _take_first(reader: Reader, config: RunConfig, ledger: StartLedger) -> Request | None:
@@ -247,21 +256,25 @@ def main(argv: Sequence[str]) -> ExitCode:
     try:
         code, numbers = work(run, at, channel, changes, caution, Place(scratch))
         counts = asdict(numbers)
-    except LaunchError as error:
-        with LOG_MAY_BE_FULL:
-            print(error, file=sys.stderr)
-        code, failure = ExitCode.USER, {"class": type(error).__name__, "message": str(error)}
-    except EngineDied as error:
-        with LOG_MAY_BE_FULL:
-            traceback.print_exc()
-        code, failure = ExitCode.BUG, {"class": "engine_dead", "message": _one_line(error)}
     except Exception as error:  # noqa: BLE001  the supervisor is told, whatever it was
-        with LOG_MAY_BE_FULL:
-            traceback.print_exc()
-        code, failure = ExitCode.BUG, {"class": type(error).__name__, "message": _one_line(error)}
+        code, failure = _failed(error)
     ended = {ExitCode.OK: "empty", ExitCode.CONTINUE: "drained"}.get(code, "failed")
     channel.send(ended=ended, failure=failure, counts=counts)
     return code
+
+
+def _failed(error: Exception) -> tuple[ExitCode, dict[str, str]]:
+    """Tells an error in the log; the exit code, and what the supervisor is told."""
+    ours = error if isinstance(error, LaunchError) else storage_trouble(error)
+    with LOG_MAY_BE_FULL:
+        if ours is None:
+            traceback.print_exception(error)
+        else:
+            print(ours, file=sys.stderr)
+    if ours is not None:
+        return ExitCode.USER, {"class": class_of(ours), "message": str(ours)}
+    failure_class = "engine_dead" if isinstance(error, EngineDied) else type(error).__name__
+    return ExitCode.BUG, {"class": failure_class, "message": _one_line(error)}
 
 
 def _one_line(error: Exception) -> str:

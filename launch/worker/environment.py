@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.errors import StorageError
-from launch.rundir.journal import storage_errors
+from launch.errors import NodeError
 from launch.worker.devices import split_ids
+from launch.worker.exclusion import node_name
 
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux (sun_path without its end mark)."""
@@ -60,12 +60,20 @@ class EngineEnvironment:
     folders: tuple[Path, ...]
 
     def make_folders(self) -> None:
-        """Creates the temporary and cache folders for their owner only; StorageError when that fails."""
+        """Creates the temporary and cache folders for their owner only; NodeError when that fails."""
         for folder in self.folders:
-            with storage_errors(folder):
+            try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if folder.stat().st_uid != os.getuid():
-                raise StorageError(f"{folder}: is another user's. Set resources.scratch_dir to your own.")
+                is_own = folder.stat().st_uid == os.getuid()
+            except OSError as error:
+                raise NodeError(
+                    f"node {node_name()}: {folder}: cannot be made: {error.strerror}. Free space there, or"
+                    " set resources.scratch_dir to a folder that every node can write."
+                ) from error
+            if not is_own:
+                raise NodeError(
+                    f"node {node_name()}: {folder}: is another user's. Set resources.scratch_dir to your own."
+                )
 
 
 def engine_environment(

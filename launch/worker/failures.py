@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from launch.errors import NodeError, StorageTroubleError
 from launch.worker.failure_table import TABLE, FailureClass, FailureRow, Retry
 
 __all__ = ["TABLE", "Diagnosis", "FailureClass", "FailureRow", "Retry", "classify", "retry_of"]
@@ -18,6 +19,10 @@ MAX_EVIDENCE = 240
 UNKNOWN_MEANING = "the engine failed"
 SIGKILL_MEANING = "something killed it, most likely the kernel for want of host memory"
 SIGKILLED = (-9, 137)
+NODE_UNFIT = "node_unfit"
+STORAGE_TROUBLE = "storage_trouble"
+OF_THE_NODE = (NODE_UNFIT, STORAGE_TROUBLE)
+"""Classes that no log tells: an error of ours says them. Another node, or a later try, may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,17 @@ class Diagnosis:
 
 
 def retry_of(failure_class: str) -> Retry:
-    """Whether trying again can help after a failure of this class; never for one that is not in TABLE."""
+    """Whether trying again can help after a failure of this class; never for one that nobody knows."""
+    if failure_class in OF_THE_NODE:
+        return Retry.ELSEWHERE
     return next((row.retry for row in TABLE if row.failure_class == failure_class), Retry.NEVER)
+
+
+def class_of(error: Exception) -> str:
+    """The class of an error that no log has to explain; its type's name unless the node is to blame."""
+    if isinstance(error, NodeError):
+        return NODE_UNFIT
+    return STORAGE_TROUBLE if isinstance(error, StorageTroubleError) else type(error).__name__
 
 
 def classify(log_text: str, returncode: int | None = None) -> Diagnosis:

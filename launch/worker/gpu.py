@@ -2,7 +2,7 @@
 
 Lines: `devices` once, then `gpus` per sample in the same order (launch.worker.gpu_lines says how); `xid` for
 an error that the driver told; `failed` when a reading first fails, `no_gpu` when there is nothing to sample.
-None of these is ever an error: monitoring stops no work.
+None of these is ever an error: monitoring stops no work. What a disk has no room for waits.
 """
 
 import threading
@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.errors import StorageError
-from launch.rundir.journal import Journal
 from launch.worker.gpu_device import Device
 from launch.worker.gpu_devices import describe, find_handle, list_ids
 from launch.worker.gpu_lines import Folder
 from launch.worker.gpu_state import GpuState
 from launch.worker.gpu_summary import GpuSummary
 from launch.worker.gpu_xids import XidWatch
+from launch.worker.monitoring import FailedWrites, PatientJournal
 
 PERIOD_S = 1.0
 MAX_EMPTY_SAMPLES = 30
@@ -67,25 +66,22 @@ class GpuSampler:
             pass
 
     def _run(self) -> None:
-        try:
-            journal = Journal(self._path)
-        except StorageError as error:
-            self._note({"time": _now(), "no_gpu": str(error)}, None)
-            return
+        journal = PatientJournal(self._path, FailedWrites(self._summarise_trouble))
         try:
             self._open(journal)
-        except StorageError as error:  # the disk is full: the engine process says so where it matters
-            self._note(_failed(None, None, error), None)
         finally:
             journal.close()
 
-    def _note(self, line: dict[str, Any], journal: Journal | None) -> None:
+    def _summarise_trouble(self, message: str) -> None:
+        with self._lock:
+            self._summary.add(_failed(None, None, message))
+
+    def _note(self, line: dict[str, Any], journal: PatientJournal) -> None:
         with self._lock:
             self._summary.add(line)
-        if journal is not None:
-            journal.append(line)
+        journal.append(line)
 
-    def _open(self, journal: Journal) -> None:
+    def _open(self, journal: PatientJournal) -> None:
         if self._visible is not None and not self._visible:
             self._note({"time": _now(), "no_gpu": "no GPU is visible to this task"}, journal)
             return
@@ -98,12 +94,10 @@ class GpuSampler:
         try:
             self._sample_devices(nvml, journal)
             nvml.nvmlShutdown()
-        except StorageError:
-            raise
         except Exception as error:  # noqa: BLE001  (as above: monitoring ends, and says why)
             self._note(_failed(None, None, error), journal)
 
-    def _sample_devices(self, nvml: Any, journal: Journal) -> None:
+    def _sample_devices(self, nvml: Any, journal: PatientJournal) -> None:
         devices = []
         for device_id in list_ids(nvml) if self._visible is None else self._visible:
             try:
@@ -117,14 +111,14 @@ class GpuSampler:
         self._note({"time": _now(), "devices": described}, journal)
         self._sample(nvml, devices, journal)
 
-    def _watch_xids(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> XidWatch | None:
+    def _watch_xids(self, nvml: Any, devices: Sequence[Device], journal: PatientJournal) -> XidWatch | None:
         try:
             return XidWatch(nvml, {device.id: device.handle for device in devices})
         except Exception as error:  # noqa: BLE001  (an older nvidia-ml-py lacks a function)
             self._note(_failed(None, "xid", error), journal)
             return None
 
-    def _sample(self, nvml: Any, devices: Sequence[Device], journal: Journal) -> None:
+    def _sample(self, nvml: Any, devices: Sequence[Device], journal: PatientJournal) -> None:
         folder, xids = Folder(), self._watch_xids(nvml, devices, journal)
         number = num_empty = 0
         due, is_last = time.monotonic(), False
@@ -161,21 +155,19 @@ class GpuSampler:
         return self._is_stopped
 
     def _read(
-        self, nvml: Any, device: Device, number: int, journal: Journal, *, wanted: bool
+        self, nvml: Any, device: Device, number: int, journal: PatientJournal, *, wanted: bool
     ) -> dict[str, Any]:
         def tell(name: str, error: Exception) -> None:
             self._note(_failed(device.id, name, error), journal)
 
         return device.read(nvml, number, tell, all_of_them=wanted)
 
-    def _take_xids(self, xids: XidWatch, journal: Journal) -> XidWatch | None:
+    def _take_xids(self, xids: XidWatch, journal: PatientJournal) -> XidWatch | None:
         """Notes what came; the watch, or None when it fails, which is not tried again."""
         try:
             for xid in xids.poll():
                 self.state.add_xid(xid, time.monotonic())
                 self._note({"time": _now(), "xid": {"gpu": xid.gpu, "code": xid.code}}, journal)
-        except StorageError:
-            raise
         except Exception as error:  # noqa: BLE001
             self._note(_failed(None, "xid", error), journal)
             xids.close()

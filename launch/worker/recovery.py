@@ -13,13 +13,15 @@ from launch.rundir.layout import AttemptPaths
 from launch.worker.attempt_record import Events
 from launch.worker.caution import Caution, read_flight
 from launch.worker.diagnosis import STUCK, diagnose
-from launch.worker.failures import Diagnosis, FailureClass
+from launch.worker.failures import OF_THE_NODE, STORAGE_TROUBLE, Diagnosis, FailureClass
 from launch.worker.gpu_watch import GpuWatch
 from launch.worker.ladder import changed, next_step
+from launch.worker.opening import SlotOpener
 from launch.worker.outcome import failure_of, has_lines
 from launch.worker.slots import Slot
 from launch.worker.steps import Action, Fall, Step
 
+TROUBLE_WAIT_S = 30.0
 TOLD_S = 1.0
 """A decision that took so long says so: the ledger of GPU hours counts it."""
 
@@ -28,7 +30,7 @@ TOLD_S = 1.0
 class Recovery:
     """Steps taken by slot, in order. `can_move`: Slurm can start this task again on another node.
 
-    `open_slot` starts the engine process of a slot. `measured` are settings that every start has from the
+    `opener` starts the engine processes of slots. `measured` are settings that every start has from the
     node's GPU; the ladder's go over them. `gpus` tells of errors of GPUs, which may be why an engine died.
     `count_longest_prompt` may take a while: it is asked once, for a KV cache that does not hold what was
     planned. `length_bounds` are those of the model (model/length_bounds.py), which are not crossed.
@@ -37,7 +39,7 @@ class Recovery:
     config: RunConfig
     paths: AttemptPaths
     events: Events
-    open_slot: Callable[[Slot], None]
+    opener: SlotOpener
     gpus: GpuWatch
     count_longest_prompt: Callable[[], int | None]
     on_cpu: bool
@@ -65,8 +67,8 @@ class Recovery:
 
     def _step(self, slot: Slot, failure: Mapping[str, Any]) -> Step | None:
         assert slot.end is not None
-        if failure["class"] == STUCK:
-            return Step(STUCK, Action.ELSEWHERE) if self.can_move else None
+        if failure["class"] in (STUCK, *OF_THE_NODE):
+            return self._step_of_node(slot, failure["class"])
         diagnosis = diagnose(slot.end, failure)
         if diagnosis is None:
             return None
@@ -85,6 +87,13 @@ class Recovery:
             taken=tuple(self._taken.get(slot.number, ())),
         )
         return next_step(fall)
+
+    def _step_of_node(self, slot: Slot, name: str) -> Step | None:
+        """Another node; before that trouble that may pass is waited for, once."""
+        taken = self._taken.get(slot.number, ())
+        if name == STORAGE_TROUBLE and not any(step.failure_class == name for step in taken):
+            return Step(name, Action.RESTART, wait_s=TROUBLE_WAIT_S)
+        return Step(name, Action.ELSEWHERE) if self.can_move else None
 
     def _floor_tokens(self, diagnosis: Diagnosis) -> int:
         """What max_model_len must hold: what was planned, or what is left of it where that does not fit.

@@ -1,19 +1,22 @@
 """One engine process as its supervisor holds it: started, fed the drain, listened to, ended, reaped."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from launch.errors import EngineError
-from launch.rundir.journal import storage_errors
+from launch.errors import EngineError, ExitCode, LaunchError, NodeError
+from launch.rundir.journal import storage_errors, storage_trouble
 from launch.rundir.layout import EnginePaths
 from launch.worker.caution import Caution
+from launch.worker.exclusion import node_name
+from launch.worker.failures import class_of
 from launch.worker.memory_kills import count_memory_kills
 from launch.worker.processes import has_exited, kill_group
 from launch.worker.slot_record import Phases, SlotEnd
@@ -23,6 +26,10 @@ from launch.worker.watchdogs import Limits, Overdue, Watchdog
 # Blocked signals stay blocked over exec, so there is no moment in which it is exposed.
 SHIELDED = (signal.SIGTERM, signal.SIGUSR2)
 READ_SIZE = 1 << 16
+STUCK_AFTER_S = 10.0
+REAP_PERIOD_S = 0.05
+NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
+"""Of a fork: the node is at its limit of processes or memory, and the command is not to blame."""
 COUNTED = ("done", "failed", "prompt_tokens", "output_tokens", "samples", "cached_tokens")
 
 
@@ -56,10 +63,13 @@ class Slot:
     def open(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Starts the engine process in a session of its own; its output goes to the log.
 
-        EngineError when the command cannot be started: a container command that is not there.
+        EngineError when the command cannot be started: a container command that is not there. NodeError
+        where the node has no room for a process.
         """
         self._kills_before = count_memory_kills() or 0
-        with storage_errors(self.paths.log), self.paths.log.open("ab") as log:
+        with storage_errors(self.paths.log):
+            log = os.open(self.paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
             try:
                 self._process = subprocess.Popen(
@@ -72,12 +82,12 @@ class Slot:
                     bufsize=0,
                 )
             except OSError as error:
-                raise EngineError(
-                    f"{command[0]}: cannot be started: {error.strerror}. Check resources.container and"
-                    " resources.python."
-                ) from error
+                raise _cannot_start(command[0], error) from error
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        finally:
+            with contextlib.suppress(OSError):  # nothing was written here
+                os.close(log)
         os.set_blocking(self.fileno(), False)
         self.watchdog = Watchdog(self.limits, time.monotonic())
         self.phases.enter("starting", time.time())
@@ -155,6 +165,14 @@ class Slot:
         self.end = self._end(returncode, failure)
         return self.end
 
+    def give_up(self, error: Exception) -> SlotEnd:
+        """The end of a start whose process could not be started."""
+        told = storage_trouble(error) or error
+        code = told.exit_code if isinstance(told, LaunchError) else ExitCode.BUG
+        failure = {"class": class_of(told), "message": str(told)}
+        self.end = self._describe_end(code, failure)
+        return self.end
+
     def abandon(self) -> SlotEnd:
         """Gives up a process that does not die of SIGKILL: it hangs in the kernel, in some driver."""
         message = f"slot {self.number}: process {self.process.pid} outlives SIGKILL; the node is ill"
@@ -166,6 +184,9 @@ class Slot:
             assert pipe is not None
             pipe.close()
         self.phases.enter(None, time.time())
+        return self._describe_end(returncode, failure)
+
+    def _describe_end(self, returncode: int, failure: dict[str, str] | None) -> SlotEnd:
         return SlotEnd(
             slot=self.number,
             start=self.start,
@@ -177,6 +198,22 @@ class Slot:
             log=str(self.paths.log),
             memory_kills=max(0, (count_memory_kills() or 0) - self._kills_before),
         )
+
+
+def end_slots(slots: Iterable[Slot]) -> None:
+    """Kills the engine processes that are left and reaps them; one that does not die of it is given up."""
+    left = [slot for slot in slots if slot.is_open]
+    for slot in left:
+        slot.kill()
+    until = time.monotonic() + STUCK_AFTER_S
+    while left and time.monotonic() < until:
+        for slot in left:
+            if slot.has_exited():
+                slot.close()
+        left = [slot for slot in left if slot.is_open]
+        time.sleep(REAP_PERIOD_S if left else 0.0)
+    for slot in left:
+        slot.abandon()
 
 
 def total_counts(slots: Sequence[Slot]) -> dict[str, int]:
@@ -191,6 +228,17 @@ def longest_phases(slots: Sequence[Slot]) -> dict[str, float]:
         for phase, seconds in slot.phases.spent_s.items():
             longest[phase] = max(seconds, longest.get(phase, 0.0))
     return longest
+
+
+def _cannot_start(command: str, error: OSError) -> LaunchError:
+    if error.errno in NO_ROOM:
+        return NodeError(
+            f"node {node_name()}: no further process can be started: {error.strerror}. Too many run there, or"
+            " its memory is full: look at the limits of a job's processes and memory."
+        )
+    return EngineError(
+        f"{command}: cannot be started: {error.strerror}. Check resources.container and resources.python."
+    )
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

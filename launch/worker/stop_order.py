@@ -48,6 +48,10 @@ class StopOrder:
             return self._drain_by(now + STOP_TIMES_S.get(number, TERM_TIME_S))
         return Asked.NOTHING if now - self._stop_asked_at < SAME_ORDER_S else Asked.KILL
 
+    def stop_by(self, deadline: float) -> Asked:
+        """Takes an order of the supervisor's own."""
+        return self._drain_by(deadline)
+
     @property
     def warn_at(self) -> float | None:
         """When to finish without being told, since the time is over soon; None when unknown or done."""

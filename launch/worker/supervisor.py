@@ -4,11 +4,8 @@ It never opens plan or results. It writes attempt.json, events.jsonl, gpu.jsonl 
 and ended.json when no process of its engines is left.
 """
 
-import contextlib
 import os
-import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.model.length_bounds import length_bounds
 from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.claims import is_all_done
-from launch.rundir.journal import read_json, write_json
+from launch.rundir.journal import read_json, storage_trouble, write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -27,24 +24,23 @@ from launch.rundir.records import (
     load_submission,
     task_config,
 )
-from launch.worker.attempt_record import Events, beat, describe_attempt, supervisor_began, write_ended
+from launch.worker.attempt_record import Events, describe_attempt, supervisor_began, write_ended
 from launch.worker.canary_watch import refuse_stopped
-from launch.worker.commands import engine_command
 from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
 from launch.worker.diagnosis import explain, told
 from launch.worker.exclusion import leave, may_leave, node_name
-from launch.worker.failures import FailureClass
+from launch.worker.failures import OF_THE_NODE, FailureClass, class_of
 from launch.worker.gpu import GpuSampler
 from launch.worker.gpu_settings import device_name, measured_settings
 from launch.worker.gpu_watch import GpuWatch
 from launch.worker.longest_prompt import count_longest_prompt
+from launch.worker.monitoring import FailedWrites, Heartbeat, say
+from launch.worker.opening import AttemptPlace, SlotOpener
 from launch.worker.outcome import ELSEWHERE, Outcome, judge, stop_without_progress
 from launch.worker.processes import adopt_orphans, end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
-from launch.worker.slot_environment import scratch_folder, slot_environment
-from launch.worker.slots import Slot
-from launch.worker.startup.bytecode import forget_earlier_bytecode
+from launch.worker.slots import Slot, end_slots
 from launch.worker.startup.queue_wait import queue_wait_s
 from launch.worker.steps import Action, Step
 from launch.worker.stop_order import StopOrder
@@ -95,80 +91,90 @@ class _Attempt:
         self._shell_began = shell_began
         self._slots: list[Slot] = []
         self._sampler: GpuSampler | None = None
+        self._visible: list[str] = []
+        self._failed = FailedWrites()
         self._excluded = run.excluded(at.submission, at.task)
         self._can_move = may_leave(self._config, self._excluded, node_name())
 
     def run(self, paths: AttemptPaths) -> ExitCode:
         """Works, and writes ended.json last whatever happened."""
         started = round(time.time(), 3)
-        beat(paths.heartbeat)
-        events = Events(paths)
+        heartbeat = Heartbeat(paths.heartbeat, self._failed, time.monotonic())
+        events = Events(paths, self._failed)
         outcome = BUG
         try:
-            outcome = self._work(paths, started, events)
-        except TooFewGpusError as error:
-            _say(str(error))
-            outcome = self._without_gpus(error, events)
-        except LaunchError as error:
-            _say(str(error))
-            outcome = _refused(error)
+            about = self._describe(paths, started, events)
+            outcome = self._refrain() or self._work(paths, about, heartbeat, events)
+        except (LaunchError, OSError) as error:
+            outcome = self._outcome_of(error, events)
         finally:
             self._end_all()
             gpu = None if self._sampler is None else self._sampler.stop()
-            with contextlib.suppress(StorageError):  # a full disk: ended.json may still fit
-                events.add("ended", code=int(outcome.code), reason=outcome.reason)
+            failed = {"failed_writes": self._failed.count} if self._failed.count else {}
+            events.add("ended", code=int(outcome.code), reason=outcome.reason, **failed)
             events.close()
             write_ended(paths, started, outcome, self._slots, gpu)
         return outcome.code
 
-    def _work(self, paths: AttemptPaths, started: float, events: Events) -> Outcome:
-        visible = visible_gpus()
+    def _describe(self, paths: AttemptPaths, started: float, events: Events) -> dict[str, Any]:
+        """Writes attempt.json, of which others learn that the attempt is there; what it says."""
+        self._visible = visible_gpus()
         ahead_s = round(started - paths.heartbeat.stat().st_mtime, 1)
         place = (self._at.submission, self._at.task, self._at.attempt)
-        about = describe_attempt(started, ahead_s, visible, place)
+        about = describe_attempt(started, ahead_s, self._visible, place)
         about |= {"shell_began": self._shell_began, "supervisor_began": supervisor_began()}
         about["queue_wait_s"] = queue_wait_s(self._run, *place, started)
         write_json(paths.attempt_json, about)
-        events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(visible) or "none")
+        events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(self._visible) or "none")
+        return about
+
+    def _refrain(self) -> Outcome | None:
+        """The outcome when there is nothing to do; an error when nothing may be done."""
         if is_all_done(self._run, self._sent):
             return Outcome(ExitCode.OK, "empty")
         refuse_stopped(self._run, self._at.submission)
         check_unchanged(self._run, self._record, self._sent)
-        limits = limits_of(self._config.engine, self._config.model.engine, self._config.sampling.max_tokens)
-        measured = self._measured(visible, events)
-        for number, gpus in enumerate(share_gpus(self._config, visible)):
-            self._slots.append(Slot(number, 0, gpus, paths.engine(number, 0), limits))
-            self._slots[-1].changes = measured
-        about["slots"] = [self._open(slot, visible) for slot in self._slots]
-        write_json(paths.attempt_json, about)
-        sampled = visible if visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
+        return None
+
+    def _work(
+        self, paths: AttemptPaths, about: dict[str, Any], heartbeat: Heartbeat, events: Events
+    ) -> Outcome:
+        """Runs engines until every slot has ended for good."""
+        measured = self._measured(events)
+        self._make_slots(paths, measured)
+        sampled = self._visible if self._visible or "CUDA_VISIBLE_DEVICES" in os.environ else None
         self._sampler = GpuSampler(paths.gpu, sampled)
-
-        def open_again(slot: Slot) -> None:
-            about["slots"].append(self._open(slot, visible))
-            write_json(paths.attempt_json, about)
-
+        place = AttemptPlace(self._run, self._config, self._at, self._visible)
         recovery = Recovery(
             self._config,
             paths,
             events,
-            open_again,
-            GpuWatch(self._sampler, visible, events),
+            SlotOpener(place, about, self._failed),
+            GpuWatch(self._sampler, self._visible, events),
             partial(count_longest_prompt, self._run, self._at.submission),
-            on_cpu=not visible,
+            on_cpu=not self._visible,
             length_bounds=length_bounds(read_json(Path(self._record.checkpoint.path, "config.json")) or {}),
             can_move=self._can_move,
             measured=measured,
         )
-        on_slurm = self._config.resources.scheduler is Scheduler.SLURM
-        walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
-        order = StopOrder(self._config.resources.signal_lead_s, walltime)
-        watch = SlotWatch(self._slots, self._signals, events, paths.heartbeat, order, recovery)
+        watch = SlotWatch(self._slots, self._signals, events, heartbeat, self._stop_order(), recovery)
         return self._conclude(judge(watch.run()), recovery)
 
-    def _measured(self, visible: list[str], events: Events) -> dict[str, Any]:
+    def _make_slots(self, paths: AttemptPaths, measured: dict[str, Any]) -> None:
+        limits = limits_of(self._config.engine, self._config.model.engine, self._config.sampling.max_tokens)
+        for number, gpus in enumerate(share_gpus(self._config, self._visible)):
+            slot = Slot(number, 0, gpus, paths.engine(number, 0), limits)
+            slot.changes = measured
+            self._slots.append(slot)
+
+    def _stop_order(self) -> StopOrder:
+        on_slurm = self._config.resources.scheduler is Scheduler.SLURM
+        walltime = Walltime(self._run, self._at.submission, on_slurm=on_slurm)
+        return StopOrder(self._config.resources.signal_lead_s, walltime)
+
+    def _measured(self, events: Events) -> dict[str, Any]:
         """What this node's GPU was measured to want, told in an event."""
-        device = device_name(visible)
+        device = device_name(self._visible)
         measured = measured_settings(self._config.engine, device)
         if measured:
             events.add("measured_settings", device=device, settings=measured)
@@ -184,53 +190,31 @@ class _Attempt:
         if outcome.reason == ELSEWHERE:
             leave(self._excluded, node_name())
         if outcome.failure is not None:
-            _say("\n".join(told(outcome.failure)))
+            say("\n".join(told(outcome.failure)))
         return outcome
 
-    def _without_gpus(self, error: TooFewGpusError, events: Events) -> Outcome:
-        """A node that shows fewer GPUs than the task asked for: another one has them."""
-        if not self._can_move:
-            return _refused(error)
-        name = FailureClass.TOO_FEW_GPUS
+    def _outcome_of(self, error: LaunchError | OSError, events: Events) -> Outcome:
+        """Tells what ended the attempt before its engines did, and whether another node may do."""
+        ours = error if isinstance(error, LaunchError) else storage_trouble(error)
+        if ours is None:
+            raise error  # a bug
+        say(str(ours))
+        name = FailureClass.TOO_FEW_GPUS if isinstance(ours, TooFewGpusError) else class_of(ours)
+        if not self._can_move or name not in (FailureClass.TOO_FEW_GPUS, *OF_THE_NODE):
+            return _refused(ours)
+        try:
+            leave(self._excluded, node_name())
+        except (OSError, StorageError):  # Slurm would choose the same node again, and again
+            return _refused(ours)
         events.add("ladder", slot=0, start=0, **Step(name, Action.ELSEWHERE).as_row())
-        leave(self._excluded, node_name())
-        return Outcome(ExitCode.CONTINUE, ELSEWHERE, {"class": name.value, "message": str(error)})
-
-    def _open(self, slot: Slot, visible: list[str]) -> dict[str, Any]:
-        """Starts a slot's engine process; what attempt.json says of it."""
-        environment = slot_environment(self._config, self._at.task, slot.gpus, visible, start=slot.start)
-        scratch = scratch_folder(self._config.resources.scratch_dir, os.environ)
-        forget_earlier_bytecode(scratch)
-        environment.make_folders()
-        at = replace(self._at, slot=slot.number, start=slot.start)
-        words = engine_command(self._run, at, self._config, slot.changes, slot.caution, scratch)
-        opened = round(time.time(), 3)
-        slot.open(words, environment.variables)
-        gpus = list(visible if slot.gpus is None else slot.gpus)
-        return {
-            "slot": slot.number,
-            "start": slot.start,
-            "opened": opened,
-            "pid": slot.process.pid,
-            "gpus": gpus,
-            "command": words,
-            "environment": environment.report,
-        }
+        return Outcome(ExitCode.CONTINUE, ELSEWHERE, {"class": str(name), "message": str(ours)})
 
     def _end_all(self) -> None:
         """Leaves no process of an engine, on whatever way out this is."""
-        for slot in self._slots:
-            if slot.is_open:
-                slot.kill()
-                slot.close()
+        end_slots(self._slots)
         end_orphans(())
 
 
-def _say(message: str) -> None:
-    with contextlib.suppress(OSError):  # the log may be on a full disk
-        print(message, file=sys.stderr, flush=True)
-
-
 def _refused(error: LaunchError) -> Outcome:
-    failure_class = "changed" if isinstance(error, ChangedError) else type(error).__name__
+    failure_class = "changed" if isinstance(error, ChangedError) else class_of(error)
     return Outcome(error.exit_code, "refused", {"class": failure_class, "message": str(error)})

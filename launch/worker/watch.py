@@ -4,19 +4,20 @@ import math
 import selectors
 import signal
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
+from launch.errors import StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S
-from launch.worker.attempt_record import Events, beat
+from launch.worker.attempt_record import Events
+from launch.worker.monitoring import UNSEEN_DRAIN_S, Heartbeat, say
 from launch.worker.processes import end_orphans
 from launch.worker.recovery import Recovery
 from launch.worker.signals import Signals
 from launch.worker.slot_record import SlotEnd
-from launch.worker.slots import Slot, total_counts
+from launch.worker.slots import STUCK_AFTER_S, Slot, total_counts
 from launch.worker.stop_order import Asked, StopOrder
 
 KILL_AFTER_DEADLINE_S = 3.0
-STUCK_AFTER_S = 10.0
 GENERATING = ("generating", "draining")
 
 
@@ -31,7 +32,7 @@ class SlotWatch:
         slots: list[Slot],
         signals: Signals,
         events: Events,
-        heartbeat: Path,
+        heartbeat: Heartbeat,
         order: StopOrder,
         recovery: Recovery,
     ) -> None:
@@ -50,8 +51,7 @@ class SlotWatch:
         """How the last start of every slot ended, in order of slots."""
         with self._selector:
             self._selector.register(self._signals, selectors.EVENT_READ)
-            for slot in self._open_slots():
-                self._selector.register(slot, selectors.EVENT_READ)
+            self._open(self._slots)
             while self._open_slots() or self._waiting:
                 for key, _ in self._selector.select(self._time_left()):
                     if isinstance(key.fileobj, Slot):
@@ -145,17 +145,31 @@ class SlotWatch:
 
     def _recover(self, slot: Slot) -> None:
         """Plans the next start of a slot that failed, unless the task is to end."""
-        step = self._recovery.decide(slot)
+        try:
+            step = self._recovery.decide(slot)
+        except (OSError, StorageError) as error:
+            say(f"slot {slot.number}: nothing can be decided about its failure: {error}")
+            return
         if step is not None and step.is_local and self._order.deadline is None:
             start_at = time.monotonic() + step.wait_s
             self._waiting.append((start_at, self._recovery.next_start(slot)))
 
     def _start_waiting(self) -> None:
-        for entry in [entry for entry in self._waiting if entry[0] <= time.monotonic()]:
+        due = [entry for entry in self._waiting if entry[0] <= time.monotonic()]
+        for entry in due:
             self._waiting.remove(entry)
             self._slots.append(entry[1])
-            self._recovery.open_slot(entry[1])
-            self._selector.register(entry[1], selectors.EVENT_READ)
+        self._open([slot for _, slot in due])
+
+    def _open(self, slots: Sequence[Slot]) -> None:
+        """One that cannot be opened has failed; the others go on."""
+        self._recovery.opener.open(slots)
+        for slot in slots:
+            if slot.end is None:
+                self._selector.register(slot, selectors.EVENT_READ)
+            else:
+                self._tell_end(slot.end)
+                self._recover(slot)
 
     def _tell_end(self, end: SlotEnd) -> None:
         failure = end.failure["message"] if end.failure else None
@@ -182,10 +196,26 @@ class SlotWatch:
         self._recovery.gpus.look(self._open_slots(), time.monotonic())
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + HEARTBEAT_PERIOD_S
-            beat(self._heartbeat)
+            self._beat()
             self._tell_counts()
             if self._order.walltime is not None:
                 self._order.walltime.look()
+
+    def _beat(self) -> None:
+        """A beat that fails ends nothing, until others are about to take the task for dead."""
+        now = time.monotonic()
+        self._heartbeat.beat(now)
+        self._events.write_waiting()
+        self._recovery.opener.record()
+        if self._order.deadline is None and self._heartbeat.is_lost(now):
+            silent_s = round(self._heartbeat.silent_s(now))
+            self._order.stop_by(now + UNSEEN_DRAIN_S)
+            self._events.add("heartbeat_lost", asked=Asked.DRAIN.value, silent_s=silent_s)
+            say(
+                f"the heartbeat could not be written for {silent_s} s, and others would soon take this task"
+                " for dead: it finishes what it has, and continues in another attempt"
+            )
+            self._drain()
 
     def _end_overdue(self) -> None:
         for slot in self._open_slots():

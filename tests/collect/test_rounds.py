@@ -26,6 +26,9 @@ DRAINED = {"code": 75, "reason": "drained", "failure": None}
     [
         ({"code": 0, "reason": "empty"}, "COMPLETED", True, None),
         ({"code": 2, "failure": {"class": "ConfigError"}}, "FAILED", True, Cause.REFUSED),
+        ({"code": 2, "failure": {"class": "StorageError"}}, "FAILED", True, Cause.REFUSED),
+        ({"code": 2, "failure": {"class": "node_unfit"}}, "FAILED", True, Cause.ELSEWHERE),
+        ({"code": 2, "failure": {"class": "storage_trouble"}}, "FAILED", True, Cause.ELSEWHERE),
         (failed(FailureClass.UNSUPPORTED_MODEL), "FAILED", True, Cause.FAILED),
         (failed(FailureClass.OUT_OF_MEMORY), "FAILED", True, Cause.FAILED),
         (failed(FailureClass.DEVICE_FAULT), "FAILED", True, Cause.ELSEWHERE),

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.errors import StorageError
+from launch.errors import StorageError, StorageTroubleError
 from launch.rundir.journal import (
     Journal,
     read_journal,
     read_json,
     read_on,
     storage_errors,
+    storage_trouble,
     write_bytes,
     write_json,
 )
+from tests.cli.disks import tiny_disk
 
 
 def test_a_replaced_file_is_whole_and_leaves_no_temporary(tmp_path: Path) -> None:
@@ -123,3 +125,42 @@ def test_a_file_that_was_replaced_while_it_was_read_is_read_again(
     else:
         with pytest.raises(OSError, match="Stale"):
             read_json(path)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN]
+)
+def test_trouble_of_a_file_server_is_one_line_that_says_that_it_may_pass(tmp_path: Path, number: int) -> None:
+    with pytest.raises(StorageTroubleError, match="That may pass") as caught, storage_errors(tmp_path / "x"):
+        raise OSError(number, "no")
+    assert str(tmp_path / "x") in str(caught.value) and "\n" not in str(caught.value)
+    trouble = storage_trouble(OSError(number, "no", str(tmp_path / "y")))
+    assert trouble is not None and str(trouble).startswith(f"{tmp_path / 'y'}: the file s")
+    assert storage_trouble(FileNotFoundError(errno.ENOENT, "no")) is None
+
+
+def test_a_line_after_a_torn_one_of_the_same_process_is_kept(tmp_path: Path) -> None:
+    """A disk fills up in the middle of a line, and somebody frees space."""
+    with tiny_disk(tmp_path / "disk", 16) as disk:
+        journal = Journal(disk.root / "a.jsonl")
+        disk.fill(4)
+        journal.append({"n": 0, "pad": "y" * 1500})
+        journal.append({"n": 1, "pad": "y" * 1500})
+        with pytest.raises(StorageError, match="disk is full"):
+            journal.append({"n": 2, "pad": "y" * 9000})
+        assert not journal.path.read_bytes().endswith(b"\n"), "the last line is torn"
+        disk.clear()
+        for number in (100, 101):
+            journal.append({"n": number})
+        journal.close()
+        assert [row["n"] for row in read_journal(journal.path)] == [0, 1, 100, 101]
+
+
+def test_an_input_output_error_of_a_journal_is_trouble_that_may_pass(tmp_path: Path) -> None:
+    """/proc/self/mem can be opened, and writing where nothing is mapped is EIO."""
+    path = tmp_path / "mem"
+    path.symlink_to("/proc/self/mem")
+    journal = Journal(path)
+    with pytest.raises(StorageTroubleError, match=r"mem: cannot write: the file system reports an input"):
+        journal.append({"a": 1})
+    journal.close()

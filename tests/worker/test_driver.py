@@ -142,6 +142,34 @@ def test_a_second_signal_ends_the_tasks_at_once(tmp_path: Path):
     assert processes_with(str(run.root)) == []
 
 
+SHOWN = """
+import sys
+from pathlib import Path
+from launch.cli.progress import TaskProgress
+from launch.rundir.layout import RunPaths
+from launch.worker.driver import LocalTasks, drive
+run = RunPaths(Path(sys.argv[1]))
+tasks = LocalTasks(run, 1, [0], run.root.parent / "logs")
+with TaskProgress(run, 1, 12) as progress:
+    sys.exit(drive(tasks, progress.update)[0])
+"""
+
+
+def test_a_file_that_the_progress_bar_cannot_read_ends_no_task(tmp_path: Path):
+    run = build_run(tmp_path)
+    paths = run.attempt(1, 7, 0).engine(0, 0)
+    paths.results.parent.mkdir(parents=True)
+    paths.results.touch()
+    paths.commits.symlink_to(paths.commits)
+    words = [sys.executable, "-c", SHOWN, str(run.root)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert done.returncode == 0, done.stderr
+    paths.commits.unlink()
+    assert survey_settled(run).num_done == 12
+    (told,) = [line for line in done.stderr.splitlines() if "cannot be shown" in line]
+    assert "Too many levels of symbolic links" in told
+
+
 def log_of(run: RunPaths) -> str:
     """Task 0's log."""
     return (run.root.parent / "slurm_logs" / "run" / "task-0.log").read_text()

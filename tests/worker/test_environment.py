@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.errors import StorageError
+from launch.errors import NodeError
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.worker import slot_environment as slot_module
 from launch.worker.environment import SOCKET_PATH_LIMIT, engine_environment, socket_folder, vllm_threads
@@ -141,7 +141,7 @@ def test_folders_are_made_for_their_owner(tmp_path, monkeypatch):
     assert Path(made.variables["TMPDIR"]).stat().st_mode & 0o777 == 0o700
     made.make_folders()
     monkeypatch.setattr("os.getuid", lambda: 12345)
-    with pytest.raises(StorageError, match="is another user's"):
+    with pytest.raises(NodeError, match="is another user's"):
         made.make_folders()
 
 
@@ -152,6 +152,6 @@ def test_another_users_folder_is_not_written_to(tmp_path):
     scratch.mkdir()
     scratch.chmod(0o777)
     os.chown(scratch, 12345, 12345)
-    with pytest.raises(StorageError, match="vllm-launch-0: is another user's"):
+    with pytest.raises(NodeError, match="vllm-launch-0: is another user's"):
         make({}, scratch).make_folders()
     assert not list(scratch.iterdir())

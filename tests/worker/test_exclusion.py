@@ -1,12 +1,15 @@
 """A task that blames its node asks for another one: what it leaves, how often, and only on Slurm."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch.collect.rounds import Cause, cause_of
 from launch.config.schema import RunConfig
 from launch.worker.exclusion import MAX_EXCLUDED, excluded_nodes, leave, may_leave, node_name
+from tests.cli.disks import tiny_disk
 from tests.worker.build_run import build_run
 from tests.worker.tasks import ended, events, run_task
 
@@ -41,6 +44,29 @@ def test_without_slurm_there_is_no_other_node(tmp_path: Path):
 def test_the_node_is_named_as_slurm_names_it():
     assert node_name({"SLURMD_NODENAME": "n7"}) == "n7"
     assert node_name({}) != ""
+
+
+@pytest.mark.process
+def test_scratch_that_cannot_be_used_is_the_nodes_fault(tmp_path: Path):
+    with tiny_disk(tmp_path / "node", 64, num_files=1):
+        resources = {"scratch_dir": tmp_path / "node", "scheduler": "slurm"}
+        run = build_run(tmp_path / "slurm", resources=resources)
+        code, errors = run_task(run, SLURMD_NODENAME="n7")
+        assert (code, ended(run)["reason"], ended(run)["failure"]["class"]) == (75, "elsewhere", "node_unfit")
+        assert errors == (
+            f"node n7: {tmp_path / 'node'}/vllm-launch-{os.getuid()}: cannot be made: No space left on"
+            " device. Free space there, or set resources.scratch_dir to a folder that every node can write.\n"
+        )
+        assert excluded_nodes(run.excluded(1, 0)) == ["n7"]
+        assert [each["action"] for each in events(run, "ladder")] == ["elsewhere"]
+        assert run_task(run, SLURMD_NODENAME="n7")[0] == 2, "there is no other node"
+        assert cause_of(ended(run, attempt=1), "FAILED", started=True) is Cause.ELSEWHERE
+        run = build_run(tmp_path / "local", resources={"scratch_dir": tmp_path / "node"})
+        code, errors = run_task(run, SLURMD_NODENAME="n7")
+        assert (code, ended(run)["reason"]) == (2, "refused")
+        assert "No space left on device. Free space there, or set resources.scratch_dir" in errors
+        assert not run.excluded(1, 0).exists()
+    assert run_task(run)[0] == 0
 
 
 @pytest.mark.process

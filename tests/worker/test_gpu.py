@@ -12,6 +12,7 @@ from launch.worker.gpu import MAX_EMPTY_SAMPLES, GpuSampler
 from launch.worker.gpu_devices import find_handle
 from launch.worker.gpu_lines import read_samples
 from launch.worker.gpu_summary import summarise_gpu
+from tests.cli.disks import tiny_disk
 from tests.worker.fake_nvml import (
     CALLS,
     FAST_S,
@@ -201,12 +202,21 @@ def test_the_nvml_of_this_machine(tmp_path: Path):
         assert with_key(lines, "gpus") == []
 
 
-def test_a_full_disk_ends_the_sampling_and_nothing_else(tmp_path: Path):
-    path = tmp_path / "gpu.jsonl"
-    path.symlink_to("/dev/full")
-    sampler = GpuSampler(path, None, FakeNvml(FakeGpu("GPU-a")), period_s=FAST_S)
-    wait_until(lambda: not sampler._thread.is_alive(), "the thread's end")
-    assert "the disk is full" in sampler.stop()["failed"][-1]["error"]
+def test_what_a_full_disk_has_no_room_for_is_written_when_there_is_room(tmp_path: Path):
+    with tiny_disk(tmp_path / "disk", 64) as disk:
+        path = disk.root / "gpu.jsonl"
+        disk.fill(0)
+        sampler = GpuSampler(path, None, FakeNvml(FakeGpu("GPU-a")), period_s=FAST_S)
+        sampler.refresh(5)
+        assert path.read_bytes() == b""
+        disk.clear()
+        sampler.refresh(5)
+        summary = sampler.stop()
+        (first, *later) = read_journal(path)
+    assert [line["id"] for line in first["devices"]] == ["0"]
+    assert len(with_key(later, "gpus")) == summary["num_samples"]
+    (told,) = summary["failed"]
+    assert "gpu.jsonl: cannot write: the disk is full" in told["error"]
 
 
 def line(time: float, *readings: dict[str, float | None]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from launch.worker.failures import FailureClass
 from launch.worker.gpu import GpuSampler
 from launch.worker.gpu_watch import IDLE_S, GpuWatch
 from launch.worker.gpu_xids import Xid
+from launch.worker.monitoring import FailedWrites
 from launch.worker.slots import Slot
 from launch.worker.watchdogs import Limits, Overdue
 from tests.runs import REPOSITORY
@@ -59,7 +60,7 @@ class Place:
         self.paths = AttemptPaths(root)
         self.gpu = FakeGpu("GPU-a", busy=0)
         self.sampler = GpuSampler(self.paths.gpu, ["0"], FakeNvml(self.gpu), period_s=60)
-        self.journal = Events(self.paths)
+        self.journal = Events(self.paths, FailedWrites())
         self.watch = GpuWatch(self.sampler, ["0"], self.journal)
         self.slot = Slot(0, 0, None, self.paths.engine(0, 0), Limits(600, 1800))
         self.slot.phases.enter("generating", 0.0)
