@@ -104,6 +104,7 @@ class ClaimBook:
         self._held: set[int] = set()
         self._of_earlier_starts: set[int] | None = None
         self._has_unwritten = False
+        self._holders: dict[tuple[int, int], Owner] = {}  # by claim; a written one changes no more
         self._unreadable: dict[tuple[int, int], tuple[float, OSError]] = {}  # since when, and why
         self.num_left = 0
         """Items of the own shard that nobody had claimed before the last `claim_next`."""
@@ -216,15 +217,24 @@ class ClaimBook:
         return Held(chunk, tuple(owner for owner in earlier if owner is not None and owner != NOBODY))
 
     def _is_free(self, chunk: int, number: int) -> bool:
-        """Whether the holder of a claim is no more; what cannot be read proves no death."""
+        """Whether the holder of a claim is no more; what cannot be read proves no death.
+
+        Claims of the living are read once. A death is held against the file: it may have been deleted, and
+        the chunk be claimed anew.
+        """
+        claim = chunk, number
         try:
-            holder = self._read(chunk, number)
+            holder = self._holders.get(claim)
+            if holder is None or not self._is_alive(holder):
+                holder = self._read(chunk, number)
             is_free = holder is not None and (holder == NOBODY or not self._is_alive(holder))
         except OSError as error:
-            self._unreadable.setdefault((chunk, number), (time.monotonic(), error))
+            self._unreadable.setdefault(claim, (time.monotonic(), error))
             return False
-        self._unreadable.pop((chunk, number), None)
+        self._unreadable.pop(claim, None)
         self._has_unwritten |= holder is None
+        if holder is not None and not is_free:
+            self._holders[claim] = holder
         return is_free
 
     def _forget_unreadable(self, survey: Survey) -> None:

@@ -137,6 +137,33 @@ def test_a_claim_that_cannot_be_read_is_neither_taken_over_nor_the_end(
     assert not book.has_unjudged and not book.unreadable
 
 
+def test_a_claim_of_the_living_is_read_once(paths: SubmissionPaths) -> None:
+    """At the end of a run every task looks at all that is held, again and again."""
+    plan, alive = chunks(1, 3), {1}
+    numbers(ClaimBook(paths, plan, owner(1), lambda _: True))
+    book = ClaimBook(paths, plan, owner(0), lambda holder: holder.task in alive)
+    assert numbers(book) == []
+    for number in range(3):
+        make_unreadable(paths.claim(number, 1))
+    assert numbers(book) == [] and not book.has_unjudged
+    alive.clear()
+    assert numbers(book) == [] and book.has_unjudged, "a death is held against the file"
+
+
+def test_a_chunk_claimed_anew_after_its_claim_was_deleted_is_its_new_holders(paths: SubmissionPaths) -> None:
+    plan, alive = chunks(1, 1), {1, 2}
+    ClaimBook(paths, plan, owner(1), lambda _: True).claim_next()
+    book = ClaimBook(paths, plan, owner(0), lambda holder: holder.task in alive)
+    assert book.claim_next() is None
+    paths.claim(0, 1).unlink()
+    ClaimBook(paths, plan, owner(2), lambda _: True).claim_next()
+    alive.remove(1)
+    assert book.claim_next() is None
+    alive.remove(2)
+    held = book.claim_next()
+    assert held is not None and held.earlier == (owner(2),)
+
+
 def test_a_claim_that_is_listed_and_never_to_be_seen_is_waited_for_a_minute(
     paths: SubmissionPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
