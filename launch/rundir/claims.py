@@ -5,12 +5,17 @@ is making n+1. `<chunk>.done` says that all items of the chunk are settled and d
 takes its chunks from the front, and who has none left helps the shard with most work open, from its front
 too: costs shrink along a shard, so the small chunks are what is left for the end, whoever takes them.
 
+A claim that cannot be read, or whose holder's signs cannot, is never taken over. It is looked at again, and
+after a minute nobody waits for it any more: its chunk is left to those who can read it.
+
 Claims only keep two from the same work. When some or all of them are deleted, chunks are claimed anew, their
 items are generated a second time at worst, and a merge decides between the two by its fixed order.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +28,7 @@ from launch.rundir.layout import RunPaths, SubmissionPaths, number_of
 from launch.rundir.records import SubmissionRecord
 
 EMPTY_CLAIM_S = 60
+UNREADABLE_CLAIM_S = 60
 MAX_CLAIMS = 10_000
 """Of one chunk; a file of a higher number is not ours."""
 _OWNER_FIELDS: FieldTypes = {"task": int, "attempt": int, "slot": int, "start": int, "host": str, "pid": int}
@@ -97,8 +103,9 @@ class ClaimBook:
         self._is_alive = is_alive
         self._held: set[int] = set()
         self._of_earlier_starts: set[int] | None = None
-        self.has_unwritten = False
-        """Whether the last `claim_next` met a claim that is still empty: a chunk that may yet be had."""
+        self._has_unwritten = False
+        self._holders: dict[tuple[int, int], Owner] = {}  # by claim; a written one changes no more
+        self._unreadable: dict[tuple[int, int], tuple[float, OSError]] = {}  # since when, and why
         self.num_left = 0
         """Items of the own shard that nobody had claimed before the last `claim_next`."""
 
@@ -107,13 +114,29 @@ class ClaimBook:
         """Of the whole submission."""
         return len(self._chunks)
 
+    @property
+    def has_unjudged(self) -> bool:
+        """Whether the last `claim_next` met a chunk that may yet be had.
+
+        Its claim is still empty, or has not been readable, or its holder's signs, for less than a minute.
+        """
+        until = time.monotonic() - UNREADABLE_CLAIM_S
+        return self._has_unwritten or any(since > until for since, _ in self._unreadable.values())
+
+    @property
+    def unreadable(self) -> Mapping[int, OSError]:
+        """The chunks of which the last looks could not tell who holds them, and why not."""
+        found = list(self._unreadable.items())  # a copy: another thread may be looking
+        return {chunk: error for (chunk, _), (_, error) in found}
+
     def claim_next(self, *, helping: bool = True) -> Held | None:
         """Takes the next chunk: of the own shard from the front, else of the shard with most work left.
 
         None when every chunk is done or held by the living; unless `helping`, every chunk of the own shard.
         """
         survey = survey_claims(self._paths)
-        self.has_unwritten = False
+        self._has_unwritten = False
+        self._forget_unreadable(survey)
         for chunk in self._candidates(survey, helping):
             held = self._try(chunk, survey.highest.get(chunk.number, 0))
             if held is not None:
@@ -177,7 +200,7 @@ class ClaimBook:
         if self._of_earlier_starts is None:
             own = (self._owner.task, self._owner.attempt, self._owner.slot)
             claimed = [chunk.number for chunk in others if chunk.number in survey.highest]
-            owners = {number: self._read(number, survey.highest[number]) for number in claimed}
+            owners = {number: self._read_if_possible(number, survey.highest[number]) for number in claimed}
             self._of_earlier_starts = {
                 number
                 for number, owner in owners.items()
@@ -186,15 +209,41 @@ class ClaimBook:
         return self._of_earlier_starts
 
     def _try(self, chunk: ChunkLine, highest: int) -> Held | None:
-        if highest:
-            holder = self._read(chunk.number, highest)
-            self.has_unwritten |= holder is None
-            if holder is None or (holder != NOBODY and self._is_alive(holder)):
-                return None
+        if highest and not self._is_free(chunk.number, highest):
+            return None
         if not self._make(self._paths.claim(chunk.number, highest + 1)):
             return None
-        earlier = [self._read(chunk.number, number) for number in range(1, highest + 1)]
+        earlier = [self._read_if_possible(chunk.number, number) for number in range(1, highest + 1)]
         return Held(chunk, tuple(owner for owner in earlier if owner is not None and owner != NOBODY))
+
+    def _is_free(self, chunk: int, number: int) -> bool:
+        """Whether the holder of a claim is no more; what cannot be read proves no death.
+
+        Claims of the living are read once. A death is held against the file: it may have been deleted, and
+        the chunk be claimed anew.
+        """
+        claim = chunk, number
+        try:
+            holder = self._holders.get(claim)
+            if holder is None or not self._is_alive(holder):
+                holder = self._read(chunk, number)
+            is_free = holder is not None and (holder == NOBODY or not self._is_alive(holder))
+        except OSError as error:
+            self._unreadable.setdefault(claim, (time.monotonic(), error))
+            return False
+        self._unreadable.pop(claim, None)
+        self._has_unwritten |= holder is None
+        if holder is not None and not is_free:
+            self._holders[claim] = holder
+        return is_free
+
+    def _forget_unreadable(self, survey: Survey) -> None:
+        """Of chunks that are done, claimed anew, or nobody's any more."""
+        self._unreadable = {
+            (chunk, number): found
+            for (chunk, number), found in self._unreadable.items()
+            if chunk not in survey.done and survey.highest.get(chunk) == number
+        }
 
     def _make(self, path: Path) -> bool:
         try:
@@ -212,18 +261,22 @@ class ClaimBook:
     def _read(self, chunk: int, number: int) -> Owner | None:
         """The owner of a claim; None while it is being written; nobody (pid 0) once empty for a minute.
 
-        What is not an owner's words was not written by us, or not to its end: the same as empty. A claim that
-        was listed and is not there was deleted since, or is not to be seen yet on a shared file system.
+        What is not an owner's words was not written by us, or not to its end: the same as empty. OSError for
+        one that cannot be read now: an ill server, or it was deleted since, or is not to be seen here yet.
         """
         path = self._paths.claim(chunk, number)
         try:
             owner = _parse_owner(read_whole(path))
             age = filesystem_now(self._paths.root) - path.stat().st_mtime if owner is None else 0.0
-        except FileNotFoundError:
-            return None
         except IsADirectoryError:
             return NOBODY
         return NOBODY if age > EMPTY_CLAIM_S else owner
+
+    def _read_if_possible(self, chunk: int, number: int) -> Owner | None:
+        """The same for who can do without: what an unknown owner settled is generated again."""
+        with contextlib.suppress(OSError):
+            return self._read(chunk, number)
+        return None
 
 
 def _create(path: Path, flags: int) -> int:

@@ -22,12 +22,14 @@ _Found = tuple[float, EngineStart, Committed]
 class FirstItems:
     """The done items that were committed first, in that order; `num_settled` counts failed ones, too.
 
-    `num_engines` is how many engine starts of the newest submission have settled something.
+    `num_engines` is how many engine starts of the newest submission have settled something. `unread` are the
+    errors of commits that could not be read now: their items are not in it.
     """
 
     places: tuple[Place, ...]
     num_settled: int
     num_engines: int
+    unread: tuple[OSError, ...] = ()
 
 
 def find_first(run: RunPaths, limit: int) -> FirstItems:
@@ -39,12 +41,16 @@ def find_first(run: RunPaths, limit: int) -> FirstItems:
     first = _First(limit)
     settled = bytearray(load_counts(run).num_items)
     engines: list[EngineStart] = []
+    unread: list[OSError] = []
     for start in list_engine_starts(run):
         has_settled = False
-        for item in read_commits(start.paths(run), len(settled)):
-            settled[item.number] = has_settled = True
-            if not item.failed:
-                first.add(start, item)
+        try:
+            for item in read_commits(start.paths(run), len(settled)):
+                settled[item.number] = has_settled = True
+                if not item.failed:
+                    first.add(start, item)
+        except OSError as error:  # one damaged file of one engine is no reason to judge none
+            unread.append(error)
         if has_settled:
             engines.append(start)
     newest = max((start.submission for start in engines), default=0)
@@ -52,6 +58,7 @@ def find_first(run: RunPaths, limit: int) -> FirstItems:
         places=tuple((start, item) for _, start, item in first.in_order()),
         num_settled=settled.count(True),
         num_engines=sum(start.submission == newest for start in engines),
+        unread=tuple(unread),
     )
 
 
@@ -84,20 +91,25 @@ class _First:
 
 
 def read_rows(run: RunPaths, places: Iterable[Place]) -> Iterator[dict[str, Any]]:
-    """The result lines, parsed; one that is no result, or not yet as it was committed, is left out."""
+    """The result lines, parsed; what is no result, not yet as it was committed or unreadable is left out."""
     for start, group in groupby(sorted(places, key=lambda place: place[0]), key=lambda place: place[0]):
         try:
             descriptor = os.open(start.paths(run).results, os.O_RDONLY)
-        except FileNotFoundError:
+        except OSError:
             continue
         try:
             size = os.fstat(descriptor).st_size
             for _, item in group:
-                if item.offset + item.length > size:
-                    continue
-                data = os.pread(descriptor, item.length, item.offset)
-                row = parse_line(data) if zlib.crc32(data) == item.crc32 else None
+                row = _read_row(descriptor, item) if item.offset + item.length <= size else None
                 if row is not None:
                     yield row
         finally:
             os.close(descriptor)
+
+
+def _read_row(descriptor: int, item: Committed) -> dict[str, Any] | None:
+    try:
+        data = os.pread(descriptor, item.length, item.offset)
+    except OSError:
+        return None
+    return parse_line(data) if zlib.crc32(data) == item.crc32 else None

@@ -3,12 +3,12 @@
 Ages are measured by the clock of the file system, which the nodes share.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.rundir.attempt_files import read_about
 from launch.rundir.attempts import filesystem_now, list_attempts
 from launch.rundir.layout import AttemptPaths, RunPaths
-from launch.rundir.process_mark import read_mark
+from launch.rundir.process_mark import ProcessMark, read_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Signs:
 
     `has_ended`: ended.json is there. `is_followed`: a later attempt of the task is. `is_gone_from_here`: it
     ran on this host and its process is no more. `beat` is its last sign of life, `beat_age_s` how old that
-    is. `job` is None for what no array of ours runs. `owner` is the user whose directory it is.
+    is. `job` is None for what no array of ours runs. `owner` is the user whose directory it is. `mark` is its
+    process, None before its attempt.json is written.
     """
 
     has_ended: bool
@@ -42,6 +43,7 @@ class Signs:
     job: SlurmJob | None
     owner: int
     host: str | None
+    mark: ProcessMark | None = None
 
     @property
     def is_over(self) -> bool:
@@ -65,14 +67,39 @@ def read_signs(run: RunPaths, submission: int, task: int, attempt: int, now: flo
     beat = _last_beat(paths)
     return Signs(
         has_ended=paths.ended.exists(),
-        is_followed=any(later > attempt for later in list_attempts(run, submission, task)),
+        is_followed=_is_followed(run, submission, task, attempt),
         is_gone_from_here=mark is not None and mark.is_gone,
         beat=beat,
         beat_age_s=max(0.0, (filesystem_now(run.root) if now is None else now) - beat),
         job=job_of(about["slurm"]),
         owner=paths.root.stat().st_uid,
         host=about["host"],
+        mark=mark,
     )
+
+
+def read_again(signs: Signs, run: RunPaths, at: tuple[int, int, int], now: float) -> Signs:
+    """The signs of attempt `at`, (submission, task, attempt), whose earlier ones have its mark.
+
+    Who it is stays as it was. Three files are looked for and none is opened: attempts are numbered without a
+    gap, so the next one tells whether there are later ones.
+    """
+    submission, task, attempt = at
+    paths = run.attempt(*at)
+    beat = _last_beat(paths)
+    is_followed = run.attempt(submission, task, attempt + 1).root.exists()
+    return replace(
+        signs,
+        has_ended=paths.ended.exists(),
+        is_followed=is_followed and _is_followed(run, *at),
+        is_gone_from_here=signs.mark is not None and signs.mark.is_gone,
+        beat=beat,
+        beat_age_s=max(0.0, now - beat),
+    )
+
+
+def _is_followed(run: RunPaths, submission: int, task: int, attempt: int) -> bool:
+    return any(later > attempt for later in list_attempts(run, submission, task))
 
 
 def _last_beat(paths: AttemptPaths) -> float:

@@ -19,7 +19,7 @@ from launch.rundir.attempts import (
     list_tasks,
 )
 from launch.rundir.layout import RunPaths
-from launch.rundir.signs import Signs, SlurmJob, read_signs
+from launch.rundir.signs import Signs, SlurmJob, read_again, read_signs
 from launch.slurm.shared_queue import QueueAnswer, has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 
@@ -110,6 +110,8 @@ class Lives:
         self._jobs = set(own_jobs)
         self._answer: QueueAnswer | None = None
         self._asked = -LOOK_AGAIN_S
+        self._can_ask = False  # as of the same moment
+        self._signs: dict[tuple[int, int], Signs] = {}
         self._found: dict[tuple[int, int], tuple[float, Life]] = {}
         self._absent: dict[tuple[int, int], float] = {}
         self._clock: tuple[float, float] | None = None
@@ -125,13 +127,23 @@ class Lives:
 
     def _judge(self, task: int, attempt: int) -> Life:
         try:
-            signs = read_signs(self._run, self._submission, task, attempt, self._filesystem_now())
+            signs = self._read_signs(task, attempt)
         except FileNotFoundError:  # deleted, or made a moment ago elsewhere and not to be seen here yet
             since = self._absent.setdefault((task, attempt), time.monotonic())
             return Life.DEAD if time.monotonic() - since > HEARTBEAT_FRESH_S else Life.UNKNOWN
         if signs.is_over or not self._on_slurm:
             return judge_life(signs, None, can_ask=False)
-        return judge_life(signs, self._share_answer(signs.job), can_ask=has_squeue())
+        answer = self._share_answer(signs.job)
+        return judge_life(signs, answer, can_ask=self._can_ask)
+
+    def _read_signs(self, task: int, attempt: int) -> Signs:
+        """What stays as it is is read once: 1,000 owners may be looked at."""
+        at, now = (self._submission, task, attempt), self._filesystem_now()
+        before = self._signs.get((task, attempt))
+        signs = read_again(before, self._run, at, now) if before else read_signs(self._run, *at, now)
+        if signs.mark is not None:
+            self._signs[task, attempt] = signs
+        return signs
 
     def _filesystem_now(self) -> float:
         """The file system's time, asked for once in 5 s: that makes a file, and there may be 1,000 owners."""
@@ -148,6 +160,7 @@ class Lives:
             self._jobs.add(job.array)
         if is_new or time.monotonic() - self._asked >= LOOK_AGAIN_S:
             self._answer = share_answer(self._run.submission(self._submission), self._jobs)
+            self._can_ask = has_squeue()
             self._asked = time.monotonic()
         return self._answer
 

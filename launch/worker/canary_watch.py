@@ -2,7 +2,8 @@
 
 A thread in every engine process looks for canary.json, which costs one stat, and ends when it is there. When
 its engine has done its share of `canary.num_items` it counts the commits of the whole run; the one that finds
-enough reads those result lines and judges. No engine waits for that, and what is judged is durable.
+enough reads those result lines and judges. No engine waits for that, and what is judged is durable. Files
+that cannot be read now are no engine's end: the judgement waits for them, or does without.
 """
 
 import math
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from launch.config.schema import CanaryAction, CanaryConfig
-from launch.errors import LaunchError
+from launch.errors import LaunchError, StorageError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.canary import CanaryRecord, keep_canary, read_canary
 from launch.rundir.first_items import FirstItems, find_first, read_rows
@@ -48,7 +49,7 @@ class CanaryWatch:
     """The canary of a run as one engine start sees it; `num_engines` may run at a time.
 
     `num_done` says how many items this start has made durable; `tell` is called with what was found, in the
-    one engine whose judgement counts.
+    one engine whose judgement counts, and once with what first kept this one from looking.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CanaryWatch:
         self._count_when_done = 0 if at.submission > 1 else self._share(config.num_items, num_engines)
         self._record: CanaryRecord | None = None
         self._error: BaseException | None = None
+        self._has_told_trouble = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="canary", daemon=True)
 
@@ -79,7 +81,7 @@ class CanaryWatch:
             self._thread.start()
 
     def check(self) -> None:
-        """CanaryError when the submission is stopped; raises what stopped the watch, if something did."""
+        """CanaryError when the submission is stopped; RunError when the plan is damaged; what is a bug."""
         if self._error is not None:
             raise self._error
         if self._record is not None and self._record.stops_submission(self._at.submission):
@@ -100,14 +102,29 @@ class CanaryWatch:
 
     def _watch(self) -> None:
         try:
-            while not self.look() and not self._closed.wait(self._pause_s):
+            while not self._has_judged() and not self._closed.wait(self._pause_s):
                 pass
         except BaseException as error:  # noqa: BLE001  handed to the main thread by check
             self._error = error
 
+    def _has_judged(self) -> bool:
+        """Looks; a disk in trouble is told of, and the next look may fare better."""
+        try:
+            return self.look()
+        except (OSError, StorageError) as error:
+            self._tell_trouble(error)
+            return False
+
+    def _tell_trouble(self, error: Exception) -> None:
+        if not self._has_told_trouble:
+            self._has_told_trouble = True
+            self._tell(f"the first items are judged later, or without what cannot be read now: {error}")
+
     def _judge(self) -> CanaryRecord | None:
         """The judgement, when the run has settled enough for it; else sets when to count again."""
         first = find_first(self._run, self._config.num_items)
+        if first.unread:
+            self._tell_trouble(first.unread[0])
         missing = self._config.num_items - len(first.places)
         if missing > 0:
             self._wait_for(missing, first)

@@ -94,6 +94,7 @@ def work(
     first = _take_first(reader, config, ledger)
     if first is None:
         writer.close()  # items that could not become requests have failed and are written
+        _tell_trouble(channel, reader)
         return ExitCode.OK, Counts(done=writer.num_done, failed=writer.num_failed)
     channel.send(phase="loading")
     config = config.model_copy(update={"engine": changed(config.engine, changes)})
@@ -113,6 +114,7 @@ def work(
             generator.run(first)
         channel.send(phase="draining")
         preparation.finish(channel.drain_asked)
+    _tell_trouble(channel, reader)
     generator.refresh_counts()
     return _outcome(run, submission, channel, engine.num_aborted), generator.counts
 
@@ -173,6 +175,12 @@ def _record_ready(engine: Engine, preparation: Preparation, paths: EnginePaths, 
 
 def _tell(channel: Channel, what: str, **details: Any) -> None:
     channel.send(startup={"what": what, **details})
+
+
+def _tell_trouble(channel: Channel, reader: Reader) -> None:
+    """An event for what the claims, or results of the dead, did not let this start do or use."""
+    for why in reader.trouble:
+        _tell(channel, "unreadable", why=why)
 
 
 def _open_watch(

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from math import ceil
 
+from launch.errors import StorageError
 from launch.rundir.attempts import EngineStart, list_starts
-from launch.rundir.claims import ClaimBook, Held
+from launch.rundir.claims import ClaimBook, Held, Owner
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import make_durable
 from launch.rundir.layout import RunPaths
@@ -45,7 +46,8 @@ CHUNKS_PER_S = 100
 """A submission of many chunks is looked through more rarely: every look lists all claims."""
 LAST_LOOK_S = 5.0
 """Before the task ends, unless the last look was just now."""
-UNWRITTEN_PAUSE_S = 1.0
+UNJUDGED_PAUSE_S = 1.0
+MAX_NAMED = 10
 
 
 class Reader:
@@ -71,7 +73,9 @@ class Reader:
         self._ahead = READY_AT_START
         self._window: int | None = None
         self._is_helping = False  # nothing of the own shard is left; of the reader's thread alone
-        self._durable: set[EngineStart] = set()  # the dead whose results were fsynced; as the line above
+        self._settled: dict[EngineStart, set[int]] = {}  # by the dead, durable; as the line above
+        self._unread: dict[EngineStart | Owner, Exception] = {}
+        self._keys: KeyIndex | None = None
         self._num_in_engine = 0
         self._stop = threading.Event()
         self._has_room = False  # the engine would have taken a request
@@ -114,6 +118,24 @@ class Reader:
                 raise self._error
             return None
 
+    @property
+    def trouble(self) -> list[str]:
+        """What could not be read and what that costs, in sentences; whole when the reader has ended."""
+        lines = []
+        unreadable = self._book.unreadable
+        if unreadable:
+            names = [str(chunk) for chunk in sorted(unreadable)[:MAX_NAMED]]
+            more = f" and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
+            lines.append(
+                f"left out, for it cannot be told who holds them: chunks {', '.join(names)}{more}"
+                f" ({next(iter(unreadable.values()))}). What nobody else settles of them is missing, and"
+                " `vllm-launch resume` sends it."
+            )
+        if self._unread:
+            why = next(iter(self._unread.values()))
+            lines.append(f"generated again: what dead tasks had settled and cannot be read ({why})")
+        return lines
+
     def stop(self) -> None:
         """Claims and prepares nothing more."""
         self._stop.set()
@@ -141,7 +163,8 @@ class Reader:
         """The tokenizer is loaded for the first chunk only: a task with nothing to claim ends at once.
 
         A claim still empty is being written, or its writer was killed just then and the chunk is to be had
-        when the claim is a minute old: an engine that starts again at once would else leave it behind.
+        when the claim is a minute old: an engine that starts again at once would else leave it behind. One
+        that cannot be read is waited for as long.
         """
         requests: ChunkRequests | None = None
         while self._wait_until_scarce():
@@ -149,8 +172,8 @@ class Reader:
             if held is None and not self._is_helping:
                 self._is_helping = True
                 continue
-            if held is None and self._book.has_unwritten:
-                self._stop.wait(UNWRITTEN_PAUSE_S)
+            if held is None and self._book.has_unjudged:
+                self._stop.wait(UNJUDGED_PAUSE_S)
                 continue
             if held is None:
                 if self._is_worth_another_look(time.monotonic()):
@@ -213,15 +236,30 @@ class Reader:
 
     def _settled_before(self, held: Held) -> set[int]:
         """What earlier holders of a chunk settled before they died: durable, as the chunk's mark will say."""
-        starts = [
-            start
-            for owner in held.earlier
-            for start in list_starts(self._run, self._submission, owner.task, owner.attempt, owner.slot)
-        ]
-        for start in set(starts) - self._durable:
-            make_durable(start.paths(self._run).results, self._run.root)
-        self._durable.update(starts)
-        return settled_by(self._run, starts, KeyIndex(self._run), self._settings) if starts else set()
+        settled: set[int] = set()
+        for owner in held.earlier:
+            for start in self._starts_of(owner):
+                settled |= self._settled_by(start)
+        return settled.intersection(held.chunk.items)
+
+    def _starts_of(self, owner: Owner) -> list[EngineStart]:
+        try:
+            return list_starts(self._run, self._submission, owner.task, owner.attempt, owner.slot)
+        except OSError as error:
+            self._unread[owner] = error
+            return []
+
+    def _settled_by(self, start: EngineStart) -> set[int]:
+        """Of a dead start, which settles no more; nothing, when its files cannot be read or made durable."""
+        if start not in self._settled:
+            self._keys = self._keys or KeyIndex(self._run)
+            try:
+                make_durable(start.paths(self._run).results, self._run.root)
+                self._settled[start] = settled_by(self._run, [start], self._keys, self._settings)
+            except (OSError, StorageError) as error:
+                self._unread[start] = error
+                return set()
+        return self._settled[start]
 
     def _offer(self, request: Request) -> None:
         """Waits until there is room, or until the reader is told to stop."""

@@ -3,14 +3,17 @@
 import os
 import threading
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import orjson
 import pytest
 
+from launch.rundir import claims
 from launch.rundir.chunks import ChunkLine, ChunkUser
 from launch.rundir.claims import ClaimBook, Owner, survey_claims
-from launch.rundir.layout import SubmissionPaths
+from launch.rundir.layout import RunPaths, SubmissionPaths
+from launch.slurm.liveness import Life, Lives
 
 
 def owner(task: int, attempt: int = 0) -> Owner:
@@ -108,6 +111,106 @@ def test_an_empty_claim_is_somebodys_for_a_minute_and_then_nobodys(paths: Submis
     held = ClaimBook(paths, plan, owner(0), lambda _: True).claim_next()
     assert held is not None
     assert held.earlier == ()
+
+
+def make_unreadable(path: Path) -> None:
+    """A link to itself stands for a server that answers EIO or ESTALE."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+
+
+def test_a_claim_that_cannot_be_read_is_neither_taken_over_nor_the_end(
+    paths: SubmissionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_unreadable(paths.claim(0, 1))
+    book = ClaimBook(paths, chunks(1, 3), owner(0), lambda _: False)
+    assert numbers(book) == [1, 2]
+    assert book.has_unjudged and list(book.unreadable) == [0]
+    with monkeypatch.context() as later:
+        later.setattr(claims, "UNREADABLE_CLAIM_S", 0)
+        assert numbers(book) == [] and not book.has_unjudged, "nobody waits for it for ever"
+        assert list(book.unreadable) == [0]
+    paths.claim(0, 1).unlink()
+    paths.claim(0, 1).write_bytes(orjson.dumps(asdict(owner(5))))
+    held = book.claim_next()
+    assert held is not None and held.earlier == (owner(5),)
+    assert not book.has_unjudged and not book.unreadable
+
+
+def test_a_claim_of_the_living_is_read_once(paths: SubmissionPaths) -> None:
+    """At the end of a run every task looks at all that is held, again and again."""
+    plan, alive = chunks(1, 3), {1}
+    numbers(ClaimBook(paths, plan, owner(1), lambda _: True))
+    book = ClaimBook(paths, plan, owner(0), lambda holder: holder.task in alive)
+    assert numbers(book) == []
+    for number in range(3):
+        make_unreadable(paths.claim(number, 1))
+    assert numbers(book) == [] and not book.has_unjudged
+    alive.clear()
+    assert numbers(book) == [] and book.has_unjudged, "a death is held against the file"
+
+
+def test_a_chunk_claimed_anew_after_its_claim_was_deleted_is_its_new_holders(paths: SubmissionPaths) -> None:
+    plan, alive = chunks(1, 1), {1, 2}
+    ClaimBook(paths, plan, owner(1), lambda _: True).claim_next()
+    book = ClaimBook(paths, plan, owner(0), lambda holder: holder.task in alive)
+    assert book.claim_next() is None
+    paths.claim(0, 1).unlink()
+    ClaimBook(paths, plan, owner(2), lambda _: True).claim_next()
+    alive.remove(1)
+    assert book.claim_next() is None
+    alive.remove(2)
+    held = book.claim_next()
+    assert held is not None and held.earlier == (owner(2),)
+
+
+def test_a_claim_that_is_listed_and_never_to_be_seen_is_waited_for_a_minute(
+    paths: SubmissionPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths.claim(0, 1).symlink_to("nowhere")
+    book = ClaimBook(paths, chunks(1, 1), owner(0), lambda _: False)
+    assert book.claim_next() is None and book.has_unjudged
+    monkeypatch.setattr(claims, "UNREADABLE_CLAIM_S", 0)
+    assert book.claim_next() is None and not book.has_unjudged
+
+
+@pytest.mark.parametrize("name", ["attempt.json", "heartbeat"])
+def test_a_holder_whose_signs_cannot_be_read_keeps_its_chunk(tmp_path: Path, name: str) -> None:
+    run = RunPaths(tmp_path)
+    run.submission(1).claims.mkdir(parents=True)
+    plan = chunks(2, 1)
+    ClaimBook(run.submission(1), plan, owner(1), lambda _: True).claim_next()
+    root = run.attempt(1, 1, 0).root
+    root.mkdir(parents=True)
+    make_unreadable(root / name)
+    lives = Lives(run, 1, on_slurm=False)
+
+    def is_alive(holder: Owner) -> bool:
+        return lives.of(holder.task, holder.attempt) is not Life.DEAD
+
+    book = ClaimBook(run.submission(1), plan, owner(0), is_alive)
+    assert numbers(book) == [0]
+    assert book.has_unjudged and list(book.unreadable) == [1]
+    (root / name).unlink()
+    run.attempt(1, 1, 0).ended.touch()
+    assert numbers(book) == [1]
+
+
+def test_an_earlier_claim_that_cannot_be_read_costs_only_what_its_owner_settled(
+    paths: SubmissionPaths,
+) -> None:
+    make_unreadable(paths.claim(0, 1))
+    paths.claim(0, 2).write_bytes(orjson.dumps(asdict(owner(5))))
+    held = ClaimBook(paths, chunks(1, 1), owner(0), lambda _: False).claim_next()
+    assert held is not None and held.earlier == (owner(5),)
+
+
+def test_a_chunk_of_an_unreadable_claim_that_was_done_is_left_out_no_more(paths: SubmissionPaths) -> None:
+    make_unreadable(paths.claim(0, 1))
+    book = ClaimBook(paths, chunks(1, 2), owner(0), lambda _: False)
+    book.claim_next()
+    paths.done(0).touch()
+    assert book.claim_next() is None and not book.has_unjudged and not book.unreadable
 
 
 def test_racing_tasks_take_every_chunk_once(paths: SubmissionPaths) -> None:

@@ -1,6 +1,8 @@
 """The rule of dead and alive, every case of it in one table; and that a book of lives asks and remembers."""
 
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.process_mark import pid_namespace
 from launch.rundir.signs import Signs, SlurmJob, read_signs
 from launch.slurm.liveness import Life, Lives, judge_life
-from launch.slurm.shared_queue import JobRow, QueueAnswer
+from launch.slurm.shared_queue import JobRow, QueueAnswer, save_answer
 
 BEAT = 10_000.0
 QUIET = Signs(
@@ -35,7 +37,7 @@ def said(state: str | None, *, index: int = 3, after_s: float = 290.0, **what: o
     """An answer about array 12, by default 10 s old, in which a task has `state`, or is not listed."""
     rows = () if state is None else (JobRow("12", index, state, None),)
     values = {"number": 1, "host": "n2", "user": 7, "cluster": "big", "jobs": ("12", "13"), "error": None}
-    return QueueAnswer(asked=BEAT + after_s, rows=rows, **{**values, **what})
+    return QueueAnswer(rows=rows, **{**values, "asked": BEAT + after_s, **what})
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,54 @@ def test_a_look_at_all_owners_asks_the_file_system_for_its_time_once(
     now[0] += 2
     assert [lives.of(task, 0) for task in range(300)] == [DEAD, ALIVE] * 150
     assert len(probes) == 3
+
+
+def end(run: RunPaths) -> None:
+    run.attempt(1, 0, 0).ended.touch()
+
+
+def follow(run: RunPaths) -> None:
+    """A requeue: the job of both is one, and it runs."""
+    open_attempt(run, 1, 0)
+
+
+def vanish(run: RunPaths) -> None:
+    shutil.rmtree(run.attempt(1, 0, 0).root)
+
+
+def lay_a_file(run: RunPaths) -> None:
+    run.attempt(1, 0, 1).root.touch()
+
+
+def damage(run: RunPaths) -> None:
+    """It stays as it was read: a link to itself stands for a server that answers EIO."""
+    path = run.attempt(1, 0, 0).attempt_json
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("happens", "life"),
+    [(end, DEAD), (follow, DEAD), (vanish, UNKNOWN), (lay_a_file, ALIVE), (damage, ALIVE)],
+)
+@pytest.mark.parametrize("on_slurm", [True, False])
+def test_a_second_look_reads_less_and_sees_as_much(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[RunPaths], None],
+    life: Life,
+    on_slurm: bool,
+) -> None:
+    now, run = [1000.0], RunPaths(tmp_path)
+    monkeypatch.setattr("launch.slurm.liveness.time.monotonic", lambda: now[0])
+    make_attempt(run, age_s=60, about={"pid": 1})
+    asked = run.attempt(1, 0, 0).heartbeat.stat().st_mtime + 60
+    save_answer(run.submission(1), said("RUNNING", asked=asked, user=os.getuid()))
+    lives = Lives(run, 1, on_slurm=on_slurm)
+    assert lives.of(0, 0) is ALIVE
+    happens(run)
+    now[0] += 10
+    assert lives.of(0, 0) is life
 
 
 def test_an_attempt_that_is_not_to_be_seen_is_dead_only_after_two_minutes(

@@ -1,5 +1,6 @@
 """The first items of a run are judged once, over all its engines, and every engine heeds the answer."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +197,55 @@ def test_the_first_are_those_that_were_committed_first(run: RunPaths) -> None:
     assert (found.num_settled, found.num_engines) == (6, 3)
     keys = [row["key"] for row in read_rows(run, found.places)]
     assert sorted(keys) == sorted(each.key for each in items[:4])
+
+
+def test_an_engines_commits_that_cannot_be_read_are_done_without(run: RunPaths) -> None:
+    """A link to itself stands for a server that answers EIO or ESTALE."""
+    items = empty(make_generations(run))
+    bad = write_results(run, items[:4], task=0).paths(run)
+    bad.commits.unlink()
+    bad.commits.symlink_to(bad.commits.name)
+    write_results(run, items[4:12], task=1)
+    engine = Engine(run, 1, num_done=8)
+    assert not engine.watch.look() and not engine.is_stopped
+    (said,) = engine.told
+    assert str(bad.commits) in said
+    write_results(run, items[12:20], task=2)
+    engine.num_done = 20
+    assert engine.watch.look() and engine.is_stopped and judged(run).num_items == NUM_JUDGED
+    assert len(engine.told) == 2
+
+
+def test_results_that_cannot_be_read_are_lost_lines(run: RunPaths) -> None:
+    items = empty(make_generations(run))
+    unread, unopened = (write_results(run, items[task : task + 1], task=task).paths(run) for task in range(2))
+    write_results(run, items[2:NUM_JUDGED], task=2)
+    found = find_first(run, NUM_JUDGED)
+    for bad in (unread, unopened):
+        bad.results.unlink()
+    unread.results.mkdir()  # is opened as a file is, and cannot be read
+    unopened.results.symlink_to(unopened.results.name)
+    assert (len(found.places), len(list(read_rows(run, found.places)))) == (NUM_JUDGED, NUM_JUDGED - 2)
+
+
+@pytest.mark.process
+def test_a_watch_that_could_not_look_says_so_once_and_looks_again(run: RunPaths) -> None:
+    write_results(run, empty(make_generations(run))[:12])
+    run.canary.symlink_to(run.canary.name)
+    engine = Engine(run, 0, num_done=12)
+    engine.watch.start()
+    deadline = time.monotonic() + 60
+    while not engine.told:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(1.2)  # a second look
+    engine.watch.check()
+    assert len(engine.told) == 1 and str(run.canary) in engine.told[0]
+    run.canary.unlink()
+    while not engine.is_stopped:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    engine.watch.close()
 
 
 def test_the_thread_ends_when_the_run_is_judged_and_hands_on_what_stopped_it(run: RunPaths) -> None:

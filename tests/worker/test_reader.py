@@ -4,20 +4,24 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import orjson
 import pytest
 
-from launch.rundir.chunks import read_chunks
+from launch.rundir.attempts import EngineStart
+from launch.rundir.chunks import ChunkLine, read_chunks
 from launch.rundir.claims import EMPTY_CLAIM_S, ClaimBook, Held, Owner, survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
-from launch.rundir.plan import HistoryEntries, PlannedUser
+from launch.rundir.plan import HistoryEntries, PlannedUser, check_planned
 from launch.rundir.records import load_run
 from launch.scenarios.records import Cuts, Failure, Generation, Item, Request
 from launch.worker.reader import Reader, claim_below
 from launch.worker.writer import ResultWriter
+from tests.collect.builders import make_generations, write_results
 from tests.runs import make_run
 
 OWNER = Owner(task=0, attempt=0, slot=0, start=0, job=None, host="here", pid=1)
@@ -336,6 +340,85 @@ def test_a_claim_whose_writer_was_killed_is_waited_for(run: RunPaths) -> None:
         taken.append(request.number)
     assert sorted(taken) == list(range(92))
     assert set(taken[-len(chunk.items) :]) == set(chunk.items)
+
+
+def leave_to_the_dead(run: RunPaths, chunks: Iterable[ChunkLine]) -> EngineStart:
+    """Chunks that a task held which died with two items of the first written, and not committed."""
+    holder = replace(OWNER, task=7)
+    chunks = list(chunks)
+    made = [item for item in make_generations(run) if item.number in chunks[0].items[:2]]
+    start = write_results(run, made, task=holder.task)
+    start.paths(run).commits.write_bytes(b"")
+    for chunk in chunks:
+        run.submission(1).claim(chunk.number, 1).write_bytes(orjson.dumps(asdict(holder)))
+    return start
+
+
+def open_alone(run: RunPaths) -> Reader:
+    """A reader that holds every other task for dead, and an engine of any size."""
+    paths = run.submission(1)
+    reader = open_reader(run, book=ClaimBook(paths, read_chunks(paths), OWNER, lambda _: False))
+    reader.read_ahead(1000)
+    return reader
+
+
+def take_all(reader: Reader) -> list[int]:
+    taken = []
+    while (request := reader.take(wait=True)) is not None:
+        taken.append(request.number)
+    return sorted(taken)
+
+
+def test_what_the_dead_settled_is_read_once_for_all_their_chunks(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines without a commit are looked up by key, in an index of the whole run."""
+    chunks = read_chunks(run.submission(1))
+    leave_to_the_dead(run, chunks)
+    read: list[Path] = []
+
+    def check(path: Path, sha256: str) -> None:
+        read.append(path)
+        check_planned(path, sha256)
+
+    monkeypatch.setattr("launch.rundir.plan.check_planned", check)
+    settled = set(chunks[0].items[:2])
+    assert len(chunks) > 2 and take_all(open_alone(run)) == sorted(set(range(92)) - settled)
+    assert read == [run.index]
+
+
+def test_what_the_dead_settled_and_cannot_be_read_is_generated_again(run: RunPaths) -> None:
+    commits = leave_to_the_dead(run, read_chunks(run.submission(1))).paths(run).commits
+    commits.unlink()
+    commits.symlink_to(commits.name)  # stands for a server that answers EIO or ESTALE
+    reader = open_alone(run)
+    assert take_all(reader) == list(range(92))
+    (said,) = reader.trouble
+    assert said.startswith("generated again: ") and str(commits) in said
+
+
+@pytest.mark.process
+def test_a_claim_that_cannot_be_read_is_waited_for(run: RunPaths) -> None:
+    claim = run.submission(1).claim(0, 1)
+    claim.symlink_to(claim.name)
+    reader = open_alone(run)
+    first = [reader.take(wait=True) for _ in range(5)]
+    assert None not in first, "other chunks are worked on meanwhile"
+    time.sleep(1.5)
+    claim.unlink()
+    assert len(take_all(reader)) == 92 - len(first) and not reader.trouble
+
+
+def test_a_claim_that_stays_unreadable_keeps_no_task_alive(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch.rundir.claims.UNREADABLE_CLAIM_S", 0)
+    claim = run.submission(1).claim(0, 1)
+    claim.symlink_to(claim.name)
+    reader = open_alone(run)
+    assert take_all(reader) == sorted(set(range(92)) - set(read_chunks(run.submission(1))[0].items))
+    (said,) = reader.trouble
+    assert said.startswith("left out, ") and str(claim) in said
 
 
 def test_a_reader_that_waits_for_a_claim_can_be_stopped(run: RunPaths) -> None:

@@ -13,7 +13,7 @@ from launch.rundir.progress import survey_settled
 from launch.slurm.shared_queue import load_answer
 from tests.collect.large_run import names_called
 from tests.worker.build_run import build_run
-from tests.worker.tasks import ended, finish, kill_9, num_committed, run_task, start_task, wait_until
+from tests.worker.tasks import ended, events, finish, kill_9, num_committed, run_task, start_task, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -99,3 +99,17 @@ def test_what_may_live_keeps_what_it_holds(run: RunPaths, tmp_path: Path, said: 
     assert list(run.submission(1).claims.glob("*.2")) == []
     answer = load_answer(run.submission(1))
     assert answer is not None and answer.jobs == ("12",)
+
+
+def test_a_helper_tells_what_of_the_dead_it_could_not_read(run: RunPaths, tmp_path: Path):
+    """And generates it again: one damaged file would else end every task that comes to help."""
+    die_on_another_node(run, tmp_path / "bin")
+    commits = run.attempt(1, 1, 0).engine(0, 0).commits
+    commits.unlink()
+    commits.symlink_to(commits.name)
+    run.attempt(1, 1, 0).ended.touch()
+    assert run_task(run, 0)[0] == 0
+    (said,) = [event for event in events(run, "startup") if event["what"] == "unreadable"]
+    assert said["why"].startswith("generated again: ") and str(commits) in said["why"]
+    commits.unlink()
+    assert survey_settled(run).num_done == NUM_ITEMS
