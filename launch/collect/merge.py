@@ -19,6 +19,7 @@ from launch.collect.publish import (
     check_output_dir,
     complete_cut_publication,
     open_partial,
+    partial_dir,
     put_in_place,
     real_path,
 )
@@ -56,13 +57,13 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
 
     IncompleteError when items are missing or failed beyond what is allowed: nothing is published then, and
     what was published before stays. RunError when another merge is at work (or may be, and is not to be
-    assumed dead) or the directory is not ours.
+    assumed dead), when another has taken this one for dead, or the directory is not ours.
     """
     sources = read_sources(run)
     publish = sources.submissions[-1].publish
     output_dir, run_id = output_dir_of(run, publish), sources.record.run_id
     with MergeClaim(run, assume_dead=assume_dead) as claim:
-        complete_cut_publication(output_dir, run_id)
+        complete_cut_publication(output_dir, run_id, claim.number)
         check_output_dir(output_dir, run_id)
         digest = sources_digest(sources, publish)
         earlier = read_published(output_dir)
@@ -71,13 +72,13 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
             return Published(output_dir, earlier, is_new=False)
         with open_results(sources, claim) as results:
             check_complete(run, publish, results.tally_by_commits())
-            partial = open_partial(output_dir, run_id)
+            partial = partial_dir(output_dir, run_id, claim.number)
+            open_partial(partial)
             try:
                 manifest = _write(partial, results, output_dir, digest)
                 write_damage(run, sources.starts, results.findings)
                 check_complete(run, publish, results.tally)
-                claim.check()
-                put_in_place(output_dir, run_id)
+                put_in_place(partial, output_dir, run_id, claim.check)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return Published(output_dir, manifest, is_new=True)

@@ -50,6 +50,12 @@ class ProcessMark:
         """Whether it is known to live on this machine."""
         return self.is_from_here and self.ticks is not None and not self.is_gone
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is here and does nothing until it gets a SIGCONT, as after Ctrl-Z."""
+        found = _look(self.pid) if self.is_here else None
+        return found is not None and found[0] == "T"
+
 
 def mark_process(pid: int | None = None) -> ProcessMark:
     """The mark of a process of this host, this one unless another is named."""
