@@ -104,7 +104,7 @@ class MergeClaim:
         return self._directory / f"{self.number}.scratch"
 
     def beat(self) -> None:
-        """Says that this merge lives and checks that its claim is its own; call it often, it acts every 30 s."""
+        """Says that this merge lives, and checks its claim; call it often, it acts every 30 s."""
         if time.monotonic() - self._beaten > HEARTBEAT_PERIOD_S:
             self._beaten = time.monotonic()
             os.utime(self._claim(self.number))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from launch.config.schema import RunConfig
+from launch.errors import StorageError
 from launch.worker.exclusion import MAX_EXCLUDED, excluded_nodes, leave, may_leave, node_name
 from tests.worker.build_run import build_run
 from tests.worker.tasks import ended, events, run_task
@@ -32,6 +33,11 @@ def test_names_that_were_damaged_are_none(tmp_path: Path):
     leave(path, "n2")
     assert path.read_bytes() == b"n1\nn2\n"
     assert excluded_nodes(tmp_path) == []
+
+
+def test_names_that_cannot_be_read_are_told_as_that():
+    with pytest.raises(StorageError, match=r"^/proc/self/mem: cannot read: Input/output error"):
+        excluded_nodes(Path("/proc/self/mem"))
 
 
 def test_without_slurm_there_is_no_other_node(tmp_path: Path):
