@@ -27,7 +27,7 @@ from launch.collect.published_files import PublishedFiles, write_value
 from launch.collect.results import Results, open_results
 from launch.collect.summary import Sources, read_sources, summarise
 from launch.collect.user_files import resolve_user_files
-from launch.collect.verify import verify_published
+from launch.collect.verify import PublishedReport, verify_published
 from launch.config.schema import PublishConfig
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import size_of
@@ -38,11 +38,20 @@ from launch.rundir.records import now
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published run: where, what its manifest says, and whether this merge had anything new to publish."""
+    """A published run as it was proved or written just now; `is_new`: this merge had anything to publish."""
 
-    output_dir: Path
-    manifest: Manifest
+    report: PublishedReport
     is_new: bool
+
+    @property
+    def output_dir(self) -> Path:
+        """Where."""
+        return self.report.output_dir
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its manifest says."""
+        return self.report.manifest
 
 
 def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
@@ -67,9 +76,10 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
         check_output_dir(output_dir, run_id)
         digest = sources_digest(sources, publish)
         earlier = read_published(output_dir)
-        is_same = earlier is not None and earlier.sources_digest == digest
-        if earlier is not None and is_same and verify_published(output_dir).is_whole:
-            return Published(output_dir, earlier, is_new=False)
+        if earlier is not None and earlier.sources_digest == digest:
+            found = verify_published(output_dir)
+            if found.is_whole:
+                return Published(found, is_new=False)
         with open_results(sources, claim) as results:
             check_complete(run, publish, results.tally_by_commits())
             partial = partial_dir(output_dir, run_id, claim.number)
@@ -81,7 +91,7 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
                 put_in_place(partial, output_dir, run_id, claim.check)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-    return Published(output_dir, manifest, is_new=True)
+    return Published(PublishedReport(output_dir, manifest, problems=(), num_unpacked=0), is_new=True)
 
 
 def sources_digest(sources: Sources, publish: PublishConfig) -> str:
