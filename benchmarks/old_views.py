@@ -25,7 +25,7 @@ from launch.collect.merge import merge
 from launch.rundir.layout import RunPaths
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
-from tests.worker.test_elastic_resume import run_tasks
+from tests.worker.tasks import run_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
 MOUNTS = ("a", "b", "c")

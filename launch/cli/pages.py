@@ -11,17 +11,25 @@ from launch.collect.leaderboard.folder import holds_only_ours
 from launch.collect.leaderboard.record import INDEX, Leaderboard
 from launch.collect.leaderboard.write import write_leaderboard
 from launch.collect.run_page.write import write_run_page
+from launch.collect.verify import PublishedReport
 from launch.errors import LaunchError
 from launch.rundir.layout import RunPaths
 
 
-def write_pages(output_dir: Path, run: RunPaths | None = None, *, tell: bool = True) -> None:
+def write_pages(
+    output_dir: Path,
+    run: RunPaths | None = None,
+    report: PublishedReport | None = None,
+    *,
+    tell: bool = True,
+) -> None:
     """Makes the page of a published directory and the leaderboard of the folder that holds it; says so.
 
     `run` is the run, where it is at hand: what its directory alone knows is then kept in timeline.json.
+    `report` is the merge's, which has written or proved every file.
     """
     with _noted("run page"):
-        page = write_run_page(output_dir, run)
+        page = write_run_page(output_dir, run, report)
         if tell:
             click.echo(f"{'page':<12}{page}")
     with _noted("leaderboard"):

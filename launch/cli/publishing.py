@@ -53,10 +53,10 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
     canary = read_canary(run)
     if canary is not None and canary.found:
         click.echo(f"note: the canary found that {canary.sentence}", err=True)
-    score_and_tell(run, published.output_dir)
+    score_and_tell(run, published.report)
     if gpu_hours is not None:
         click.echo(f"{'ledger':<12}{gpu_hours}")
-    write_pages(published.output_dir, run)
+    write_pages(published.output_dir, run, published.report)
     click.echo(f"{'figures':<12}{figures}")
     return ExitCode.OK
 

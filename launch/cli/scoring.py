@@ -1,7 +1,6 @@
 """Scores a published directory, by hand or after publishing, and says what came of it."""
 
 import traceback
-from pathlib import Path
 
 import click
 
@@ -11,6 +10,7 @@ from launch.collect.reference_texts import ItemReferences, known_references
 from launch.collect.scoring.record import ScoresRecord, discard, put_in_place, read_scores
 from launch.collect.scoring.score import Options, score
 from launch.collect.scoring.view import headline
+from launch.collect.verify import PublishedReport
 from launch.errors import LaunchError, RunError
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_submission
@@ -29,10 +29,10 @@ def score_into(published: Published, references: ItemReferences, options: Option
     return record
 
 
-def score_and_tell(run: RunPaths, directory: Path) -> None:
+def score_and_tell(run: RunPaths, report: PublishedReport) -> None:
     """After publishing: scores where references are known. What is published stays so, whatever fails."""
     try:
-        record = _score_if_known(run, directory)
+        record = _score_if_known(run, report)
     except LaunchError as error:
         click.echo(f"note: no scores: {error}", err=True)
     except Exception as error:  # noqa: BLE001  a bug here is shown whole, and must not fail a merge job
@@ -43,10 +43,10 @@ def score_and_tell(run: RunPaths, directory: Path) -> None:
             click.echo(f"{'scores':<12}{said} ({SCORES_FILE})")
 
 
-def _score_if_known(run: RunPaths, directory: Path) -> ScoresRecord | None:
+def _score_if_known(run: RunPaths, report: PublishedReport) -> ScoresRecord | None:
     """The scores, made now unless they are there; None where no reference is known."""
     given = load_submission(run, list_submissions(run)[-1]).publish.references
-    published = open_published(directory)
+    published = open_published(report.output_dir, report)
     references = known_references(published, given)
     if not references.num_known:
         return None

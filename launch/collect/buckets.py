@@ -5,17 +5,18 @@ any size is merged in bounded memory and two readings.
 """
 
 import contextlib
-import io
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import storage_errors
+from launch.rundir.journal import NO_FILE, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex
+from launch.rundir.read_errors import read_errors
 from launch.rundir.results import Committed, recover
 
 BUCKET_BYTES = 64 << 20
@@ -54,21 +55,26 @@ class Buckets:
     def fill(
         self, run: RunPaths, starts: Sequence[EngineStart], keys: KeyIndex, settings: str
     ) -> Iterator[Committed]:
-        """Writes every settled item's line to its bucket; yields each, as it passes."""
-        with storage_errors(self._paths[0].parent):
-            files = [path.open("wb", buffering=1 << 17) for path in self._paths]
-            try:
-                for index, start in enumerate(starts):
-                    with _open(start.paths(run).results) as results:
-                        place = 0
-                        for item in recover(run, start, keys, settings):
-                            if item.offset != place:
-                                results.seek(item.offset)
-                            data = results.read(item.length)
-                            place = item.offset + len(data)
-                            self._write(files, index, item, data)
-                            yield item
-            finally:
+        """Writes every settled item's line to its bucket; yields each, as it passes.
+
+        StorageError names the scratch directory where writing fails, a results file where reading does.
+        """
+        with self._open() as files:
+            for index, start in enumerate(starts):
+                for item, data in _lines(run, start, keys, settings):
+                    self._write(files, index, item, data)
+                    yield item
+
+    @contextmanager
+    def _open(self) -> Iterator[list[BinaryIO]]:
+        """The bucket files, to be written; what is done with them meanwhile is not theirs to explain."""
+        files: list[BinaryIO] = []
+        try:
+            with storage_errors(self._paths[0].parent):
+                files += (path.open("wb", buffering=1 << 17) for path in self._paths)
+            yield files
+        finally:
+            with storage_errors(self._paths[0].parent):
                 for file in files:
                     file.close()
 
@@ -77,8 +83,9 @@ class Buckets:
             item.number, source, item.offset, len(data), item.crc32, item.failed, item.time or 0.0
         )
         file = files[min(item.number // self._items_per_bucket, len(files) - 1)]
-        file.write(head)
-        file.write(data)
+        with storage_errors(self._paths[0].parent):
+            file.write(head)
+            file.write(data)
 
     def read(self) -> Iterator[Line]:
         """Every line in order of item number and rank; one bucket in memory at a time.
@@ -89,11 +96,24 @@ class Buckets:
             yield from _take(path)
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb", buffering=1 << 20)
-    except FileNotFoundError:  # removed since it was listed: `recover` finds nothing in it either
-        return io.BytesIO()
+def _lines(
+    run: RunPaths, start: EngineStart, keys: KeyIndex, settings: str
+) -> Iterator[tuple[Committed, bytes]]:
+    """Every settled item of an engine start with its line; nothing for a file that is there no more."""
+    path = start.paths(run).results
+    with read_errors(path):
+        try:
+            results = path.open("rb", buffering=1 << 20)
+        except NO_FILE:  # since it was listed: `recover` finds nothing in it either
+            return
+        with results:
+            place = 0
+            for item in recover(run, start, keys, settings):
+                if item.offset != place:
+                    results.seek(item.offset)
+                data = results.read(item.length)
+                place = item.offset + len(data)
+                yield item, data
 
 
 def _take(path: Path) -> list[Line]:

@@ -19,6 +19,7 @@ from launch.collect.publish import (
     check_output_dir,
     complete_cut_publication,
     open_partial,
+    partial_dir,
     put_in_place,
     real_path,
 )
@@ -26,7 +27,7 @@ from launch.collect.published_files import PublishedFiles, write_value
 from launch.collect.results import Results, open_results
 from launch.collect.summary import Sources, read_sources, summarise
 from launch.collect.user_files import resolve_user_files
-from launch.collect.verify import verify_published
+from launch.collect.verify import PublishedReport, verify_published
 from launch.config.schema import PublishConfig
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import size_of
@@ -37,11 +38,20 @@ from launch.rundir.records import now
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published run: where, what its manifest says, and whether this merge had anything new to publish."""
+    """A published run as it was proved or written just now; `is_new`: this merge had anything to publish."""
 
-    output_dir: Path
-    manifest: Manifest
+    report: PublishedReport
     is_new: bool
+
+    @property
+    def output_dir(self) -> Path:
+        """Where."""
+        return self.report.output_dir
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its manifest says."""
+        return self.report.manifest
 
 
 def output_dir_of(run: RunPaths, publish: PublishConfig) -> Path:
@@ -56,31 +66,32 @@ def merge(run: RunPaths, *, assume_dead: bool = False) -> Published:
 
     IncompleteError when items are missing or failed beyond what is allowed: nothing is published then, and
     what was published before stays. RunError when another merge is at work (or may be, and is not to be
-    assumed dead) or the directory is not ours.
+    assumed dead), when another has taken this one for dead, or the directory is not ours.
     """
     sources = read_sources(run)
     publish = sources.submissions[-1].publish
     output_dir, run_id = output_dir_of(run, publish), sources.record.run_id
     with MergeClaim(run, assume_dead=assume_dead) as claim:
-        complete_cut_publication(output_dir, run_id)
+        complete_cut_publication(output_dir, run_id, claim.number)
         check_output_dir(output_dir, run_id)
         digest = sources_digest(sources, publish)
         earlier = read_published(output_dir)
-        is_same = earlier is not None and earlier.sources_digest == digest
-        if earlier is not None and is_same and verify_published(output_dir).is_whole:
-            return Published(output_dir, earlier, is_new=False)
+        if earlier is not None and earlier.sources_digest == digest:
+            found = verify_published(output_dir)
+            if found.is_whole:
+                return Published(found, is_new=False)
         with open_results(sources, claim) as results:
             check_complete(run, publish, results.tally_by_commits())
-            partial = open_partial(output_dir, run_id)
+            partial = partial_dir(output_dir, run_id, claim.number)
+            open_partial(partial)
             try:
                 manifest = _write(partial, results, output_dir, digest)
                 write_damage(run, sources.starts, results.findings)
                 check_complete(run, publish, results.tally)
-                claim.check()
-                put_in_place(output_dir, run_id)
+                put_in_place(partial, output_dir, run_id, claim.check)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-    return Published(output_dir, manifest, is_new=True)
+    return Published(PublishedReport(output_dir, manifest, problems=(), num_unpacked=0), is_new=True)
 
 
 def sources_digest(sources: Sources, publish: PublishConfig) -> str:

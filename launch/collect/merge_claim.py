@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from launch.errors import RunError, StorageError
+from launch.errors import LaunchError, RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
-from launch.rundir.journal import read_journal, read_json, storage_errors, write_all
+from launch.rundir.journal import fsync_names, read_journal, read_json, storage_errors, write_all
 from launch.rundir.layout import RunPaths, number_of
 from launch.rundir.process_mark import ProcessMark, mark_process, read_mark
 from launch.rundir.records import list_submissions
@@ -58,14 +58,15 @@ def read_merger(path: Path) -> Merger | None:
 class MergeClaim:
     """Held while the context is entered. MergeBusyError when a living merge holds the run.
 
-    A merge of which nobody can tell whether it lives counts as living, unless it is to be assumed dead.
+    A merge of which nobody can tell whether it lives counts as living, unless it is to be assumed dead. When
+    this one was taken for dead, the error that it met over it is told as that (`check`).
     """
 
     def __init__(self, run: RunPaths, *, assume_dead: bool = False) -> None:
         self._run = run
         self._assume_dead = assume_dead
         self._directory = run.merge
-        self._number = 0
+        self.number = 0
         self._beaten = 0.0
 
     def __enter__(self) -> "MergeClaim":
@@ -82,7 +83,8 @@ class MergeClaim:
             self._refuse_if_alive(highest)
         self._make(highest + 1)
         for leftover in self._directory.glob("*.scratch"):  # of merges that were killed
-            shutil.rmtree(leftover, ignore_errors=True)
+            if (number_of(leftover.stem) or 0) <= self.number:
+                shutil.rmtree(leftover, ignore_errors=True)
         return self
 
     def __exit__(
@@ -90,24 +92,27 @@ class MergeClaim:
     ) -> None:
         try:
             with storage_errors(self._directory):
-                self._done(self._number).touch()
+                self._done(self.number).touch()
         except StorageError:  # a full disk: that takes no room
-            os.utime(self._claim(self._number), (LET_GO, LET_GO))
+            os.utime(self._claim(self.number), (LET_GO, LET_GO))
+        if isinstance(error, OSError | LaunchError):  # files that the successor has taken away
+            self.check()
 
     @property
     def scratch(self) -> Path:
         """A directory for this merge alone; not made."""
-        return self._directory / f"{self._number}.scratch"
+        return self._directory / f"{self.number}.scratch"
 
     def beat(self) -> None:
-        """Says that this merge lives; call it often, it writes every 30 s."""
+        """Says that this merge lives, and checks its claim; call it often, it acts every 30 s."""
         if time.monotonic() - self._beaten > HEARTBEAT_PERIOD_S:
             self._beaten = time.monotonic()
-            os.utime(self._claim(self._number))
+            os.utime(self._claim(self.number))
+            self.check()
 
     def check(self) -> None:
-        """Before the renames: RunError when another merge has taken this one for dead."""
-        if self._highest() != self._number:
+        """RunError when another merge has taken this one for dead."""
+        if self._highest() != self.number:
             raise RunError(f"{self._directory}: another merge has taken over; this one stops. Run it again.")
 
     def _claim(self, number: int) -> Path:
@@ -133,12 +138,13 @@ class MergeClaim:
         try:
             with storage_errors(path):
                 write_all(descriptor, orjson.dumps(owner.as_json()))
+                fsync_names(path, self._run.root)  # no later claim may have its number, nor its directories
         except StorageError:
             path.unlink()  # an empty claim would hold up the next merge
             raise
         finally:
             os.close(descriptor)
-        self._number = number
+        self.number = number
 
     def _refuse_if_alive(self, number: int) -> None:
         path = self._claim(number)
@@ -151,8 +157,10 @@ class MergeClaim:
             if age <= EMPTY_CLAIM_S:
                 raise _busy(self._directory, "which has just begun")
             return
-        life = self._judge(holder, beat, age, path.stat().st_uid)
         who = f"process {holder.process.pid} on {holder.process.host}"
+        if holder.process.is_here:  # however long it has said nothing
+            raise _busy(self._directory, who, _what_to_do(holder.process))
+        life = self._judge(holder, beat, age, path.stat().st_uid)
         if life is Life.ALIVE:
             raise _busy(self._directory, who)
         if life is Life.UNKNOWN and not self._assume_dead:
@@ -186,5 +194,15 @@ def _merge_job(run: RunPaths) -> str | None:
     return job if job is not None and any(row.get("job_id") == job for row in sent) else None
 
 
-def _busy(directory: Path, who: str) -> MergeBusyError:
-    return MergeBusyError(f"{directory.parent}: another merge is at work, {who}. Wait for it to end.")
+def _what_to_do(process: ProcessMark) -> str:
+    """About a merge that is known to live on this machine, stopped or not."""
+    if process.is_stopped:
+        return (
+            f"It is stopped: let it go on (`fg` in its shell, or `kill -CONT {process.pid}`), or end it"
+            f" (`kill -KILL {process.pid}`)."
+        )
+    return f"Wait for it to end, or end it (`kill {process.pid}`)."
+
+
+def _busy(directory: Path, who: str, what_to_do: str = "Wait for it to end.") -> MergeBusyError:
+    return MergeBusyError(f"{directory.parent}: another merge is at work, {who}. {what_to_do}")

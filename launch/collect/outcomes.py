@@ -24,11 +24,6 @@ class Outcome(NamedTuple):
     row: dict[str, Any] | None = None
 
     @property
-    def is_missing(self) -> bool:
-        """Whether no line that stands the checks was found."""
-        return self.row is None
-
-    @property
     def failure(self) -> dict[str, str] | None:
         """Class and message when the item failed for good."""
         return None if self.row is None else self.row.get("failure")

@@ -1,6 +1,7 @@
 """Puts a finished directory in its place: whole or not at all, and never over what is not this run's.
 
-A directory is written beside its place as `<name>.partial-<run id>`. First publication is one rename.
+A directory is written beside its place as `<name>.partial<n>-<run id>`, n being the number of the merge's
+claim: a merge that was taken for dead and lives writes where no other does. First publication is one rename.
 Replacing is two: the old one becomes `<name>.old-<run id>`, the new one takes its place, the old one is
 removed; a kill between them is completed by the next merge. On NFS a file that a process of the same node has
 open stays in the old one (.nfsXXXX) until that closes it: the next merge removes it then.
@@ -9,7 +10,7 @@ open stays in the old one (.nfsXXXX) until that closes it: the next merge remove
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from launch.collect.manifest import MANIFEST, read_published
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
 from launch.rundir.journal import fsync_directory, make_directory, storage_errors
+from launch.rundir.layout import number_of
 
 ANOTHER = "Choose another --output_dir."
+LONGEST_NUMBER = 999_999
+"""Of a claim: a name that has room for it has room for all before."""
 
 
 def real_path(path: Path) -> Path:
@@ -59,7 +63,7 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
     check_writable(output_dir.parent)
-    longest = os.fsencode(partial_dir(output_dir, run_id).name)
+    longest = os.fsencode(partial_dir(output_dir, run_id, LONGEST_NUMBER).name)
     if len(longest) > os.pathconf(_nearest(output_dir.parent), "PC_NAME_MAX"):
         raise StorageError(f"{output_dir}: cannot write: the name is too long. {ANOTHER}")
 
@@ -106,9 +110,9 @@ def _no_such_place(directory: Path, advice: str) -> Iterator[None]:
         raise StorageError(f"{directory}: no directory can be made there. {advice}") from None
 
 
-def partial_dir(output_dir: Path, run_id: str) -> Path:
-    """Where a run's directory is written before it is published."""
-    return output_dir.with_name(f"{output_dir.name}.partial-{run_id}")
+def partial_dir(output_dir: Path, run_id: str, number: int) -> Path:
+    """Where the merge that holds this claim of a run writes its directory before it is published."""
+    return output_dir.with_name(f"{output_dir.name}.partial{number}-{run_id}")
 
 
 def old_dir(output_dir: Path, run_id: str) -> Path:
@@ -116,35 +120,51 @@ def old_dir(output_dir: Path, run_id: str) -> Path:
     return output_dir.with_name(f"{output_dir.name}.old-{run_id}")
 
 
-def complete_cut_publication(output_dir: Path, run_id: str) -> None:
-    """Ends what a kill left: one whole directory is in place afterwards, if any was, with no leftovers."""
-    partial, old = partial_dir(output_dir, run_id), old_dir(output_dir, run_id)
+def complete_cut_publication(output_dir: Path, run_id: str, number: int) -> None:
+    """Ends what a kill left: one whole directory is in place afterwards, if any was, with no leftovers.
+
+    `number` is the claim that is held. What earlier claims wrote is a leftover; a later one's is its own.
+    """
+    partials, old = _partial_dirs(output_dir, run_id, number), old_dir(output_dir, run_id)
     with storage_errors(output_dir):
         if (old / MANIFEST).exists() and not output_dir.exists():
-            new = partial if (partial / MANIFEST).exists() else old
-            new.rename(output_dir)
+            whole = [partial for partial in partials if (partial / MANIFEST).exists()]
+            (whole[-1] if whole else old).rename(output_dir)
             fsync_directory(output_dir.parent)
-        shutil.rmtree(old, ignore_errors=True)
-        if partial.exists():
-            shutil.rmtree(partial)
+    for leftover in (old, *partials):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
-def open_partial(output_dir: Path, run_id: str) -> Path:
-    """An empty directory to write in, made; after `complete_cut_publication` there is none."""
-    partial = partial_dir(output_dir, run_id)
+def _partial_dirs(output_dir: Path, run_id: str, number: int) -> list[Path]:
+    """Those of a run's claims up to this one, by number; of none, as before they were numbered, first."""
+    start, end = f"{output_dir.name}.partial", f"-{run_id}"
+    found = []
+    with storage_errors(output_dir):
+        names = os.listdir(output_dir.parent) if output_dir.parent.is_dir() else []
+    for name in names:
+        if name.startswith(start) and name.endswith(end):
+            middle = name[len(start) : -len(end)]
+            claim = number_of(middle) if middle else 0
+            if claim is not None and claim <= number:
+                found.append((claim, output_dir.with_name(name)))
+    return [path for _, path in sorted(found)]
+
+
+def open_partial(partial: Path) -> None:
+    """Makes an empty directory to write in; after `complete_cut_publication` there is none."""
     with storage_errors(partial), _no_such_place(partial.parent, ANOTHER):
         make_directory(partial)
-    return partial
 
 
-def put_in_place(output_dir: Path, run_id: str) -> None:
-    """Publishes the partial directory, whose files are durable and whose manifest is written.
+def put_in_place(partial: Path, output_dir: Path, run_id: str, check: Callable[[], None]) -> None:
+    """Publishes a partial directory, whose files are durable and whose manifest is written.
 
-    StorageError where the old one of an earlier replacement is in the way. The old one of this replacement
-    may stay in part: the new one is in place, which counts.
+    `check` raises when the claim is lost: nothing is renamed then. StorageError where the old one of an
+    earlier replacement is in the way. The old one of this replacement may stay in part: the new one is in
+    place, which counts.
     """
     check_output_dir(output_dir, run_id)
-    partial, old = partial_dir(output_dir, run_id), old_dir(output_dir, run_id)
+    old = old_dir(output_dir, run_id)
     with storage_errors(output_dir):
         if os.path.lexists(old):
             raise StorageError(
@@ -153,11 +173,13 @@ def put_in_place(output_dir: Path, run_id: str) -> None:
             )
         for directory in sorted({path.parent for path in partial.rglob("*")} | {partial}):
             fsync_directory(directory)
+        check()
         if output_dir.exists() and any(output_dir.iterdir()):
             output_dir.rename(old)
         try:
             partial.rename(output_dir)
         except OSError:
+            check()
             if old.exists():
                 old.rename(output_dir)
             raise

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.config.schema import RunConfig, Scheduler
-from launch.rundir.journal import NO_FILE, read_whole, storage_errors, write_bytes
+from launch.rundir.journal import NO_FILE, read_whole, write_bytes
+from launch.rundir.read_errors import read_errors
 
 MAX_EXCLUDED = 3
 """Nodes that one task may leave. What fails on more is not the node's fault."""
@@ -22,11 +23,11 @@ def node_name(environment: Mapping[str, str] = os.environ) -> str:
 
 def excluded_nodes(path: Path) -> list[str]:
     """The nodes that a task has left, in order; what was damaged and can be no name is passed over."""
-    try:
-        with storage_errors(path):
+    with read_errors(path):
+        try:
             words = read_whole(path).decode(errors="replace").split()
-    except NO_FILE:
-        return []
+        except NO_FILE:
+            return []
     return [word for word in words if word.isascii() and word.isprintable()]
 
 

@@ -37,7 +37,7 @@ from tests.cli.damages import (
     put,
 )
 from tests.local_submit import digests
-from tests.worker.test_elastic_resume import SilentChannel
+from tests.worker.tasks import SilentChannel
 
 pytestmark = pytest.mark.process  # every row is a run
 

@@ -33,7 +33,7 @@ from tests.cli.damages import (
     swap,
 )
 from tests.cli.test_damage_borne import go_on
-from tests.worker.test_elastic_resume import SilentChannel
+from tests.worker.tasks import SilentChannel
 
 pytestmark = pytest.mark.process
 

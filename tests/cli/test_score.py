@@ -1,6 +1,8 @@
 """`vllm-launch score` as it is typed, and the scores that merge makes once it has published."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,33 @@ def test_merge_publishes_and_then_scores(tmp_path: Path, checkpoint: Path) -> No
     (directory / "scores.json").write_text("{")
     succeed("merge", run.root, cwd=tmp_path)
     assert (directory / "scores.json").read_bytes() == before, "damaged scores are made again"
+
+
+READINGS = """
+import sys
+from pathlib import Path
+from launch.cli.app import main
+
+def count(event, args):
+    if event == "open" and Path(str(args[0])).parent.name == "users" and args[1] == "r":
+        print("read again", file=sys.stderr)
+
+sys.addaudithook(count)
+main()
+"""
+
+
+def test_what_a_merge_has_just_written_or_proved_is_not_read_for_that_again(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    """Files of users are read for their digests alone: not when they are new, once when they are there."""
+    run = plan_run(tmp_path, checkpoint, make_users(3, 2))
+    write_results(run, make_generations(run, says="the true answer"))
+    for num_readings in (0, 3):
+        words = [sys.executable, "-c", READINGS, "merge", str(run.root)]
+        said = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert "\nscores " in said.stdout and "\npage " in said.stdout
+        assert said.stderr.count("read again") == num_readings, said.stderr
 
 
 def test_merge_scores_against_the_file_that_the_run_was_given(tmp_path: Path, checkpoint: Path) -> None:

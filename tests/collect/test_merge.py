@@ -1,6 +1,7 @@
 """Every item exactly once, checked, or nothing published and a sentence that says why."""
 
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from launch.collect import buckets
 from launch.collect.merge import merge
+from launch.collect.summary import read_sources
 from launch.collect.verify_run import verify_run
-from launch.errors import IncompleteError, RunError
+from launch.errors import IncompleteError, RunError, StorageError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import json_line
@@ -160,6 +162,35 @@ def test_a_missing_results_file_is_missing_items(run: RunPaths) -> None:
     write_results(run, everything[6:], task=1).paths(run).results.unlink()
     with pytest.raises(IncompleteError, match="6 of 12 items are missing"):
         merge(run)
+
+
+def test_a_read_error_names_the_results_and_not_the_scratch(run: RunPaths) -> None:
+    """Memory of a process cannot be read at 0: EIO, as of a disk that fails."""
+    write_results(run, make_generations(run))
+    paths = read_sources(run).starts[0].paths(run)
+    results, commits = paths.results, paths.commits
+    commits.rename(run.root / "kept")
+    commits.symlink_to("/proc/self/mem")
+    for read in (merge, verify_run):
+        with pytest.raises(
+            StorageError, match=f"^{re.escape(str(results))}: cannot read: Input/output error"
+        ):
+            read(run)
+    (run.root / "kept").replace(commits)
+    results.rename(run.root / "kept")
+    results.mkdir()
+    with pytest.raises(IncompleteError):
+        merge(run)
+
+
+def test_scratch_that_cannot_be_written_names_the_scratch(run: RunPaths) -> None:
+    write_results(run, make_generations(run))
+    starts = read_sources(run).starts
+    (run.root / "scratch").mkdir()
+    (run.root / "scratch" / "0.bucket").symlink_to("/dev/full")
+    filled = buckets.Buckets(run.root / "scratch", 1, 1)
+    with pytest.raises(StorageError, match=r"/scratch: cannot write: the disk is full"):
+        list(filled.fill(run, starts, KeyIndex(run), settings_digest(load_run(run))))
 
 
 def test_a_torn_last_line_is_dropped_and_counted(run: RunPaths) -> None:

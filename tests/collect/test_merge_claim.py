@@ -1,9 +1,12 @@
 """Two merges of a run are kept apart, and a dead one is no obstacle."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +14,13 @@ import pytest
 
 from launch.collect.manifest import read_published
 from launch.collect.merge import merge
-from launch.collect.merge_claim import MergeClaim
+from launch.collect.merge_claim import MergeBusyError, MergeClaim
+from launch.collect.verify import verify_published
 from launch.errors import RunError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.process_mark import ProcessMark, mark_process
-from tests.collect.builders import make_generations, published, write_results
+from tests.collect.builders import make_generations, published, same_bytes, write_results
 
 LONG_AGO_S = 16 * 60
 
@@ -101,6 +105,106 @@ def test_a_merge_taken_for_dead_stops_before_it_publishes(run: RunPaths) -> None
         (run.merge / "2").touch()
         with pytest.raises(RunError, match="another merge has taken over"):
             claim.check()
+
+
+MERGE_THAT_STOPS = """
+import os, signal, sys
+from pathlib import Path
+import launch.collect.merge as merging
+from launch.cli.app import main
+
+def stopped(call):
+    def stop(*args):
+        value = call(*args)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return value
+    return stop
+
+name = sys.argv.pop(1)
+setattr(merging, name, stopped(getattr(merging, name)))
+main()
+"""
+
+
+@pytest.fixture
+def stopped_merge(run: RunPaths) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a merge that is stopped, as by Ctrl-Z, behind the call of this name."""
+    merges: list[subprocess.Popen[str]] = []
+
+    def start(behind: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", MERGE_THAT_STOPS, behind, "merge", str(run.root)]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        merges.append(process)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        return process
+
+    yield start
+    for process in merges:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.process
+def test_a_merge_that_is_stopped_here_holds_the_run_however_long(
+    run: RunPaths, stopped_merge: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    """Ctrl-Z, a merge in another shell, then fg: both are told what is so, and the first one publishes."""
+    write_results(run, make_generations(run))
+    first = stopped_merge("open_partial")
+    os.utime(run.merge / "1", (time.time() - LONG_AGO_S, time.time() - LONG_AGO_S))
+    with pytest.raises(MergeBusyError) as refused:
+        merge(run, assume_dead=True)
+    assert str(refused.value) == (
+        f"{run.root}: another merge is at work, process {first.pid} on {socket.gethostname()}. It is stopped:"
+        f" let it go on (`fg` in its shell, or `kill -CONT {first.pid}`), or end it"
+        f" (`kill -KILL {first.pid}`)."
+    )
+    first.send_signal(signal.SIGCONT)
+    assert first.communicate(timeout=60)[1] == "" and first.returncode == 0
+    assert verify_published(published(run)).is_whole
+    assert not merge(run).is_new
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("behind", ["open_partial", "_write", "write_damage", "check_complete"])
+def test_a_merge_taken_for_dead_is_told_so_and_touches_nothing_of_its_successor(
+    run: RunPaths, stopped_merge: Callable[[str], subprocess.Popen[str]], behind: str
+) -> None:
+    """As on another host: nobody there can tell that a process lives that has said nothing for 15 minutes."""
+    write_results(run, make_generations(run))
+    first = stopped_merge(behind)
+    claim_by(run, ELSEWHERE, age_s=LONG_AGO_S)
+    second = stopped_merge("_write")
+    first.send_signal(signal.SIGCONT)
+    said = first.communicate(timeout=60)[1]
+    assert said == f"vllm-launch: {run.merge}: another merge has taken over; this one stops. Run it again.\n"
+    assert first.returncode == 2
+    second.send_signal(signal.SIGCONT)
+    assert second.communicate(timeout=60)[1] == "" and second.returncode == 0
+    assert verify_published(published(run)).is_whole
+    assert [path.name for path in published(run).parent.iterdir() if path.is_dir()] == ["run"]
+
+
+@pytest.mark.process
+def test_a_merge_taken_for_dead_leaves_what_its_successor_has_published(
+    run: RunPaths, stopped_merge: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    write_results(run, make_generations(run))
+    first = stopped_merge("_write")
+    claim_by(run, ELSEWHERE, age_s=LONG_AGO_S)
+    assert merge(run).is_new
+    before = same_bytes(published(run))
+    first.send_signal(signal.SIGCONT)
+    assert "another merge has taken over" in first.communicate(timeout=60)[1]
+    assert verify_published(published(run)).is_whole and same_bytes(published(run)) == before
+
+
+def test_a_claim_that_beats_again_is_checked(run: RunPaths) -> None:
+    """A merge that was stopped for long ends at once, not when all is written."""
+    with MergeClaim(run) as claim:
+        (run.merge / "2").touch()
+        with pytest.raises(RunError, match="another merge has taken over"):
+            claim.beat()
 
 
 def test_a_claim_beats(run: RunPaths) -> None:

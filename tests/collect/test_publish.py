@@ -121,10 +121,21 @@ def test_a_cut_between_the_renames_without_a_whole_new_directory_brings_the_old_
     directory = merge(run).output_dir
     before = same_bytes(directory)
     directory.rename(directory.with_name("run.old-run"))
-    directory.with_name("run.partial-run").mkdir()
+    directory.with_name("run.partial1-run").mkdir()
     result = merge(run)
     assert not result.is_new
     assert same_bytes(directory) == before
+    assert_tidy(run)
+
+
+def test_only_what_earlier_claims_wrote_is_a_leftover(run: RunPaths) -> None:
+    """A later one is another merge's at work; a name of another form is somebody's own."""
+    write_results(run, make_generations(run))
+    others = {"run.partial7-run", "run.partial1-runs", "run.partial01-run", "run.partialx-run"}
+    for name in others | {"run.partial-run", "run.partial1-run"}:
+        (published(run).parent / name).mkdir(parents=True)
+    assert merge(run).is_new
+    assert {path.name for path in published(run).parent.iterdir()} == others | {"run"}
 
 
 def hold_open(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
@@ -173,9 +184,13 @@ def test_what_is_left_of_an_old_directory_is_no_publication(run: RunPaths) -> No
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     write_results(run, make_generations(run))
+    published(run).parent.mkdir()
+    fsync = os.fsync
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        if Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(published(run).parent):
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="the disk is full"):

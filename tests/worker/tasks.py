@@ -1,21 +1,30 @@
-"""Starts real supervisors and looks at what they leave."""
+"""Starts real supervisors, or works as their engine processes do, and looks at what they leave."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.journal import read_journal, read_json
 from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission
+from launch.worker.caution import Caution
+from launch.worker.engine_process import work
 from tests.runs import RUN_S
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
+TORN = b'{"time":1.0,"ite'
 
 
 def start_task(run: RunPaths, task: int = 0, **environment: str) -> subprocess.Popen[str]:
@@ -96,3 +105,45 @@ def kill_9(process: subprocess.Popen[Any]) -> None:
     """What no handler sees."""
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+@dataclass
+class SilentChannel:
+    """The engine process's side of the pipes with nobody at the other end."""
+
+    drain_deadline: float | None = None
+    drain_asked: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, **message: Any) -> None:
+        """To nobody."""
+
+
+def run_tasks(run: RunPaths, submission: int, kills: list[int | None]) -> None:
+    """Every task of a submission, one after the other; `kills`: the step in which each dies, or None."""
+    for task in range(load_submission(run, submission).num_tasks):
+        attempt, _ = open_attempt(run, submission, task)
+        at = EngineStart(submission, task, attempt, 0, 0)
+        step = kills[task % len(kills)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VLLM_LAUNCH_STUB_FAIL", "" if step is None else f"step:{step}")
+            died = not is_ended_well(run, at)
+        if died:
+            tear(run, at)
+
+
+def is_ended_well(run: RunPaths, at: EngineStart) -> bool:
+    """Works on a task; False when the stub ended it."""
+    try:
+        work(run, at, SilentChannel(), {}, Caution())  # type: ignore[arg-type]
+    except RuntimeError as error:
+        if "the stub was told to fail in step" not in str(error):
+            raise
+        return False
+    return True
+
+
+def tear(run: RunPaths, at: EngineStart) -> None:
+    """The beginning of a line that never became whole, behind results and commits."""
+    for path in (at.paths(run).results, at.paths(run).commits):
+        with path.open("ab") as handle:
+            handle.write(TORN)

@@ -22,8 +22,7 @@ from tests.cli.commands import finish as finish_command
 from tests.cli.commands import start, vllm_launch
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
-from tests.worker.tasks import ROOT, finish, num_committed, start_task, wait_until
-from tests.worker.test_elastic_resume import run_tasks
+from tests.worker.tasks import ROOT, finish, num_committed, run_tasks, start_task, wait_until
 
 pytestmark = pytest.mark.process
 

@@ -4,46 +4,29 @@ Tasks run their real loop in this process (reader, stub engine, writer, claims, 
 middle of a step and leaves, as a process that dies does, no last word and a torn line behind what is durable.
 """
 
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from launch.collect.merge import merge
-from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.chunks import read_chunks
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.rundir.sharing import Place
 from launch.rundir.submissions import open_submission
-from launch.worker.caution import Caution
-from launch.worker.engine_process import work
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
+from tests.worker.tasks import run_tasks
 
 pytestmark = pytest.mark.process  # seconds
 
 NUM_USERS, ITEMS_PER_USER = 12, 4
 NUM_ITEMS = NUM_USERS * ITEMS_PER_USER
 STAGES = (10, 3, 16)
-TORN = b'{"time":1.0,"ite'
-
-
-@dataclass
-class SilentChannel:
-    """The engine process's side of the pipes with nobody at the other end."""
-
-    drain_deadline: float | None = None
-    drain_asked: threading.Event = field(default_factory=threading.Event)
-
-    def send(self, **message: Any) -> None:
-        """To nobody."""
 
 
 @pytest.fixture(scope="module")
@@ -57,37 +40,6 @@ def whole(base: Path) -> dict[str, str]:
     run = build_run(base / "whole", num_users=NUM_USERS, items_per_user=ITEMS_PER_USER)
     run_tasks(run, 1, [None])
     return digests(merge(run).output_dir)
-
-
-def run_tasks(run: RunPaths, submission: int, kills: list[int | None]) -> None:
-    """Every task of a submission, one after the other; `kills`: the step in which each dies, or None."""
-    for task in range(load_submission(run, submission).num_tasks):
-        attempt, _ = open_attempt(run, submission, task)
-        at = EngineStart(submission, task, attempt, 0, 0)
-        step = kills[task % len(kills)]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("VLLM_LAUNCH_STUB_FAIL", "" if step is None else f"step:{step}")
-            died = not is_ended_well(run, at)
-        if died:
-            tear(run, at)
-
-
-def is_ended_well(run: RunPaths, at: EngineStart) -> bool:
-    """Works on a task; False when the stub ended it."""
-    try:
-        work(run, at, SilentChannel(), {}, Caution())  # type: ignore[arg-type]
-    except RuntimeError as error:
-        if "the stub was told to fail in step" not in str(error):
-            raise
-        return False
-    return True
-
-
-def tear(run: RunPaths, at: EngineStart) -> None:
-    """The beginning of a line that never became whole, behind results and commits."""
-    for path in (at.paths(run).results, at.paths(run).commits):
-        with path.open("ab") as handle:
-            handle.write(TORN)
 
 
 def planned(run: RunPaths, submission: int) -> Iterator[int]:

@@ -8,6 +8,7 @@ import pytest
 
 from launch.collect.rounds import Cause, cause_of
 from launch.config.schema import RunConfig
+from launch.errors import StorageError
 from launch.worker.exclusion import MAX_EXCLUDED, excluded_nodes, leave, may_leave, node_name
 from tests.cli.disks import tiny_disk
 from tests.worker.build_run import build_run
@@ -35,6 +36,11 @@ def test_names_that_were_damaged_are_none(tmp_path: Path):
     leave(path, "n2")
     assert path.read_bytes() == b"n1\nn2\n"
     assert excluded_nodes(tmp_path) == []
+
+
+def test_names_that_cannot_be_read_are_told_as_that():
+    with pytest.raises(StorageError, match=r"^/proc/self/mem: cannot read: Input/output error"):
+        excluded_nodes(Path("/proc/self/mem"))
 
 
 def test_without_slurm_there_is_no_other_node(tmp_path: Path):

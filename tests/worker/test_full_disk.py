@@ -29,8 +29,7 @@ from tests.local_submit import digests
 from tests.runs import SCENARIOS
 from tests.worker.build_run import build_run
 from tests.worker.distorted.full_disk import FullDisk
-from tests.worker.tasks import ROOT, processes_with, run_task
-from tests.worker.test_elastic_resume import SilentChannel
+from tests.worker.tasks import ROOT, SilentChannel, processes_with, run_task
 
 pytestmark = pytest.mark.process
 

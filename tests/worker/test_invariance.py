@@ -24,8 +24,7 @@ from launch.worker.engines.protocol import Engine, EngineSetup
 from launch.worker.engines.select import open_engine
 from tests.local_submit import digests
 from tests.worker.build_run import build_run
-from tests.worker.tasks import kill_9, num_committed, start_task, wait_until
-from tests.worker.test_elastic_resume import SilentChannel
+from tests.worker.tasks import SilentChannel, kill_9, num_committed, start_task, wait_until
 
 NUM_USERS, ITEMS_PER_USER = 16, 6
 NUM_ITEMS = NUM_USERS * ITEMS_PER_USER

@@ -24,7 +24,7 @@ from launch.worker.writer import ResultWriter
 from tests.local_submit import digests
 from tests.power_cut import PowerCuts
 from tests.worker.build_run import build_run
-from tests.worker.test_elastic_resume import is_ended_well
+from tests.worker.tasks import is_ended_well
 
 pytestmark = pytest.mark.process  # seconds
 

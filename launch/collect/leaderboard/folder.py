@@ -17,9 +17,6 @@ from launch.errors import LaunchError
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 
-KINDS = ("partial", "old")
-PUBLISHING = re.compile(rf"(?P<name>.+)\.(?P<kind>{'|'.join(KINDS)})-[^/]+")
-"""Directories of collect/publish.py while a run is published; with a manifest they end in its run's id."""
 READ = (MANIFEST, SUMMARY_FILE, SCORES_FILE, RUN_PAGE_FILE)
 OURS = {INDEX, LEADERBOARD, TABLE, PLOTLY_FILE}
 
@@ -56,12 +53,14 @@ def _passing(directory: Path) -> tuple[str, str] | None:
     A run may have a name of that form.
     """
     run_id = (read_json(directory / MANIFEST) or {}).get("run_id")
-    if isinstance(run_id, str):
-        endings = {kind: f".{kind}-{run_id}" for kind in KINDS}
-        found = (kind for kind in KINDS if directory.name.endswith(endings[kind]))
-        return next(((directory.name.removesuffix(endings[kind]), kind) for kind in found), None)
-    named = PUBLISHING.fullmatch(directory.name)
-    return None if named is None else (named["name"], named["kind"])
+    return _name_and_kind(directory.name, run_id if isinstance(run_id, str) else None)
+
+
+def _name_and_kind(name: str, run_id: str | None) -> tuple[str, str] | None:
+    """What a name of collect/publish.py says, of any run or of this one; None for another name."""
+    end = "[^/]+" if run_id is None else re.escape(run_id)
+    found = re.fullmatch(rf"(?s)(?P<name>.+)\.(?P<kind>partial|old)[0-9]*-{end}", name)
+    return None if found is None else (found["name"], found["kind"])
 
 
 def read_directories(directories: Iterable[Path], folder: Path) -> Found:
@@ -130,4 +129,4 @@ def holds_only_ours(folder: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     known = (path / MANIFEST, RunPaths(path).run_yaml)
-    return PUBLISHING.fullmatch(path.name) is not None or any(each.is_file() for each in known)
+    return _name_and_kind(path.name, None) is not None or any(each.is_file() for each in known)

@@ -9,19 +9,20 @@ from launch.collect.run_page.page import Counted, Inputs, count_items, make_page
 from launch.collect.run_page.plotly_file import plotly_of, write_plotly
 from launch.collect.run_page.timeline import make_timeline
 from launch.collect.run_page.timeline_record import Timeline, read_timeline, write_timeline
-from launch.collect.verify import verify_published
+from launch.collect.verify import PublishedReport, verify_published
 from launch.errors import InputError, RunError
 from launch.rundir.journal import read_json, write_bytes
 from launch.rundir.layout import RunPaths
 
 
-def write_run_page(published_dir: Path, run: RunPaths | None) -> Path:
+def write_run_page(published_dir: Path, run: RunPaths | None, report: PublishedReport | None = None) -> Path:
     """Makes the page of a published directory, and its timeline anew where the run is given; the page's path.
 
     LaunchError when the directory is none of ours, was changed or published again meanwhile, or cannot be
-    written; what was published is never touched.
+    written; what was published is never touched. `report` is that of whoever has written or proved every file
+    just now: they are not read for that again.
     """
-    report = verify_published(published_dir)
+    report = report or verify_published(published_dir)
     if not report.is_whole:
         raise RunError(
             f"{published_dir}: {report.problems[0]}; it was changed after publishing. Publish it again."

@@ -15,7 +15,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_runs_files_and_what_is_being_published_are_not_looked_at(tmp_path: Path) -> None:
-    for name in ("b", "a", ".hidden", "run.run", "b.partial-b", "b.old-b", "gone.old-gone", "a.older-x"):
+    for name in ("b", "a", ".hidden", "run.run", "b.partial12-b", "b.old-b", "gone.old-gone", "a.older-x"):
         (tmp_path / name).mkdir()
     (tmp_path / "run.run" / "run.yaml").touch()
     (tmp_path / "index.html").touch()
@@ -32,7 +32,7 @@ def test_a_run_may_have_a_name_of_that_form(publications: Publications, tmp_path
     """Only what ends in its own run's id is on its way."""
     for name in ("mistral", "mistral.old-prompts", "llama.partial-users"):
         publications.write(tmp_path / name, manifest={"run_id": "m1"})
-    for kind in ("old", "partial"):
+    for kind in ("old", "partial", "partial12"):
         publications.write(tmp_path / f"mistral.{kind}-m1", manifest={"run_id": "m1"})
     assert names_in(tmp_path) == ["llama.partial-users", "mistral", "mistral.old-prompts"]
 
@@ -73,7 +73,7 @@ def test_the_same_results_count_once(publications: Publications, tmp_path: Path)
     ("also", "expected"),
     [
         ((), True),
-        (("index.html", "plotly.min.js", ".DS_Store", "a.run/run.yaml", "a.partial-a/x"), True),
+        (("index.html", "plotly.min.js", ".DS_Store", "a.run/run.yaml", "a.partial1-a/x"), True),
         (("notes.txt",), False),
         (("src/main.py",), False),
         (("notes.txt", "leaderboard.json"), True),
