@@ -9,6 +9,7 @@ import click
 
 from launch.cli.closing import Closing, close_submission
 from launch.cli.runs import find_run
+from launch.collect.foreign import foreign_in
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.verify import verify_published
@@ -33,6 +34,7 @@ def command(run_name: str, dry_run: bool, assume_dead: bool) -> int:
 
     Only when every item is published: the published files are checked against their manifest, and every
     result line of the run against them. Exit code 3 when something is missing or differs: nothing is removed.
+    Nor is it while the directory holds anything that is not of the run.
     """
     run = find_run(run_name)
     published = prove(run, assume_dead=assume_dead)
@@ -56,6 +58,7 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
         raise RunError(
             f"{output_dir}: lies in the run's own directory; nothing was removed. Move it away first."
         )
+    _refuse_foreign(run)
     if read_published(output_dir) is None:
         raise IncompleteError(
             f"{run.root}: is not published in {output_dir}; nothing was removed. Publish it with"
@@ -71,6 +74,17 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
             f"{run.root}: {printable(problems[0])}{more}; nothing was removed. Look at `vllm-launch verify`."
         )
     return output_dir
+
+
+def _refuse_foreign(run: RunPaths) -> None:
+    """RunError while the run's directory holds what is not of the run: nobody has checked that."""
+    foreign = foreign_in(run)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise RunError(
+            f"{run.root}: holds {printable(foreign[0])}{more}, which is not of the run; nothing was removed."
+            " Move it away first."
+        )
 
 
 def remove(run: RunPaths) -> None:
