@@ -12,7 +12,6 @@ from launch.cli.runs import find_run
 from launch.collect.foreign import foreign_in
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
-from launch.collect.verify import verify_published
 from launch.collect.verify_run import verify_run
 from launch.config.wording import printable
 from launch.errors import ExitCode, IncompleteError, RunError, StorageError
@@ -59,15 +58,16 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
             f"{output_dir}: lies in the run's own directory; nothing was removed. Move it away first."
         )
     _refuse_foreign(run)
-    if read_published(output_dir) is None:
+    manifest = read_published(output_dir)
+    if manifest is None:
         raise IncompleteError(
             f"{run.root}: is not published in {output_dir}; nothing was removed. Publish it with"
             " `vllm-launch merge`."
         )
-    report = verify_published(output_dir)
-    if report.manifest.run_id != load_run(run).run_id:
-        raise RunError(f"{output_dir}: holds run {report.manifest.run_id}'s results. Nothing was removed.")
-    problems = [*report.problems, *verify_run(run).problems]
+    if manifest.run_id != load_run(run).run_id:
+        raise RunError(f"{output_dir}: holds run {manifest.run_id}'s results. Nothing was removed.")
+    report = verify_run(run)
+    problems = [*(report.published.problems if report.published else ()), *report.problems]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IncompleteError(

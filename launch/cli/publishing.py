@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from launch.collect.last_published import note_published
 from launch.collect.ledger.so_far import ledger_so_far
 from launch.collect.ledger.view import ledger_line
 from launch.collect.manifest import SUMMARY_FILE, Manifest
@@ -37,6 +38,7 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
         if spent is not None:
             click.echo(f"{'ledger':<12}{spent}, so far")
         raise
+    note_published(run, published.output_dir)
     manifest = published.manifest
     if not published.is_new:
         click.echo(f"nothing new since {manifest.published}")

@@ -44,7 +44,7 @@ RUN = Folder(
         "submissions": Folder("", {NUMBER: SUBMISSION, rf"\.{NUMBER}\.[0-9a-f]+": ANYTHING}),
         "tasks": Folder("", {NUMBER: Folder("", {NUMBER: TASK})}),
         "merge": Folder(
-            rf"{NUMBER}(\.done)?|lives\.json|damaged\.jsonl",
+            rf"{NUMBER}(\.done)?|lives\.json|damaged\.jsonl|published\.json",
             {rf"{NUMBER}\.scratch": ANYTHING},
         ),
         "logs": Folder(rf"(task-{NUMBER}|merge-{NUMBER}|{NUMBER}_{NUMBER})\.log"),
