@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch.collect.beside import look_beside
-from launch.collect.manifest import FORMAT, MANIFEST, read_published
+from launch.collect.edited import edited_files
+from launch.collect.manifest import FORMAT, MANIFEST, Manifest, read_published
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
 from launch.rundir.journal import fsync_directory, make_directory, read_json, storage_errors
@@ -36,8 +37,8 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 
     RunError when it is a file, another run's directory, lies in one, or holds anything else, beside what was
-    published as well; StorageError when it cannot be written, or its name leaves no room for the longer one
-    under which it is written first.
+    published or in a file of it; StorageError when it cannot be written, or its name leaves no room for the
+    longer one under which it is written first.
     """
     _refuse_within_runs(output_dir)
     if output_dir.is_dir():
@@ -59,12 +60,25 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
                 f"{output_dir}: holds {printable(foreign[0])}{more}, which vllm-launch did not publish;"
                 " nothing was touched. Move it away: publishing replaces the whole directory."
             )
+        if manifest is not None:
+            _refuse_edited(output_dir, manifest)
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
     check_writable(output_dir.parent)
     longest = os.fsencode(partial_dir(output_dir, run_id).name)
     if len(longest) > os.pathconf(_nearest(output_dir.parent), "PC_NAME_MAX"):
         raise StorageError(f"{output_dir}: cannot write: the name is too long. {ANOTHER}")
+
+
+def _refuse_edited(output_dir: Path, manifest: Manifest) -> None:
+    """RunError while a published file holds what somebody wrote in it since."""
+    edited = edited_files(output_dir, manifest)
+    if edited:
+        more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
+        raise RunError(
+            f"{output_dir}: {printable(edited[0])}{more} changed after publishing; nothing was touched. Move"
+            " what you changed away, or remove it: publishing replaces the whole directory."
+        )
 
 
 def refuse_within(run_root: Path, output_dir: Path) -> None:
