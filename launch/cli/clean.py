@@ -57,7 +57,6 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
         raise RunError(
             f"{output_dir}: lies in the run's own directory; nothing was removed. Move it away first."
         )
-    _refuse_foreign(run)
     manifest = read_published(output_dir)
     if manifest is None:
         raise IncompleteError(
@@ -66,6 +65,7 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
         )
     if manifest.run_id != load_run(run).run_id:
         raise RunError(f"{output_dir}: holds run {manifest.run_id}'s results. Nothing was removed.")
+    _refuse_foreign(run)
     report = verify_run(run)
     problems = [*(report.published.problems if report.published else ()), *report.problems]
     if problems:

@@ -88,6 +88,14 @@ def said_of(manifest: Manifest) -> str:
     return said + ("; texts of the stub engine, not of a model" if manifest.stub else "")
 
 
+def partial_of(manifest: Manifest) -> str:
+    """What is said of a publication that does not hold every item; nothing of one that does."""
+    if manifest.complete:
+        return ""
+    failed = f", {manifest.num_failed:,} failed" if manifest.num_failed else ""
+    return f"; partial: {manifest.num_missing:,} of {manifest.num_items:,} items missing{failed}"
+
+
 def _figures(summary: dict[str, Any]) -> str:
     """The key figures of a summary in one line."""
     seconds = summary["inference_time_seconds"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from launch.cli.publishing import said_of
+from launch.cli.publishing import partial_of, said_of
 from launch.cli.runs import find_run
 from launch.collect.manifest import MANIFEST
 from launch.collect.scoring.record import scores_problems
@@ -56,4 +56,5 @@ def _problems(report: PublishedReport) -> list[str]:
 
 
 def _sound(report: PublishedReport) -> str:
-    return f"{len(report.manifest.files)} files as published{said_of(report.manifest)}"
+    manifest = report.manifest
+    return f"{len(manifest.files)} files as published{partial_of(manifest)}{said_of(manifest)}"

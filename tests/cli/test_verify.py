@@ -86,3 +86,20 @@ def test_a_run_that_was_never_published_is_said_to_be(tmp_path: Path, checkpoint
     write_results(run, make_generations(run))
     said = succeed("verify", run.root, cwd=tmp_path)
     assert said.out == f"{run.root}: 12 items, every line sound; not published in {published(run)}\n"
+
+
+def test_a_partial_publication_is_said_to_be(tmp_path: Path, checkpoint: Path) -> None:
+    run = plan_run(tmp_path, checkpoint)
+    change_publish(run, allow_missing=True)
+    write_results(run, make_generations(run)[2:])
+    end = "; texts of the stub engine, not of a model\n"
+    merge(run)
+    said = succeed("verify", published(run), cwd=tmp_path)
+    assert said.out == (f"{published(run)}: 8 files as published; partial: 2 of 12 items missing{end}")
+    write_results(run, make_generations(run, failed=[0])[:1], task=1)
+    change_publish(run, allow_missing=True, max_failed_items=1)
+    merge(run)
+    said = succeed("verify", published(run), cwd=tmp_path)
+    assert said.out == (
+        f"{published(run)}: 8 files as published; partial: 1 of 12 items missing, 1 failed{end}"
+    )
