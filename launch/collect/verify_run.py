@@ -36,17 +36,21 @@ class RunReport:
     published: PublishedReport | None
 
 
-def verify_run(run: RunPaths) -> RunReport:
-    """Reads every result line as a merge does, and what is published; RunError while a merge is at work."""
+def verify_run(run: RunPaths, claim: MergeClaim | None = None) -> RunReport:
+    """Reads every result line as a merge does, and what is published; RunError while a merge is at work.
+
+    `claim` is another than a merge's own, which is entered here.
+    """
     sources = read_sources(run)
     output_dir = output_dir_of(run, sources.submissions[-1].publish)
     digest = hashlib.sha256()
-    with MergeClaim(run) as claim, open_results(sources, claim) as results:
+    with claim or MergeClaim(run) as held, open_results(sources, held) as results:
         results.tally_by_commits()
         for _, outcomes in results.users():
             for outcome in outcomes:
                 digest.update(generations_line(outcome))
         write_damage(run, sources.starts, results.findings)
+        held.check()
         manifest = read_published(output_dir)
     tally, findings = results.tally, results.findings
     problems = [*_plan_problems(run)]
