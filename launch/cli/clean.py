@@ -1,7 +1,9 @@
 """`vllm-launch clean`: removes a run's directory once what is published of it is proven to be all of it."""
 
+import errno
 import secrets
 import shutil
+import tempfile
 from glob import escape
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import click
 
 from launch.cli.closing import Closing, close_submission
 from launch.cli.runs import find_run
+from launch.collect.foreign import foreign_in
 from launch.collect.manifest import read_published
 from launch.collect.merge import output_dir_of
-from launch.collect.verify import verify_published
-from launch.collect.verify_run import verify_run
+from launch.collect.roomless_claim import RoomlessClaim
+from launch.collect.verify_run import RunReport, verify_run
 from launch.config.wording import printable
 from launch.errors import ExitCode, IncompleteError, RunError, StorageError
 from launch.model.weights import format_bytes
@@ -33,6 +36,7 @@ def command(run_name: str, dry_run: bool, assume_dead: bool) -> int:
 
     Only when every item is published: the published files are checked against their manifest, and every
     result line of the run against them. Exit code 3 when something is missing or differs: nothing is removed.
+    Nor is it while the directory holds anything that is not of the run.
     """
     run = find_run(run_name)
     published = prove(run, assume_dead=assume_dead)
@@ -56,21 +60,67 @@ def prove(run: RunPaths, *, assume_dead: bool = False) -> Path:
         raise RunError(
             f"{output_dir}: lies in the run's own directory; nothing was removed. Move it away first."
         )
-    if read_published(output_dir) is None:
+    manifest = read_published(output_dir)
+    if manifest is None:
         raise IncompleteError(
             f"{run.root}: is not published in {output_dir}; nothing was removed. Publish it with"
             " `vllm-launch merge`."
         )
-    report = verify_published(output_dir)
-    if report.manifest.run_id != load_run(run).run_id:
-        raise RunError(f"{output_dir}: holds run {report.manifest.run_id}'s results. Nothing was removed.")
-    problems = [*report.problems, *verify_run(run).problems]
+    if manifest.run_id != load_run(run).run_id:
+        raise RunError(f"{output_dir}: holds run {manifest.run_id}'s results. Nothing was removed.")
+    _refuse_foreign(run)
+    report = _verify(run)
+    problems = [*(report.published.problems if report.published else ()), *report.problems]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise IncompleteError(
             f"{run.root}: {printable(problems[0])}{more}; nothing was removed. Look at `vllm-launch verify`."
         )
     return output_dir
+
+
+def _verify(run: RunPaths) -> RunReport:
+    """The check of every result line; where the disk is full, with scratch files in a temporary directory."""
+    try:
+        return verify_run(run)
+    except StorageError as error:
+        if not _is_full(error):
+            raise
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="vllm-launch-"))
+    except OSError as error:  # where no temporary directory has room it is "no usable one"
+        raise _no_room(run) from error
+    try:
+        return verify_run(run, RoomlessClaim(run, folder / "scratch"))
+    except StorageError as error:
+        if not _is_full(error):
+            raise
+        raise _no_room(run) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_room(run: RunPaths) -> StorageError:
+    return StorageError(
+        f"{run.root}: its disk is full, and there is no room to check its results elsewhere; nothing was"
+        " removed. Set TMPDIR to a directory with as much room as they take."
+    )
+
+
+def _is_full(error: StorageError) -> bool:
+    """Whether it is room that lacks."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _refuse_foreign(run: RunPaths) -> None:
+    """RunError while the run's directory holds what is not of the run: nobody has checked that."""
+    foreign = foreign_in(run)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise RunError(
+            f"{run.root}: holds {printable(foreign[0])}{more}, which is not of the run; nothing was removed."
+            " Move it away first."
+        )
 
 
 def remove(run: RunPaths) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from launch.cli.find_published import find_published
 from launch.cli.options import GivenPath
 from launch.collect.compare import MAX_ITEMS, Options, compare
 from launch.collect.compare_view import render
@@ -39,12 +40,13 @@ PATH = GivenPath()
     help="Items for chrF, first differences and references; 0 is all of them.",
 )
 def command(a: Path, b: Path, as_text: bool, references: Path | None, **flags: Any) -> int:
-    """Compare the texts of two published directories, B with A.
+    """Compare the texts of two published directories, or of the runs published there, B with A.
 
     Says which settings differ, how many texts are equal, and of lengths, variety and scores how far A and B
-    are apart, with intervals and a verdict. Exit code 3 when their items do not match.
+    are apart, with intervals and a verdict. Exit code 3 when not all of their items match, 2
+    when not one has samples in both, as for all that is refused.
     """
-    of_a, of_b = open_published(a), open_published(b)
+    of_a, of_b = open_published(find_published(a)), open_published(find_published(b))
     options = Options(flags["max_items"] or None, flags["show"], flags["tokenizer"])
     found = compare(of_a, of_b, _references(references, of_a), options)
     if as_text:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from launch.collect.last_published import note_published
 from launch.collect.ledger.so_far import ledger_so_far
 from launch.collect.ledger.view import ledger_line
 from launch.collect.manifest import SUMMARY_FILE, Manifest
@@ -37,6 +38,7 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
         if spent is not None:
             click.echo(f"{'ledger':<12}{spent}, so far")
         raise
+    note_published(run, published.output_dir)
     manifest = published.manifest
     if not published.is_new:
         click.echo(f"nothing new since {manifest.published}")
@@ -84,6 +86,14 @@ def said_of(manifest: Manifest) -> str:
     if manifest.subset is not None:
         said += f"; limited to {manifest.subset.num_items:,} of {manifest.subset.of_items:,} items"
     return said + ("; texts of the stub engine, not of a model" if manifest.stub else "")
+
+
+def partial_of(manifest: Manifest) -> str:
+    """What is said of a publication that does not hold every item; nothing of one that does."""
+    if manifest.complete:
+        return ""
+    failed = f", {manifest.num_failed:,} failed" if manifest.num_failed else ""
+    return f"; partial: {manifest.num_missing:,} of {manifest.num_items:,} items missing{failed}"
 
 
 def _figures(summary: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 from launch.cli.options import GivenPath
 from launch.cli.pages import said_of
 from launch.collect.leaderboard.folder import directories_in
-from launch.collect.leaderboard.record import INDEX
+from launch.collect.leaderboard.record import INDEX, LEADERBOARD
 from launch.collect.leaderboard.write import write_leaderboard
 from launch.collect.manifest import GENERATIONS_FILE, MANIFEST, RUN_PAGE_FILE
 from launch.collect.run_page.write import write_run_page
@@ -35,6 +35,7 @@ def command(directories: Sequence[Path], out: Path | None) -> int:
             raise RunError(
                 f"{each}: no directory here. Give a folder of published directories, or one of them."
             )
+    _refuse_without(given)
     if out is None:
         for folder in dict.fromkeys(each.parent if is_published(each) else each for each in given):
             _write_run_pages(directories_in(folder))
@@ -44,6 +45,28 @@ def command(directories: Sequence[Path], out: Path | None) -> int:
             raise RunError(f"{out}: is no folder, nor a link to one. Choose another --out.")
         write_and_tell(out.absolute(), list(dict.fromkeys(_published_in(given))))
     return ExitCode.OK
+
+
+def _refuse_without(given: Iterable[Path]) -> None:
+    """RunError for a folder of which there is nothing to tell: pages there would be beside other things.
+
+    One that has a leaderboard may have lost its last published directory.
+    """
+    for each in given:
+        if is_published(each) or (each / LEADERBOARD).is_file():
+            continue
+        if not any(_may_be_published(directory) for directory in directories_in(each)):
+            raise RunError(
+                f"{each}: no published directory here; nothing was written. Give a folder of published"
+                " directories, or one of them."
+            )
+
+
+def _may_be_published(directory: Path) -> bool:
+    try:
+        return is_published(directory)
+    except OSError:  # it may not be looked into: it is left out, and named
+        return True
 
 
 def is_published(directory: Path) -> bool:

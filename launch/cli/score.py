@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from launch.cli.find_published import find_published
 from launch.cli.options import GivenPath
 from launch.cli.pages import write_pages
 from launch.cli.scoring import score_into
@@ -26,7 +27,7 @@ TELL_S = 5.0
 
 
 @click.command("score", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("directory", metavar="DIR", type=PATH)
+@click.argument("directory", metavar="DIR|RUN", type=PATH)
 @click.option(
     "--references", metavar="FILE", type=PATH, help='True continuations: {"user_hash": ["text", ...]}.'
 )
@@ -37,11 +38,12 @@ TELL_S = 5.0
 @click.option("--bertscore", metavar="DIR", type=PATH, help="BERTScore by this model (extra bertscore).")
 @click.option("--json", "as_text", is_flag=True, help="The same as JSON.")
 def command(directory: Path, references: Path | None, as_text: bool, **flags: Any) -> int:
-    """Score a published directory: BLEU, chrF++, ROUGE-L, MAE, accuracy, variety, with 95 % intervals.
+    """Score what is published of a run: BLEU, chrF++, ROUGE-L, MAE, accuracy, variety, with 95 % intervals.
 
     References are those of the scenario's items, of references.json beside it, or of a file. Writes
     scores.json and item_scores.jsonl into the directory; merge does so by itself where references are known.
     """
+    directory = find_published(directory)
     published = open_published(directory)
     options = Options(tell=_teller(), **flags)
     record = score_into(published, known_references(published, references), options)

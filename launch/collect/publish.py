@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch.collect.beside import look_beside
-from launch.collect.manifest import MANIFEST, read_published
+from launch.collect.edited import edited_files
+from launch.collect.manifest import FORMAT, MANIFEST, Manifest, read_published
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
-from launch.rundir.journal import fsync_directory, make_directory, storage_errors
-from launch.rundir.layout import number_of
+from launch.rundir.journal import fsync_directory, make_directory, read_json, storage_errors
+from launch.rundir.layout import RunPaths, number_of
 
 ANOTHER = "Choose another --output_dir."
+FAMILY = FORMAT.partition("/")[0] + "/"
 LONGEST_NUMBER = 999_999
 """Of a claim: a name that has room for it has room for all before."""
 
@@ -37,10 +39,11 @@ def real_path(path: Path) -> Path:
 def check_output_dir(output_dir: Path, run_id: str) -> None:
     """Returns when a run may be published there; touches nothing.
 
-    RunError when it is a file, another run's directory or one that holds anything else, beside what was
-    published as well; StorageError when it cannot be written, or its name leaves no room for the longer one
-    under which it is written first.
+    RunError when it is a file, another run's directory, lies in one, or holds anything else, beside what was
+    published or in a file of it; StorageError when it cannot be written, or its name leaves no room for the
+    longer one under which it is written first.
     """
+    _refuse_within_runs(output_dir)
     if output_dir.is_dir():
         manifest = read_published(output_dir)
         if manifest is None and any(output_dir.iterdir()):
@@ -60,6 +63,8 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
                 f"{output_dir}: holds {printable(foreign[0])}{more}, which vllm-launch did not publish;"
                 " nothing was touched. Move it away: publishing replaces the whole directory."
             )
+        if manifest is not None:
+            _refuse_edited(output_dir, manifest)
     elif os.path.lexists(output_dir):
         raise RunError(f"{output_dir}: is not a directory. Choose another --output_dir.")
     check_writable(output_dir.parent)
@@ -68,10 +73,49 @@ def check_output_dir(output_dir: Path, run_id: str) -> None:
         raise StorageError(f"{output_dir}: cannot write: the name is too long. {ANOTHER}")
 
 
+def _refuse_edited(output_dir: Path, manifest: Manifest) -> None:
+    """RunError while a published file holds what somebody wrote in it since."""
+    edited = edited_files(output_dir, manifest)
+    if edited:
+        more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
+        raise RunError(
+            f"{output_dir}: {printable(edited[0])}{more} changed after publishing; nothing was touched. Move"
+            " what you changed away, or remove it: publishing replaces the whole directory."
+        )
+
+
 def refuse_within(run_root: Path, output_dir: Path) -> None:
     """RunError for a place in the run's own directory: `clean` removes that one, results and all."""
     if output_dir.is_relative_to(real_path(run_root)):
         raise RunError(f"{output_dir}: lies in the run's own directory, which is not for results. {ANOTHER}")
+
+
+def _refuse_within_runs(output_dir: Path) -> None:
+    """RunError for a place within any run's directory, which `clean` removes, or within published results.
+
+    A directory that is published anew is replaced whole. run.yaml is a usual name: a run has its plan, too.
+    """
+    for parent in output_dir.parents:
+        run = RunPaths(parent)
+        if run.run_yaml.is_file() and run.plan_json.parent.is_dir():
+            raise RunError(
+                f"{output_dir}: lies in the directory of run {parent.name}, which is not for results."
+                f" {ANOTHER}"
+            )
+        if owner := _published_run(parent):
+            raise RunError(
+                f"{output_dir}: lies in the published directory of run {printable(owner)}, which is replaced"
+                f" as a whole. {ANOTHER}"
+            )
+
+
+def _published_run(directory: Path) -> str | None:
+    """The run whose published directory it is; anybody else may have a manifest.json as well."""
+    try:
+        said = read_json(directory / MANIFEST) or {}
+    except OSError:  # of somebody else, who does not let us read it
+        return None
+    return str(said.get("run_id")) if str(said.get("format")).startswith(FAMILY) else None
 
 
 def check_writable(directory: Path, advice: str = ANOTHER) -> None:

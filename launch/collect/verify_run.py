@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from launch.collect.damage import write_damage
-from launch.collect.manifest import GENERATIONS_FILE, Manifest, read_published
+from launch.collect.last_published import was_published
+from launch.collect.manifest import GENERATIONS_FILE, MANIFEST, Manifest, read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.merge_claim import MergeClaim
 from launch.collect.outcomes import Findings
@@ -13,6 +15,8 @@ from launch.collect.published_files import generations_line
 from launch.collect.results import open_results
 from launch.collect.summary import read_sources
 from launch.collect.tally import Tally
+from launch.collect.verify import PublishedReport, verify_published
+from launch.config.wording import printable
 from launch.errors import RunError
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import check_planned, load_counts
@@ -20,24 +24,34 @@ from launch.rundir.plan import check_planned, load_counts
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What the results of a run hold, and a sentence for everything that is not as it should be."""
+    """What the results of a run hold, and a sentence for everything that is not as it should be.
+
+    `published` is what is in the run's `output_dir`, None where that is not published, or is another run's.
+    """
 
     tally: Tally
     findings: Findings
     problems: tuple[str, ...]
+    output_dir: Path
+    published: PublishedReport | None
 
 
-def verify_run(run: RunPaths) -> RunReport:
-    """Reads every result line as a merge does; RunError while a merge is at work."""
+def verify_run(run: RunPaths, claim: MergeClaim | None = None) -> RunReport:
+    """Reads every result line as a merge does, and what is published; RunError while a merge is at work.
+
+    `claim` is another than a merge's own, which is entered here.
+    """
     sources = read_sources(run)
+    output_dir = output_dir_of(run, sources.submissions[-1].publish)
     digest = hashlib.sha256()
-    with MergeClaim(run) as claim, open_results(sources, claim) as results:
+    with claim or MergeClaim(run) as held, open_results(sources, held) as results:
         results.tally_by_commits()
         for _, outcomes in results.users():
             for outcome in outcomes:
                 digest.update(generations_line(outcome))
         write_damage(run, sources.starts, results.findings)
-        manifest = read_published(output_dir_of(run, sources.submissions[-1].publish))
+        held.check()
+        manifest = read_published(output_dir)
     tally, findings = results.tally, results.findings
     problems = [*_plan_problems(run)]
     problems += [f"damaged: {sentence}" for sentence in findings.damaged]
@@ -46,9 +60,23 @@ def verify_run(run: RunPaths) -> RunReport:
         problems.append(f"{len(tally.missing)} of {tally.num_items} items are missing")
     if tally.failed:
         problems.append(f"{len(tally.failed)} of {tally.num_items} items failed")
+    published = None
     if manifest is not None and manifest.run_id == sources.record.run_id:
         problems += _compare(manifest, digest.hexdigest())
-    return RunReport(tally, findings, tuple(problems))
+        published = verify_published(output_dir)
+    else:
+        problems += _nothing_of_it(run, output_dir, manifest)
+    return RunReport(tally, findings, tuple(problems), output_dir, published)
+
+
+def _nothing_of_it(run: RunPaths, output_dir: Path, manifest: Manifest | None) -> Iterator[str]:
+    """Why nothing that is published is the run's; nothing for one that was never published."""
+    if manifest is not None:
+        yield f"{output_dir}: holds the results of run {printable(manifest.run_id)}"
+    elif output_dir.is_dir() and any(output_dir.iterdir()):
+        yield f"{output_dir}: no {MANIFEST} of vllm-launch here. Move the directory away, and merge again."
+    elif was_published(run, output_dir):
+        yield f"{output_dir}: what was published there is gone. Publish it again with `vllm-launch merge`."
 
 
 def _plan_problems(run: RunPaths) -> Iterator[str]:

@@ -77,6 +77,30 @@ def test_the_runs_own_directory(tmp_path: Path, words: list[str], place: str):
     assert said.startswith("HERE/outputs/runs/r/results: lies in the run's own directory")
 
 
+def test_the_directory_of_any_other_run(tmp_path: Path, words: list[str]):
+    """`clean` would remove its results with that run."""
+    succeed(*words, "--dry-run", cwd=tmp_path)
+    for place in ("outputs/runs/r/pub", "outputs/runs/r/tasks/a/pub"):
+        assert refusal(tmp_path, *words, "--name", "other", "--output-dir", place) == (
+            f"HERE/{place}: lies in the directory of run r, which is not for results."
+            " Choose another --output_dir."
+        )
+    (tmp_path / "run.yaml").touch()  # of something else
+    succeed(*words, "--name", "other", "--output-dir", "results", "--dry-run", cwd=tmp_path)
+
+
+def test_another_runs_published_directory(tmp_path: Path, words: list[str]):
+    """Publishing replaces it whole; beside it is the usual place."""
+    succeed(*words, "--output-dir", "board/r", cwd=tmp_path)
+    for place in ("board/r/pub", "board/r/users/deep/pub"):
+        assert refusal(tmp_path, *words, "--name", "other", "--output-dir", place) == (
+            f"HERE/{place}: lies in the published directory of run r, which is replaced as a whole."
+            " Choose another --output_dir."
+        )
+    (tmp_path / "board" / "manifest.json").write_text('{"manifest_version": 3}')  # anybody's
+    succeed(*words, "--name", "other", "--output-dir", "board/other", "--dry-run", cwd=tmp_path)
+
+
 def test_an_empty_directory_will_do(tmp_path: Path, words: list[str]):
     (tmp_path / "results").mkdir()
     said = succeed(*words, "--output-dir", "results", "--dry-run", cwd=tmp_path)

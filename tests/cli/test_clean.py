@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from launch.cli.clean import remove
+from launch.collect.foreign import foreign_in
 from launch.errors import StorageError
 from launch.rundir.layout import RunPaths
 from tests.cli.commands import PREFIX, Said, submit_words, succeed, vllm_launch
@@ -148,3 +149,63 @@ def test_a_run_of_slurm_may_go_where_slurm_is_not(here: Path) -> None:
     assert succeed("clean", "r", "--assume-dead", "--dry-run", cwd=here, PATH=nothing).code == 0
     succeed("clean", "r", "--assume-dead", cwd=here, PATH=nothing)
     assert not run(here).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_notes.txt", "my_notes.txt"),
+        ("results/", "results/"),
+        ("plan/notes", "plan/notes"),
+        ("submissions/1 (copy)/", "submissions/1 (copy)/"),
+        ("tasks/1/0/0/thoughts.md", "tasks/1/0/0/thoughts.md"),
+        ("merge/mine.jsonl", "merge/mine.jsonl"),
+        (".git/", ".git/"),
+    ],
+)
+def test_what_is_not_of_the_run_is_named_and_nothing_is_removed(here: Path, name: str, said: str) -> None:
+    path = run(here) / name
+    path.mkdir() if name.endswith("/") else path.write_text("mine")
+    message = (
+        f"{run(here)}: holds {said}, which is not of the run; nothing was removed. Move it away first.\n"
+    )
+    assert refused(here, code=2) == message
+    assert vllm_launch("clean", "r", "--dry-run", cwd=here).code == 2
+    path.rename(here / "elsewhere")
+    succeed("clean", "r", cwd=here)
+
+
+def test_a_run_of_many_submissions_holds_nothing_foreign(here: Path, checkpoint: Path) -> None:
+    """Names that only kills, NFS and Slurm leave, and a single-node command's logs."""
+    root, task = run(here), run(here) / "tasks" / "1" / "0"
+    for name in ("squeue.json", "squeue.12", "limits.json", "tasks-0.sbatch", "merge.sbatch", "jobs.jsonl"):
+        (root / "submissions" / "1" / name).touch()
+    (root / "submissions" / ".2.0af3").mkdir()
+    (root / "submissions" / ".2.0af3" / "chunks.jsonl").touch()
+    for name in ("exclude", "shells.jsonl", "0/0.0.flight.json", "0/.nfs0001", ".exclude.host.12.tmp"):
+        (task / name).touch()
+    (root / "merge" / "7.scratch").mkdir()
+    (root / "merge" / "7.scratch" / "0.bucket").touch()
+    (root / "logs").mkdir()
+    for name in ("task-0.log", "12_3.log", "merge-13.log"):
+        (root / "logs" / name).touch()
+    assert foreign_in(RunPaths(root)) == []
+    (root / "notes").touch()
+    (root / "logs" / "a").mkdir()
+    assert foreign_in(RunPaths(root)) == ["logs/a/", "notes"]
+
+
+def test_every_name_of_the_layout_is_of_a_run(tmp_path: Path) -> None:
+    """A new one has to be told to collect/foreign.py, or `clean` refuses every run that has it."""
+    run = RunPaths(tmp_path / "r")
+    sent, attempt = run.submission(1), run.attempt(1, 0, 0)
+    for paths in (run, sent, attempt, attempt.engine(0, 0)):
+        for name, value in vars(type(paths)).items():
+            if isinstance(value, property):
+                path: Path = getattr(paths, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch() if path.suffix or name in ("log", "heartbeat") else path.mkdir(exist_ok=True)
+    for path in (sent.asking(3), sent.claim(1, 2), sent.done(1), sent.sbatch("merge"), run.excluded(1, 0)):
+        path.touch()
+    run.shells(1, 0).touch()
+    assert foreign_in(run) == []

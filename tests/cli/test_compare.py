@@ -126,8 +126,7 @@ def test_what_is_no_published_directory(tmp_path: Path, checkpoint: Path, publis
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.yaml").touch()
     assert refusal(tmp_path, "compare", tmp_path / "run", published) == (
-        "HERE/run: is a run, not what was published of it. Give the directory that `vllm-launch status"
-        " HERE/run` names."
+        "HERE/run: was never submitted to the end. Remove it and submit anew."
     )
     assert "not found; expected" in refusal(
         tmp_path, "compare", published, published, "--references", tmp_path / "gone"

@@ -96,6 +96,7 @@ CHANGES = [
         lambda out: swap(out / "generations.jsonl", b'"samples"', b'"sampleZ"'),
         "generations.jsonl: has other bytes than were published (sha256)",
         f"generations.jsonl: has other bytes than were published (sha256); {AGAIN}",
+        refused="generations.jsonl changed after publishing; nothing was touched. Move what you changed away",
     ),
     Change(
         "a file less",

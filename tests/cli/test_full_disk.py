@@ -1,10 +1,12 @@
 """A disk that is full for real: a small tmpfs of our own."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from launch.collect.roomless_claim import RoomlessClaim
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from tests.cli.commands import submit_words, succeed, vllm_launch
@@ -74,3 +76,33 @@ def test_publishing_onto_a_full_disk(disk: Disk, tmp_path: Path, checkpoint: Pat
         succeed("merge", "r", cwd=tmp_path).row("published")
         == f"{published}: 92 of 92 items done; texts of the stub engine, not of a model"
     )
+
+
+def test_cleaning_a_full_disk(disk: Disk, tmp_path: Path, checkpoint: Path):
+    """It is how room is made there, with its usual checks."""
+    words = [*submit_words(checkpoint), "--limit-items", "null"]
+    succeed(*words, "--output-dir", str(tmp_path / "results"), cwd=disk.root)
+    run = RunPaths(disk.root / "outputs" / "runs" / "r")
+    disk.fill(0)
+    before = contents(run.root)
+    with RoomlessClaim(run, tmp_path / "scratch") as claim:
+        assert (run.merge / "2").read_bytes() == b""
+        said = vllm_launch("clean", "r", cwd=disk.root)
+        assert said.code == 2 and "another merge is at work, which has just begun. Wait" in said.errors[0]
+        claim.check()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(disk.root))
+        said = vllm_launch("clean", "r", cwd=disk.root)
+    assert (said.code, len(said.errors)) == (2, 1)
+    assert said.errors[0].endswith("Set TMPDIR to a directory with as much room as they take.")
+    assert before <= contents(run.root)
+    (results,) = run.root.glob("tasks/1/0/0/0.0.results.jsonl")
+    data = results.read_bytes()
+    with results.open("r+b") as file:
+        file.write(data.replace(b'"text":"', b'"tixt":"', 1)[: len(data)])
+    assert vllm_launch("clean", "r", cwd=disk.root).code in (2, 3) and run.root.is_dir()
+    with results.open("r+b") as file:
+        file.write(data)
+    succeed("clean", "r", cwd=disk.root)
+    assert not run.root.exists()
+    succeed("verify", tmp_path / "results", cwd=tmp_path)

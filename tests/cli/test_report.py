@@ -93,6 +93,9 @@ def test_copied_to_another_place_it_is_the_same(publications: Publications, tmp_
         (("lb", "--out", "circle"), "circle: is no folder, nor a link to one. Choose another --out."),
         (("taken",), "taken/index.html: is not of vllm-launch's making; nothing was written."),
         (("",), "expected a path, got ''."),
+        (("thesis",), "thesis: no published directory here; nothing was written. Give a folder"),
+        (("lb", "thesis"), "thesis: no published directory here; nothing was written. Give a folder"),
+        (("thesis", "--out", "all"), "thesis: no published directory here; nothing was written. Give a"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -100,11 +103,24 @@ def test_what_cannot_be_is_one_line(
 ) -> None:
     publications.write(tmp_path / "lb" / "a")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    (tmp_path / "taken").mkdir()
+    publications.write(tmp_path / "taken" / "a")
     (tmp_path / "taken" / "index.html").write_text("my own page")
+    (tmp_path / "thesis" / "chapters").mkdir(parents=True)
+    before = set(tmp_path.rglob("*"))
     found = report(*words, cwd=tmp_path)
     assert found.code == 2 and len(found.err.splitlines()) == 1
     assert said in found.err
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_lost_its_last_directory_is_told_again(
+    publications: Publications, tmp_path: Path
+) -> None:
+    publications.write(tmp_path / "lb" / "a")
+    succeed("report", "lb", cwd=tmp_path)
+    shutil.rmtree(tmp_path / "lb" / "a")
+    succeed("report", "lb", cwd=tmp_path)
+    assert entries_in(tmp_path / "lb") == []
 
 
 @pytest.mark.process

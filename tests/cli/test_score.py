@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from launch.collect.schemas import read_schema
-from tests.cli.commands import succeed, vllm_launch
+from tests.cli.commands import submit_words, succeed, vllm_launch
 from tests.cli.refusals import refusal
 from tests.collect.builders import change_publish, make_generations, make_users, plan_run, write_results
 from tests.collect.comparing import publish, publish_demo, say
@@ -169,3 +169,19 @@ def test_submit_looks_at_the_references_before_anything_runs(
     assert said.startswith("HERE/mine.json: ") and 'expected {"user_hash": ["true' in said
     file.write_text('{"u0": ["one", "two", "three"]}')
     succeed(*words, cwd=tmp_path)
+
+
+def test_a_run_stands_for_where_it_is_published(tmp_path: Path, checkpoint: Path) -> None:
+    """By its directory and its id, as for `verify`; for `compare` as well."""
+    succeed(*submit_words(checkpoint), "--limit-items", "3", "--output-dir", "results", cwd=tmp_path)
+    directory = tmp_path / "results"
+    value = json.loads(succeed("score", "r", "--json", cwd=tmp_path).out)
+    assert value == json.loads((directory / "scores.json").read_text())
+    assert f"{directory}: " in succeed("score", "outputs/runs/r", cwd=tmp_path, COLUMNS="300").out
+    succeed("compare", "r", "results", cwd=tmp_path)
+    directory.rename(tmp_path / "elsewhere")
+    for words in (("score", "r"), ("compare", "elsewhere", "r")):
+        assert refusal(tmp_path, *words) == (
+            "HERE/outputs/runs/r: is not published in HERE/results. Publish it with `vllm-launch merge`."
+        )
+    succeed("compare", "elsewhere", "elsewhere", cwd=tmp_path)

@@ -146,6 +146,12 @@ def test_places_that_hold_something_else(tmp_path: Path, program: str, words: di
         " another --output_dir, or move it away."
     )
     assert said("other") == said("other", "--no-resume") == message
+    (tmp_path / "run" / "plan").mkdir(parents=True)
+    (tmp_path / "run" / "run.yaml").touch()
+    assert said("run/pub").startswith("HERE/run/pub: lies in the directory of run run, which is not for")
+    (tmp_path / "pub").mkdir()
+    (tmp_path / "pub" / "manifest.json").write_text('{"format": "vllm-launch/1", "run_id": "q"}')
+    assert said("pub/more").startswith("HERE/pub/more: lies in the published directory of run q, which is")
 
 
 def test_places_that_cannot_be_written(tmp_path: Path, program: str, words: dict[str, str]) -> None:

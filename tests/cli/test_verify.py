@@ -1,5 +1,6 @@
 """`vllm-launch verify` as it is typed: what it names, and how much of it."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from launch.collect.merge import merge
 from launch.config.schema import UserFiles
 from launch.rundir.layout import RunPaths
 from tests.cli.commands import succeed, vllm_launch
+from tests.cli.damages import edit_json
 from tests.collect.builders import change_publish, make_generations, plan_run, published, write_results
 
 pytestmark = pytest.mark.process
@@ -48,3 +50,56 @@ def test_at_most_twenty_lines_and_how_many_more(run: RunPaths, tmp_path: Path) -
     (directory / "note19").unlink()
     said = vllm_launch("verify", directory, cwd=tmp_path)
     assert said.errors[19:] == ["note18: is not in manifest.json"]
+
+
+def test_a_run_is_as_sound_as_what_is_published_of_it(run: RunPaths, tmp_path: Path) -> None:
+    directory = published(run)
+    succeed("merge", run.root, "--user-files", "files", cwd=tmp_path)
+    said = succeed("verify", run.root, cwd=tmp_path)
+    assert said.out.startswith(f"{run.root}: 12 items, every line sound; 8 files as published")
+
+    def problem() -> str:
+        said = vllm_launch("verify", run.root, cwd=tmp_path)
+        assert (said.code, said.out, len(said.errors)) == (3, "", 1)
+        return said.errors[0]
+
+    (directory / "users" / "u1.json").unlink()
+    assert problem() == f"{directory}: users/u1.json: is missing"
+    succeed("merge", run.root, cwd=tmp_path)
+    (directory / "notes.txt").touch()
+    assert problem() == f"{directory}: notes.txt: is not in manifest.json"
+    (directory / "manifest.json").rename(tmp_path / "manifest.json")
+    assert problem().startswith(f"{directory}: no manifest.json of vllm-launch here.")
+    edit_json(tmp_path / "manifest.json", run_id="other")
+    (tmp_path / "manifest.json").rename(directory / "manifest.json")
+    assert problem() == f"{directory}: holds the results of run other"
+    shutil.rmtree(directory)
+    assert problem() == (
+        f"{directory}: what was published there is gone. Publish it again with `vllm-launch merge`."
+    )
+    succeed("merge", run.root, cwd=tmp_path)
+    succeed("verify", run.root, cwd=tmp_path)
+
+
+def test_a_run_that_was_never_published_is_said_to_be(tmp_path: Path, checkpoint: Path) -> None:
+    run = plan_run(tmp_path, checkpoint)
+    write_results(run, make_generations(run))
+    said = succeed("verify", run.root, cwd=tmp_path)
+    assert said.out == f"{run.root}: 12 items, every line sound; not published in {published(run)}\n"
+
+
+def test_a_partial_publication_is_said_to_be(tmp_path: Path, checkpoint: Path) -> None:
+    run = plan_run(tmp_path, checkpoint)
+    change_publish(run, allow_missing=True)
+    write_results(run, make_generations(run)[2:])
+    end = "; texts of the stub engine, not of a model\n"
+    merge(run)
+    said = succeed("verify", published(run), cwd=tmp_path)
+    assert said.out == (f"{published(run)}: 8 files as published; partial: 2 of 12 items missing{end}")
+    write_results(run, make_generations(run, failed=[0])[:1], task=1)
+    change_publish(run, allow_missing=True, max_failed_items=1)
+    merge(run)
+    said = succeed("verify", published(run), cwd=tmp_path)
+    assert said.out == (
+        f"{published(run)}: 8 files as published; partial: 1 of 12 items missing, 1 failed{end}"
+    )

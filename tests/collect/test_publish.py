@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from launch.collect.manifest import read_published
+from launch.collect import digested_file, edited
+from launch.collect.manifest import FileDigest, read_published
 from launch.collect.merge import merge
 from launch.collect.publish import check_output_dir
 from launch.collect.verify import verify_published
@@ -198,6 +199,54 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run: RunPaths, monkeypatch: 
     monkeypatch.undo()
     assert not list(published(run).parent.iterdir())
     assert merge(run).manifest.complete
+
+
+@pytest.mark.parametrize("name", ["users/u1.json", "generations.jsonl", "inference_summary.json"])
+def test_what_somebody_edited_is_not_published_over(run: RunPaths, name: str) -> None:
+    everything = make_generations(run)
+    change_publish(run, allow_missing=True)
+    write_results(run, everything[:-1])
+    directory = merge(run).output_dir
+    (directory / name).write_text("mine")
+    write_results(run, everything[-1:], task=1)
+    message = (
+        rf"{name} changed after publishing; nothing was touched\. Move what you changed away, or remove it"
+    )
+    with pytest.raises(RunError, match=message):
+        merge(run)
+    assert (directory / name).read_text() == "mine"
+    (directory / name).rename(directory.parent / "mine")
+    assert merge(run).manifest.complete and verify_published(directory).is_whole
+
+
+def test_an_edit_is_known_by_its_size_or_time_and_nothing_else_is_read(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge of a million items looks at what it replaces and reads none of it."""
+    write_results(run, make_generations(run))
+    directory = merge(run).output_dir
+    manifest = read_published(directory)
+    assert manifest is not None
+    for number, name in enumerate(manifest.files):
+        os.utime(directory / name, (number, number))
+    read: list[str] = []
+
+    def difference(path: Path, expected: FileDigest) -> str | None:
+        read.append(str(path.relative_to(directory)))
+        return digested_file.difference(path, expected)
+
+    monkeypatch.setattr(edited, "difference", difference)
+    assert (edited.edited_files(directory, manifest), read) == ([], [])
+    path = directory / "users" / "u1.json"
+    path.touch()
+    assert (edited.edited_files(directory, manifest), read) == ([], ["users/u1.json"])
+    path.write_bytes(path.read_bytes().replace(b"text", b"TEXT"))
+    assert edited.edited_files(directory, manifest) == ["users/u1.json"]
+    path.write_bytes(path.read_bytes() + b" ")
+    os.utime(path, (1, 1))
+    assert edited.edited_files(directory, manifest) == ["users/u1.json"]
+    path.write_bytes(b"")  # a crash of a machine, nobody's work
+    assert edited.edited_files(directory, manifest) == []
 
 
 def test_a_directory_of_another_run_is_not_touched(planned: RunPaths, tmp_path: Path) -> None:
