@@ -31,11 +31,13 @@ from launch.rundir.records import (
 from launch.rundir.sharing import Place
 from launch.rundir.submissions import Opened, Opening, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
+from launch.slurm.executors import NotSentError
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import (
     SentJob,
     command_arguments,
+    forget_refused,
     num_queued_rounds,
     send_submission,
     write_jobs,
@@ -202,6 +204,9 @@ def send_marked(run: RunPaths, submission: int) -> list[SentJob]:
     """Sends the jobs of a submission whose sender this process is, which it is no longer afterwards."""
     try:
         return send_submission(run, submission, logs_dir(run))
+    except NotSentError:
+        forget_refused(run.submission(submission))
+        raise
     finally:
         _end_sending(run, submission)
 

@@ -1,7 +1,8 @@
 """Sends a submission: its arrays, then the merge job after them all; and finds its jobs again.
 
 jobs.jsonl has a line before each sbatch and one after, with the job's id or sbatch's error. A job whose id is
-not there (the sending was cut between the two, or no answer came) is looked up by its name.
+not there (the sending was cut between the two, or no answer came) is looked up by its name. Where the first send
+was refused there is no jobs.jsonl: nothing was sent.
 """
 
 import re
@@ -28,6 +29,7 @@ from launch.slurm.states import JobPhase, job_phase
 
 JOB_FIELDS: FieldTypes = {"name": str, "job_name": str, "offset": int, "size": int}
 """What every line of jobs.jsonl has."""
+NUM_LINES_OF_A_SEND = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,16 @@ def sent_jobs(paths: SubmissionPaths) -> list[SentJob]:
                 SentJob(name, row["job_name"], str(job_id), row["offset"], row["size"], round_of(row))
             )
     return jobs
+
+
+def forget_refused(paths: SubmissionPaths) -> None:
+    """Removes jobs.jsonl where the send that was just refused is the only one in it: nothing was sent.
+
+    Of an earlier send that it holds the outcome may not be known.
+    """
+    with storage_errors(paths.jobs):
+        if len(paths.jobs.read_bytes().splitlines()) == NUM_LINES_OF_A_SEND:
+            paths.jobs.unlink()
 
 
 def _unannounced(paths: SubmissionPaths, announced: Collection[str]) -> list[SbatchJob]:
