@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from launch.collect.idle_gpus import IdleGpu
 from launch.collect.pace import Pace
-from launch.collect.status_record import RunStatus
+from launch.collect.status_record import RunStatus, SubmissionStatus
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.wording import printable
 
@@ -30,12 +30,12 @@ def is_working(status: RunStatus) -> bool:
     if not status.submissions:
         return False
     newest = status.submissions[-1]
+    return newest.merge_is_open or bool(newest.driver_lives) or _has_working_tasks(newest)
+
+
+def _has_working_tasks(newest: SubmissionStatus) -> bool:
     working = (TaskState.RUNNING,) if newest.driver_lives is False else WORKING
-    return (
-        newest.merge_is_open
-        or bool(newest.driver_lives)
-        or any(task.state in working for task in newest.tasks)
-    )
+    return any(task.state in working for task in newest.tasks)
 
 
 def next_step(status: RunStatus) -> str:
@@ -47,9 +47,9 @@ def next_step(status: RunStatus) -> str:
         return f"Published, {whole}: {printable(str(published.output_dir))}"
     if status.trouble is not None:
         return printable(status.trouble)
-    if any(task.state in WORKING for task in status.tasks) and status.num_missing:
-        return "Not published: tasks are running or waiting."
     newest = status.submissions[-1] if status.submissions else None
+    if newest is not None and _has_working_tasks(newest) and status.num_missing:
+        return "Not published: tasks are running or waiting."
     if newest is not None and newest.merge_is_open and newest.stopped is None:  # else it has decided
         return "Not published: the merge job waits or runs."
     if status.num_missing and status.is_stopped:

@@ -45,7 +45,7 @@ def explain(stderr: str) -> str:
 
 
 def is_refused(stderr: str) -> bool:
-    """Whether nothing can have been queued: refused for a reason that is in the table, or no controller known.
+    """Whether nothing can have been queued: refused with a reason of the table, or no controller is known.
 
     One that does not answer may have taken the job.
     """

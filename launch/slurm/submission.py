@@ -1,8 +1,8 @@
 """Sends a submission: its arrays, then the merge job after them all; and finds its jobs again.
 
 jobs.jsonl has a line before each sbatch and one after, with the job's id or sbatch's error. A job whose id is
-not there (the sending was cut between the two, or no answer came) is looked up by its name. Where the first send
-was refused there is no jobs.jsonl: nothing was sent.
+not there (the sending was cut between the two, or no answer came) is looked up by its name. Where the first
+send was refused there is no jobs.jsonl: nothing was sent.
 """
 
 import re
