@@ -1,12 +1,15 @@
 """A run's state in a sentence: what it asks for, and what changed since one looked last."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from launch.collect.idle_gpus import IdleGpu
 from launch.collect.pace import Pace
 from launch.collect.status_record import RunStatus, SubmissionStatus
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.wording import printable
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission
 
 WORKING = (TaskState.RUNNING, TaskState.WAITING)
 MAX_IDLE_LINES = 3
@@ -61,7 +64,21 @@ def next_step(status: RunStatus) -> str:
         return f"Not published: nothing was sent yet; `vllm-launch resume {root}` sends it."
     if status.num_missing:
         return f"Not published: `vllm-launch resume {root}` generates what is missing."
+    if newest is not None and status.num_failed > _max_failed(status.root, newest.submission):
+        return f"Not published: {status.num_failed:,} failed. {_failed_advice(root, status.num_failed)}"
     return f"Not published: `vllm-launch merge {root}` checks and publishes."
+
+
+def _max_failed(root: Path, submission: int) -> int:
+    return load_submission(RunPaths(root), submission).publish.max_failed_items
+
+
+def _failed_advice(root: str, num_failed: int) -> str:
+    """What may be done about failed items; a merge that refuses them says the same."""
+    return (
+        f"`vllm-launch resume {root} --retry-failed` tries failed ones again, and with --max-failed-items"
+        f" {num_failed} publishes without those that fail."
+    )
 
 
 def state_line(status: RunStatus) -> str:
