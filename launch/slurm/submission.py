@@ -6,6 +6,7 @@ send was refused there is no jobs.jsonl: nothing was sent.
 """
 
 import re
+import shutil
 import subprocess
 import time
 from collections import defaultdict
@@ -92,6 +93,10 @@ def write_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
 
 def check_setup(lines: Sequence[str]) -> None:
     """ConfigError for lines that would swallow what follows them: an open quote, `if` or here-document."""
+    if not lines:
+        return
+    if shutil.which("bash") is None:
+        raise ConfigError("resources.setup: bash, which would check it, was not found. Put bash on PATH.")
     words = ["bash", "-O", "extglob", "-n"]
     text = "\n".join(lines) + "\n"
     done = subprocess.run(words, input=text, capture_output=True, text=True, errors="replace", check=False)
