@@ -15,7 +15,7 @@ from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.collect.reference_texts import check_references
 from launch.config.gpus import find_gpu_type, measured_type
 from launch.config.schema import EngineKind, PublishConfig, ResourcesConfig, RunConfig, Scheduler
-from launch.errors import ExitCode
+from launch.errors import ConfigError, ExitCode
 from launch.planning.forecast import COLD, Warmth
 from launch.rundir.journal import storage_errors, write_json
 from launch.rundir.layout import RunPaths
@@ -104,6 +104,16 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         save_record(run.submission(opened.submission).submission_yaml, kept)
     show_plan(run, opened)
     return opened
+
+
+def check_environment(config: RunConfig) -> None:
+    """ConfigError where this machine is to start engines from a packed environment that is not there."""
+    environment = config.resources.environment
+    if config.resources.scheduler is Scheduler.NONE and environment and not environment.is_file():
+        raise ConfigError(
+            f"resources.environment: {environment}: no such file. Give the packed environment, or leave it"
+            " out."
+        )
 
 
 def check_publishing(run: RunPaths, publish: PublishConfig) -> PublishConfig:
