@@ -23,7 +23,7 @@ def moved_publication(run: RunPaths) -> tuple[Path, Path] | None:
         return None
     runs = run.root.parent  # of the single-node commands: where they publish as well
     for place in (runs.parent / recorded.parent.name / recorded.name, runs / recorded.name):
-        with suppress(RunError):
+        with suppress(RunError, OSError):
             manifest = read_published(place)
             if manifest is not None and manifest.run_id == record.run_id:
                 return recorded, place
