@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Generates a dataset with vLLM on this machine: `python inference_vllm.py --help`."""
 
-from launch.cli.inference_vllm import main
+from launch.cli.entry import enter
 
 if __name__ == "__main__":
-    main()
+    enter("launch.cli.inference_vllm", "inference_vllm.py")

@@ -6,7 +6,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: the folder above launch/ is what imports start from
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from launch.cli.app import main
+from launch.cli.entry import enter
 
 if __name__ == "__main__":
-    main(["submit", *sys.argv[1:]])
+    enter("launch.cli.app", "vllm-launch", ["submit", *sys.argv[1:]])

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from click.exceptions import NoArgsIsHelpError
 
 import launch
 from launch.cli.broken_pipe import outlive_readers
+from launch.cli.entry import INTERRUPTED, tell_interrupted
 from launch.cli.options import hyphenated
 from launch.config.wording import nearest, spelled
 from launch.errors import ExitCode, LaunchError
@@ -39,7 +41,6 @@ COMMANDS = {
 
 FOLLOWING = {"watch", "logs"}
 """They show what comes, and end when their reader leaves; every other command goes on."""
-INTERRUPTED = 130  # as shells have it
 # What no stage below has put into words: a path as it was given cannot be used.
 OF_THE_PATH = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
 OF_THE_PATH |= {errno.EIO, errno.ESTALE}
@@ -111,7 +112,7 @@ def run_command(
         status = ExitCode.OK
     except (KeyboardInterrupt, click.Abort) as error:
         notes = getattr(error.__cause__ or error, "__notes__", ())  # click's Abort stands for another
-        print(one_line(". ".join([f"{program}: interrupted", *notes])), file=sys.stderr)
+        tell_interrupted(program, *map(one_line, notes))
         status = INTERRUPTED
     except NoArgsIsHelpError as error:
         error.show()
@@ -131,6 +132,9 @@ def tell(error: Exception, program: str, also_tell: Callable[[str], None] | None
         problem = str(error.strerror).lower()
         message = f"{program}: {error.filename}: {problem}. Check the path and its permissions."
         status = ExitCode.USER
+    elif isinstance(error, FileNotFoundError) and not _has_directory():
+        message = f"{program}: the current directory was removed. Go to one that is there."
+        status = ExitCode.USER
     else:
         traceback.print_exception(error)
         return ExitCode.BUG
@@ -138,6 +142,15 @@ def tell(error: Exception, program: str, also_tell: Callable[[str], None] | None
     if also_tell is not None:
         also_tell(one_line(message))
     return status
+
+
+def _has_directory() -> bool:
+    """Whether the current directory is still there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def usage_message(error: click.ClickException, program: str) -> str:

@@ -5,10 +5,11 @@ from typing import Any
 import click
 
 from launch.cli.follow_up import follow_up
-from launch.cli.publish_settings import publish_options, take_flags
+from launch.cli.publish_settings import gives_output_dir, publish_options, take_flags
 from launch.cli.publishing import merge_and_tell, merge_when_free
 from launch.cli.runs import find_run
 from launch.collect.damage import read_damage
+from launch.collect.moved import refuse_moved
 from launch.collect.unseen import wait_until_seen
 from launch.errors import ExitCode, IncompleteError
 from launch.rundir.layout import RunPaths
@@ -35,6 +36,8 @@ def command(run_name: str, after: int | None, round_: int, assume_dead: bool, **
     run = find_run(run_name)
     take_flags(run, flags)
     if after is None:
+        if not gives_output_dir(flags):
+            refuse_moved(run)
         wait_until_seen(run, lambda text: click.echo(f"note: {text}", err=True))
         return merge_and_tell(run, assume_dead=assume_dead)
     return _merge_job(run, after, round_)

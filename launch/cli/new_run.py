@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from launch.cli.options import collect_flags
-from launch.cli.sending import Sending, open_and_show, send
+from launch.cli.sending import Sending, check_environment, open_and_show, send
 from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.config.datasets import with_dataset
@@ -31,6 +31,7 @@ def submit(flags: dict[str, Any]) -> int:
         click.echo(present(resolved), nl=False)
         return ExitCode.OK
     config = with_dataset(resolved.config, flags["data_root"])
+    check_environment(config)
     request = RunRequest(
         config=config,
         preset=resolved.preset,

@@ -61,6 +61,12 @@ def take_flags(run: RunPaths, flags: Mapping[str, Any]) -> None:
     _keep(run, newest, changed.config.publish)
 
 
+def gives_output_dir(flags: Mapping[str, Any]) -> bool:
+    """Whether the flags of `publish_options` say where to publish."""
+    key = f"{SECTION}.output_dir"
+    return key in collect_flags(flags) or any(text.partition("=")[0] == key for text in flags["sets"])
+
+
 def publish_again(run: RunPaths, publish: PublishConfig, places: Mapping[str, str]) -> PublishConfig:
     """How a command that is typed again publishes: as its run did, but for what it gives, or its preset.
 

@@ -27,6 +27,15 @@ def merge_and_tell(run: RunPaths, *, assume_dead: bool = False) -> int:
 
     IncompleteError when items are missing and nothing was published; what it has cost is said all the same.
     """
+    try:
+        return _merge_and_tell(run, assume_dead=assume_dead)
+    except KeyboardInterrupt:
+        again = f"`vllm-launch merge {quote(str(run.root))}` publishes and scores it"
+        click.echo(f"note: all that was generated is kept; {again}", err=True)
+        raise
+
+
+def _merge_and_tell(run: RunPaths, *, assume_dead: bool) -> int:
     # numpy and jinja2 templates, which a login node's submit spares
     from launch.cli.pages import write_pages  # noqa: PLC0415
     from launch.cli.scoring import score_and_tell  # noqa: PLC0415

@@ -8,7 +8,7 @@ import click
 from launch.cli.closing import Closing, close_newest
 from launch.cli.options import collect_flags, setting_options
 from launch.cli.runs import find_run
-from launch.cli.sending import Sending, check_publishing, open_and_show, send
+from launch.cli.sending import Sending, check_environment, check_publishing, open_and_show, send
 from launch.collect.unseen import wait_until_seen
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay
@@ -52,6 +52,7 @@ def command(**flags: Any) -> int:
     for warning in changed.warnings:
         click.echo(f"note: {warning}", err=True)
     refuse_changed_code(run, last, accept=flags["accept_code_change"])
+    check_environment(changed.config)
     check_publishing(run, changed.config.publish)
     next(read_index(run), None)  # what would be refused is, before anything is stopped
     last, dead = close_newest(run, closing_of(flags))

@@ -21,7 +21,7 @@ import click
 from launch.cli.closing import Closing, close_submission
 from launch.cli.publish_settings import keep, publish_again
 from launch.cli.resume import refuse_changed_code
-from launch.cli.sending import Sending, open_and_show
+from launch.cli.sending import Sending, check_environment, open_and_show
 from launch.collect.manifest import read_published
 from launch.collect.publish import check_output_dir, real_path
 from launch.config.datasets import with_dataset
@@ -57,6 +57,7 @@ def open_here(resolved: Resolved, flags: Mapping[str, Any], instead: str = BEGIN
     `instead` is what to do when that run is another one than what is asked for.
     """
     config = with_dataset(resolved.config, flags["data_root"])
+    check_environment(config)
     assert config.publish.output_dir is not None
     output_dir = real_path(config.publish.output_dir.expanduser())
     if not output_dir.name:
@@ -97,18 +98,21 @@ def _begin(
                 " --output_dir, or say --no-resume to replace them."
             )
 
-    create_run(
-        RunRequest(
-            config=config,
-            preset=resolved.preset,
-            runs_dir=run.root.parent,
-            name=run_id,
-            notes=resolved.warnings,
-            place=run.root,
-            places=resolved.places,
-        ),
-        check,
+    request = RunRequest(
+        config=config,
+        preset=resolved.preset,
+        runs_dir=run.root.parent,
+        name=run_id,
+        notes=resolved.warnings,
+        place=run.root,
+        places=resolved.places,
     )
+    try:
+        create_run(request, check)
+    except RunError:
+        if run.run_yaml.is_file():  # it was not there before
+            raise _made_meanwhile(run) from None
+        raise
     try:
         run.logs.mkdir()
         return Work(run, open_and_show(run, config, replace(sending, after=0)))
@@ -116,6 +120,13 @@ def _begin(
         if not list_submissions(run):  # the same command typed again may have been quicker
             shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
         raise
+
+
+def _made_meanwhile(run: RunPaths) -> RunError:
+    return RunError(
+        f"{run.root}: another process has just made it. Wait for that one and type the same again, or"
+        f" {ANOTHER_PLACE}."
+    )
 
 
 def run_id_of(output_dir: Path) -> str:

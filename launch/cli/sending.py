@@ -15,7 +15,7 @@ from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.collect.reference_texts import check_references
 from launch.config.gpus import find_gpu_type, measured_type
 from launch.config.schema import EngineKind, PublishConfig, ResourcesConfig, RunConfig, Scheduler
-from launch.errors import ExitCode
+from launch.errors import ConfigError, ExitCode
 from launch.planning.forecast import COLD, Warmth
 from launch.rundir.journal import storage_errors, write_json
 from launch.rundir.layout import RunPaths
@@ -31,11 +31,13 @@ from launch.rundir.records import (
 from launch.rundir.sharing import Place
 from launch.rundir.submissions import Opened, Opening, open_submission
 from launch.slurm.commands import commands_missing, max_array_size
+from launch.slurm.executors import NotSentError
 from launch.slurm.shared_queue import has_squeue, share_answer
 from launch.slurm.states import JobPhase, job_phase
 from launch.slurm.submission import (
     SentJob,
     command_arguments,
+    forget_refused,
     num_queued_rounds,
     send_submission,
     write_jobs,
@@ -102,6 +104,16 @@ def open_and_show(run: RunPaths, config: RunConfig, sending: Sending) -> Opened:
         save_record(run.submission(opened.submission).submission_yaml, kept)
     show_plan(run, opened)
     return opened
+
+
+def check_environment(config: RunConfig) -> None:
+    """ConfigError where this machine is to start engines from a packed environment that is not there."""
+    environment = config.resources.environment
+    if config.resources.scheduler is Scheduler.NONE and environment and not environment.is_file():
+        raise ConfigError(
+            f"resources.environment: {environment}: no such file. Give the packed environment, or leave it"
+            " out."
+        )
 
 
 def check_publishing(run: RunPaths, publish: PublishConfig) -> PublishConfig:
@@ -202,6 +214,9 @@ def send_marked(run: RunPaths, submission: int) -> list[SentJob]:
     """Sends the jobs of a submission whose sender this process is, which it is no longer afterwards."""
     try:
         return send_submission(run, submission, logs_dir(run))
+    except NotSentError:
+        forget_refused(run.submission(submission))
+        raise
     finally:
         _end_sending(run, submission)
 

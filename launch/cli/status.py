@@ -7,6 +7,7 @@ from rich.console import Console
 
 from launch.cli.runs import find_run, logs_dir
 from launch.collect.failure_notes import FailureNote, failure_notes
+from launch.collect.moved import moved_words
 from launch.collect.queue_look import look_at_queue
 from launch.collect.status import status
 from launch.collect.status_record import RunStatus
@@ -43,6 +44,9 @@ def command(run_name: str, every: bool, as_text: bool) -> int:
     seen = look(run)
     if seen.note is not None:
         click.echo(f"note: {seen.note}", err=True)
+    moved = moved_words(run)
+    if moved is not None:
+        click.echo(f"note: {moved}", err=True)
     if as_text:
         click.echo(json_text(as_json(seen.status, seen.failures)))
         return ExitCode.OK

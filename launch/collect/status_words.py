@@ -1,12 +1,15 @@
 """A run's state in a sentence: what it asks for, and what changed since one looked last."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from launch.collect.idle_gpus import IdleGpu
 from launch.collect.pace import Pace
-from launch.collect.status_record import RunStatus
+from launch.collect.status_record import RunStatus, SubmissionStatus
 from launch.collect.task_status import TaskState, TaskStatus
 from launch.config.wording import duration, printable
+from launch.rundir.layout import RunPaths
+from launch.rundir.records import load_submission
 
 WORKING = (TaskState.RUNNING, TaskState.WAITING)
 MAX_IDLE_LINES = 3
@@ -30,12 +33,12 @@ def is_working(status: RunStatus) -> bool:
     if not status.submissions:
         return False
     newest = status.submissions[-1]
+    return newest.merge_is_open or bool(newest.driver_lives) or _has_working_tasks(newest)
+
+
+def _has_working_tasks(newest: SubmissionStatus) -> bool:
     working = (TaskState.RUNNING,) if newest.driver_lives is False else WORKING
-    return (
-        newest.merge_is_open
-        or bool(newest.driver_lives)
-        or any(task.state in working for task in newest.tasks)
-    )
+    return any(task.state in working for task in newest.tasks)
 
 
 def next_step(status: RunStatus) -> str:
@@ -47,9 +50,9 @@ def next_step(status: RunStatus) -> str:
         return f"Published, {whole}: {printable(str(published.output_dir))}"
     if status.trouble is not None:
         return printable(status.trouble)
-    if any(task.state in WORKING for task in status.tasks) and status.num_missing:
-        return "Not published: tasks are running or waiting."
     newest = status.submissions[-1] if status.submissions else None
+    if newest is not None and _has_working_tasks(newest) and status.num_missing:
+        return "Not published: tasks are running or waiting."
     if newest is not None and newest.merge_is_open and newest.stopped is None:  # else it has decided
         return "Not published: the merge job waits or runs."
     if status.num_missing and status.is_stopped:
@@ -61,7 +64,21 @@ def next_step(status: RunStatus) -> str:
         return f"Not published: nothing was sent yet; `vllm-launch resume {root}` sends it."
     if status.num_missing:
         return f"Not published: `vllm-launch resume {root}` generates what is missing."
+    if newest is not None and status.num_failed > _max_failed(status.root, newest.submission):
+        return f"Not published: {status.num_failed:,} failed. {_failed_advice(root, status.num_failed)}"
     return f"Not published: `vllm-launch merge {root}` checks and publishes."
+
+
+def _max_failed(root: Path, submission: int) -> int:
+    return load_submission(RunPaths(root), submission).publish.max_failed_items
+
+
+def _failed_advice(root: str, num_failed: int) -> str:
+    """What may be done about failed items; a merge that refuses them says the same."""
+    return (
+        f"`vllm-launch resume {root} --retry-failed` tries failed ones again, and with --max-failed-items"
+        f" {num_failed} publishes without those that fail."
+    )
 
 
 def state_line(status: RunStatus) -> str:

@@ -16,7 +16,7 @@ Places = Mapping[str, str]
 
 ONLY_SLURM = (
     "partition account qos constraint gpu_request gpu_type whole_node_gpus mem exclusive max_array_size"
-    " max_submit setup extra_sbatch merge"
+    " max_submit cpus_per_task setup extra_sbatch merge"
 ).split()
 ONLY_VLLM = (
     "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile enable_prefix_caching"
@@ -77,6 +77,9 @@ def ignored_by_engine(kind: EngineKind, places: Places) -> list[str]:
 def _ignored_groups(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...] | list[str], str]]:
     if config.resources.scheduler is Scheduler.NONE:
         yield "resources", ONLY_SLURM, "resources.scheduler is none"
+        yield "resources", ("time",), "but for the number of tasks: resources.scheduler is none"
+        if not config.resources.container:
+            yield "resources", ("python",), "resources.scheduler is none, and there is no container"
     if not config.resources.stage_weights and config.resources.environment is None:
         yield "resources", ("stage_budget_gib",), "nothing is staged"
     if config.sampling.temperature == 0:

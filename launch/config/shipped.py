@@ -30,5 +30,5 @@ def shown(path: Path) -> str:
     """A path as messages name it, in one line; relative when it lies below the current directory."""
     try:
         return printable(str(path.relative_to(Path.cwd())))
-    except ValueError:
+    except (ValueError, FileNotFoundError):  # elsewhere, or the current directory was removed
         return printable(str(path))

@@ -18,22 +18,27 @@ from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
 from launch.rundir.journal import storage_errors
 from launch.slurm.commands import commands_missing, leaked_variables
-from launch.slurm.refusals import explain
+from launch.slurm.refusals import explain, is_refused
 from launch.slurm.sbatch import SbatchJob
 
 SBATCH_TIMEOUT_S = 180
 TIMED_OUT = 124
 
 
+class NotSentError(SchedulerError):
+    """sbatch is not there, or has refused: the job is in no queue."""
+
+
 def send_job(job: SbatchJob, arguments: list[str]) -> str:
     """Sends a job and returns its id; `arguments` go to sbatch's command line.
 
-    SchedulerError when it was refused, or when no answer came: it may be in the queue then, by its name.
+    NotSentError when it was refused; another SchedulerError when no answer came, or one that does not say so:
+    it may be in the queue then, by its name.
     ConfigError for a text that the encoding of this locale has no letters for.
     """
     for command in ("sbatch", "srun"):
         if shutil.which(command) is None:
-            raise commands_missing(command)
+            raise NotSentError(str(commands_missing(command)))
     from submitit.core.utils import FailedJobError, FailedSubmissionError
     from submitit.slurm.slurm import SlurmExecutor
 
@@ -66,7 +71,8 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
             f" ({error.encoding}) lacks. Set LC_ALL=C.UTF-8."
         ) from None
     except FailedJobError as error:
-        raise SchedulerError(f"sbatch, {job.job_name}: {_reason(error)}") from None
+        kind = NotSentError if _is_refusal(error) else SchedulerError
+        raise kind(f"sbatch, {job.job_name}: {_reason(error)}") from None
     except FailedSubmissionError as error:
         raise SchedulerError(f"sbatch, {job.job_name}: expected a job id. {explain(str(error))}") from None
 
@@ -87,6 +93,13 @@ def job_id_in(said: str) -> str | None:
     """
     found = re.findall(r"^Submitted batch job (\d+)", said, re.MULTILINE)
     return found[-1] if found else None
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether sbatch ended by itself, and with words that say that the job was not taken."""
+    cause = error.__cause__
+    ended = isinstance(cause, subprocess.CalledProcessError) and 0 < cause.returncode < TIMED_OUT
+    return ended and is_refused(str(error))
 
 
 def _reason(error: Exception) -> str:

@@ -44,6 +44,15 @@ def explain(stderr: str) -> str:
     return f"{said}. {advice}".rstrip()
 
 
+def is_refused(stderr: str) -> bool:
+    """Whether nothing can have been queued: refused with a reason of the table, or no controller is known.
+
+    One that does not answer may have taken the job.
+    """
+    said = stderr.lower()
+    return any(words.lower() in said for words, advice in _ADVICE.items() if advice != _NO_CONTROLLER)
+
+
 def reasons(stderr: str) -> list[str]:
     """The errors of Slurm's stderr, each once, without prefixes; warnings only if there is nothing else."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]

@@ -1,10 +1,12 @@
 """Sends a submission: its arrays, then the merge job after them all; and finds its jobs again.
 
 jobs.jsonl has a line before each sbatch and one after, with the job's id or sbatch's error. A job whose id is
-not there (the sending was cut between the two, or no answer came) is looked up by its name.
+not there (the sending was cut between the two, or no answer came) is looked up by its name. Where the first
+send was refused there is no jobs.jsonl: nothing was sent.
 """
 
 import re
+import shutil
 import subprocess
 import time
 from collections import defaultdict
@@ -28,6 +30,7 @@ from launch.slurm.states import JobPhase, job_phase
 
 JOB_FIELDS: FieldTypes = {"name": str, "job_name": str, "offset": int, "size": int}
 """What every line of jobs.jsonl has."""
+NUM_LINES_OF_A_SEND = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,10 @@ def write_jobs(run: RunPaths, submission: int) -> list[SbatchJob]:
 
 def check_setup(lines: Sequence[str]) -> None:
     """ConfigError for lines that would swallow what follows them: an open quote, `if` or here-document."""
+    if not lines:
+        return
+    if shutil.which("bash") is None:
+        raise ConfigError("resources.setup: bash, which would check it, was not found. Put bash on PATH.")
     words = ["bash", "-O", "extglob", "-n"]
     text = "\n".join(lines) + "\n"
     done = subprocess.run(words, input=text, capture_output=True, text=True, errors="replace", check=False)
@@ -205,6 +212,16 @@ def sent_jobs(paths: SubmissionPaths) -> list[SentJob]:
                 SentJob(name, row["job_name"], str(job_id), row["offset"], row["size"], round_of(row))
             )
     return jobs
+
+
+def forget_refused(paths: SubmissionPaths) -> None:
+    """Removes jobs.jsonl where the send that was just refused is the only one in it: nothing was sent.
+
+    Of an earlier send that it holds the outcome may not be known.
+    """
+    with storage_errors(paths.jobs):
+        if len(paths.jobs.read_bytes().splitlines()) == NUM_LINES_OF_A_SEND:
+            paths.jobs.unlink()
 
 
 def _unannounced(paths: SubmissionPaths, announced: Collection[str]) -> list[SbatchJob]:

@@ -10,7 +10,7 @@ import pytest
 import launch
 from launch.cli import presets
 from launch.cli.app import COMMANDS
-from tests.cli.commands import finish, start, succeed, vllm_launch
+from tests.cli.commands import Said, finish, start, submit_words, succeed, vllm_launch
 from tests.runs import REPOSITORY
 
 
@@ -62,6 +62,36 @@ def test_a_bug_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert said.code == 1
     assert said.err.startswith("Traceback (most recent call last):")
     assert said.err.endswith("RuntimeError: a bug\n")
+
+
+def test_in_a_directory_that_was_removed(tmp_path: Path, checkpoint: Path):
+    def say(*words: str) -> Said:
+        script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
+        return finish(start(*words, cwd=tmp_path, before=["bash", "-c", script, "bash"]))
+
+    assert say("presets").code == 0
+    said = say("status", "r")
+    assert said.code == 2 and "no run here" in said.err
+    said = say(*submit_words(checkpoint))
+    assert said.code == 2
+    assert said.err == "vllm-launch: the current directory was removed. Go to one that is there.\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "program"),
+    [("launch/submit.py", "vllm-launch"), ("inference_vllm.py", "inference_vllm.py")],
+)
+def test_interrupted_while_modules_are_imported(tmp_path: Path, script: str, program: str):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, f"{program}: interrupted\n")
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "cancel", "merge", "verify", "clean"])

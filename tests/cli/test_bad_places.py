@@ -36,6 +36,13 @@ def test_a_file_system_that_takes_no_directories(tmp_path: Path, words: list[str
     assert said == "/proc/runs: no directory can be made there. Choose another one."
 
 
+def test_a_packed_environment_that_is_not_there(tmp_path: Path, words: list[str]):
+    said = "resources.environment: nope.tar: no such file. Give the packed environment, or leave it out."
+    assert refusal(tmp_path, *words, "--environment", "nope.tar") == said
+    succeed(*words, "--environment", "nope.tar", "--cluster", "slurm", "--dry-run", cwd=tmp_path)
+    assert refusal(tmp_path, "resume", "r", "--cluster", "none", "--environment", "nope.tar") == said
+
+
 def test_a_file_where_results_should_go(tmp_path: Path, words: list[str]):
     (tmp_path / "file").write_text("mine")
     for output_dir in ("file", "file/results"):

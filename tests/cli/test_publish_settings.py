@@ -167,3 +167,22 @@ def test_a_flag_of_a_form_that_the_run_has_already_writes_nothing(run: RunPaths)
     before = record(run)
     assert "publish     " not in merged(run, "--set", "publish.user_files=archive").out
     assert record(run) == before
+
+
+def test_a_publication_that_was_moved_with_its_run_is_found(run: RunPaths, tmp_path: Path) -> None:
+    before = published(run)
+    merged(run)
+    shutil.copytree(tmp_path / "a place", tmp_path / "an archive")
+    moved = RunPaths(tmp_path / "an archive" / run.root.relative_to(tmp_path / "a place"))
+    assert succeed("status", moved.root, cwd=tmp_path).notes == [], "the old place is there as well"
+    shutil.rmtree(tmp_path / "a place")
+    (note,) = succeed("status", moved.root, cwd=tmp_path).notes
+    assert note.startswith(f"{before}: is not there, and {tmp_path / 'an archive' / 'published' / 'run'} ")
+    said = vllm_launch("merge", moved.root, cwd=tmp_path)
+    assert said.code == 2 and said.errors[0].startswith(f"vllm-launch: {note}") and not before.exists()
+    _, *words = shlex.split(re.findall("`(.*?)`", note)[0])
+    assert "nothing new since" in succeed(*words, cwd=tmp_path).out
+    again = succeed("status", moved.root, cwd=tmp_path)
+    assert again.notes == [] and "Published, complete: " in again.out
+    merged(moved, "--output-dir", before)
+    assert verify_published(before).is_whole

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import launch.cli.publishing
 from launch.cli.closing import SENDER_DEAD_S
 from launch.errors import RunError
 from launch.rundir.journal import read_json, write_json
@@ -196,6 +197,23 @@ def test_interrupted_it_drains_and_can_be_resumed(tmp_path: Path, checkpoint: Pa
     assert said.errors[1].startswith(f"vllm-launch: {run.root}: ")
     assert "of 60 items are missing" in said.errors[1] and len(said.errors) == 2
     assert succeed("resume", "r", cwd=tmp_path).row("published").endswith(f"60 of 60 items done{STUB}")
+
+
+def test_interrupted_while_it_publishes_it_says_what_to_type(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch.cli.publishing, "merge", interrupt)
+        said = vllm_launch(*submit_words(checkpoint), "--limit-items", "2", cwd=tmp_path)
+    run = tmp_path / "outputs" / "runs" / "r"
+    assert (said.code, said.errors[-1]) == (130, "vllm-launch: interrupted")
+    assert said.notes[-1] == (
+        f"all that was generated is kept; `vllm-launch merge {run}` publishes and scores it"
+    )
+    assert "2 of 2 items done" in succeed("merge", "r", cwd=tmp_path).row("published")
 
 
 def test_replace_stops_what_works_and_takes_the_rest(tmp_path: Path, checkpoint: Path):

@@ -9,6 +9,7 @@ import pytest
 import launch.cli.run_beside
 from launch.cli.sending import Sending, open_and_show
 from launch.config.schema import RunConfig
+from launch.rundir.create import RunRequest
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.process_mark import mark_process
@@ -212,3 +213,21 @@ def test_of_two_that_begin_at_once_the_second_leaves_the_run_to_the_first(
     said = single_node(program, *flat(words), cwd=tmp_path)
     assert said.code == 2 and "submissions/1: another resume has just opened it." in said.errors[0]
     assert list_submissions(RunPaths(tmp_path / "out.run")) == [1]
+
+
+def test_a_run_that_another_process_makes_meanwhile(
+    tmp_path: Path, words: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = launch.cli.run_beside.create_run
+
+    def make_twice(request: RunRequest, check: Callable[[RunPaths], None]) -> RunPaths:
+        make(request, check)
+        return make(request, check)
+
+    monkeypatch.setattr(launch.cli.run_beside, "create_run", make_twice)
+    said = single_node("inference_vllm.py", *flat(words), cwd=tmp_path)
+    assert said.code == 2
+    assert said.errors == [
+        f"inference_vllm.py: {tmp_path / 'out.run'}: another process has just made it. Wait for that one and"
+        " type the same again, or choose another --output_dir."
+    ]

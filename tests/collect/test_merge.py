@@ -17,9 +17,10 @@ from launch.collect.verify_run import verify_run
 from launch.errors import IncompleteError, RunError, StorageError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import json_line
+from launch.rundir.journal import json_line, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex
+from launch.rundir.process_mark import mark_process
 from launch.rundir.records import list_submissions, load_run, save_record
 from tests.collect.builders import (
     change_publish,
@@ -145,7 +146,8 @@ def test_a_bucket_is_removed_when_it_was_read(
 
 
 def test_missing_items_and_their_task_are_named_and_nothing_is_published(run: RunPaths) -> None:
-    write_results(run, make_generations(run)[:3])
+    ended = write_results(run, make_generations(run)[:3])
+    write_json(run.attempt(1, 0, ended.attempt).ended, {"code": 1, "reason": "failed"})
     with pytest.raises(IncompleteError) as caught:
         merge(run)
     said = str(caught.value)
@@ -154,6 +156,21 @@ def test_missing_items_and_their_task_are_named_and_nothing_is_published(run: Ru
     assert f"`vllm-launch resume {run.root}`" in said
     assert caught.value.exit_code == 3
     assert not published(run).parent.exists()
+
+
+def test_of_a_task_that_is_at_work_no_resume_is_advised(run: RunPaths) -> None:
+    """It would be refused."""
+    write_results(run, make_generations(run)[:3])
+    write_json(run.attempt(1, 0, 0).attempt_json, mark_process().as_json())
+    with pytest.raises(IncompleteError) as caught:
+        merge(run)
+    said = str(caught.value)
+    assert "task 0 is still at work" in said and "resume" not in said
+    assert said.endswith(f"Wait for task 0, or end that work with `vllm-launch cancel {run.root}`.")
+    write_results(run, make_generations(run)[3:4], task=1)
+    write_json(run.attempt(1, 1, 0).attempt_json, mark_process().as_json())
+    with pytest.raises(IncompleteError, match=r" Wait for 2 tasks, or "):
+        merge(run)
 
 
 def test_a_missing_results_file_is_missing_items(run: RunPaths) -> None:

@@ -365,6 +365,17 @@ def test_published_and_what_is_not_ours(run: RunPaths) -> None:
     assert found.trouble == f"{published(run)}: holds the results of run other."
 
 
+def test_failed_items_that_a_merge_would_refuse_are_advised_about_as_it_does(run: RunPaths) -> None:
+    write_results(run, make_generations(run, failed=[3]))
+    with pytest.raises(IncompleteError) as refused:
+        merge(run)
+    advice = str(refused.value).partition("nothing was published. ")[2]
+    assert "--retry-failed" in advice
+    assert next_step(status(run)) == as_json(status(run))["next"] == f"Not published: 1 failed. {advice}"
+    change_publish(run, max_failed_items=1)
+    assert next_step(status(run)) == f"Not published: `vllm-launch merge {run.root}` checks and publishes."
+
+
 def test_results_that_came_after_publishing_are_said(run: RunPaths) -> None:
     everything = make_generations(run)
     starts = [write_results(run, everything[task:-1:2], task=task) for task in range(2)]

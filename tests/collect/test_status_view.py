@@ -191,6 +191,11 @@ def test_what_to_wait_for() -> None:
     assert not is_working(replace(STATUS, submissions=(closed,)))
     assert is_working(replace(STATUS, submissions=(replace(closed, driver_lives=True),)))
     assert not is_working(replace(STATUS, submissions=()))
+    waiting = replace(closed, tasks=(replace(TASKS[0], state=TaskState.WAITING),))
+    assert next_step(replace(STATUS, submissions=(waiting,))).endswith("tasks are running or waiting.")
+    gone = replace(STATUS, submissions=(replace(waiting, driver_lives=False),))
+    assert not is_working(gone)
+    assert next_step(gone) == f"Not published: `vllm-launch resume {STATUS.root}` generates what is missing."
     assert state_line(STATUS) == (
         "751 of 2,000 items done, 2 failed; tasks of submission 2: 8 waiting, 3 running, 2 ended, 2 failed,"
         " 1 dead; merge job PENDING (Dependency: waits for other jobs of this run to end)"

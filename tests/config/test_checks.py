@@ -136,6 +136,17 @@ class TestIgnored:
         )
         assert warnings(*sets, cluster="slurm") == ()
 
+    def test_time_and_python_without_slurm(self) -> None:
+        sets = ["resources.time=01:00:00", "resources.python=/opt/python"]
+        assert warnings(*sets) == (
+            "--set resources.time=01:00:00: resources.time: ignored, but for the number of tasks:"
+            " resources.scheduler is none.",
+            "--set resources.python=/opt/python: resources.python: ignored, resources.scheduler is none, and"
+            " there is no container.",
+        )
+        assert warnings(*sets, cluster="slurm") == ()
+        assert len(warnings(*sets, "resources.container=[podman]")) == 1
+
     def test_sampling_controls_when_greedy(self, write: Write) -> None:
         write(
             "q.yaml", "sampling:\n  num_samples: 1\n  temperature: 0\n  top_k: 5\n  top_p: 0.5\n  seed: 1\n"

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,9 +17,10 @@ import launch.cli.follow_up
 import launch.slurm.submission
 from launch.cli.app import INTERRUPTED, run_command
 from launch.cli.closing import Closing, close_newest
+from launch.cli.sending import send_marked
 from launch.collect.rounds import Decision
 from launch.config.schema import RunConfig, Scheduler, UserFiles
-from launch.errors import StorageError
+from launch.errors import SchedulerError, StorageError
 from launch.rundir.attempts import open_attempt
 from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
@@ -231,6 +233,69 @@ def test_a_submission_that_a_merge_job_goes_on_sending_is_not_called_being_sent(
     cancel_submission(run, 2)
     close_newest(run, Closing(replace=True))
     assert queue.jobs == set()
+
+
+def say(queue: Queue, text: str) -> None:
+    """sbatch fails with this from now on."""
+    words = f"#!/bin/bash\necho 'sbatch: error: {text}' >&2\nexit 1\n"
+    (queue.folder.parent / "bin" / "sbatch").write_text(words)
+
+
+REFUSED = "Batch job submission failed: Invalid account or account/partition combination specified"
+NO_ANSWER = "Batch job submission failed: Socket timed out on send/recv operation"
+
+
+def without_slurm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH with the commands that the scripts and sending need, and none of a Slurm that is installed."""
+    for name in ("bash", "env", "timeout", "cat", "ls", "sed", "find", "wc"):
+        found = shutil.which(name)
+        assert found is not None
+        (root / "bin" / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(root / "bin"))
+
+
+def take_sbatch_away(queue: Queue) -> None:
+    (queue.folder.parent / "bin" / "sbatch").unlink()
+
+
+@pytest.mark.parametrize("refuse", [take_sbatch_away, lambda queue: say(queue, REFUSED)])
+def test_a_submission_whose_first_send_was_refused_is_not_sent_and_nobody_is_asked(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, refuse: Callable[[Queue], None]
+) -> None:
+    without_slurm(tmp_path, monkeypatch)
+    run = make_sent_run(tmp_path / "runs", [(0, 2), (2, 1)])
+    refuse(queue)
+    with pytest.raises(SchedulerError):
+        send_marked(run, 1)
+    (tmp_path / "bin" / "squeue").unlink()
+    assert not run.submission(1).jobs.exists()
+    assert close_newest(run, Closing()) == (1, ())
+
+
+@pytest.mark.parametrize("before", ["", '{"name": "tasks-0"}\n'])
+def test_a_send_that_may_have_been_taken_counts_as_sent(
+    tmp_path: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """No answer came; or one was refused after another whose sender was killed."""
+    without_slurm(tmp_path, monkeypatch)
+    run = make_sent_run(tmp_path / "runs", [(0, 2), (2, 1)])
+    run.submission(1).jobs.write_text(before)
+    say(queue, REFUSED if before else NO_ANSWER)
+    with pytest.raises(SchedulerError):
+        send_marked(run, 1)
+    (tmp_path / "bin" / "squeue").unlink()
+    with pytest.raises(SchedulerError, match="squeue: not found"):
+        close_newest(run, Closing())
+
+
+def test_what_was_sent_before_a_refusal_is_known(tmp_path: Path, queue: Queue) -> None:
+    run = make_sent_run(tmp_path / "runs", [(0, 2), (2, 1)])
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text(f"{sbatch.read_text()}\nchmod -x {sbatch}\n")
+    with pytest.raises(SchedulerError):
+        send_marked(run, 1)
+    assert [job.job_id for job in sent_jobs(run.submission(1))] == ["100"]
+    assert queue.gone.joinpath("100").exists()
 
 
 def test_of_a_dry_run_nobody_is_asked(tmp_path: Path, queue: Queue) -> None:

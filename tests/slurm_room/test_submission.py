@@ -133,6 +133,13 @@ def test_setup_lines_that_would_swallow_the_rest_are_refused(tmp_path: Path, lin
     assert not run.submission(1).sbatch("tasks-0").exists()
 
 
+def test_setup_lines_need_bash_and_none_do_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"^resources.setup: bash, .* was not found. Put bash on PATH.$"):
+        check_setup(["module load cuda"])
+    check_setup([])
+
+
 def test_whole_setup_lines_pass() -> None:
     check_setup([])
     check_setup(
