@@ -28,6 +28,7 @@ from launch.rundir.identity import code_version, file_digest, recorded_versions,
 from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries
+from launch.rundir.plan_check import PlanCheck
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
@@ -127,7 +128,8 @@ def _fill(
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)
-    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), estimate)
+    check = PlanCheck(config, estimate, history)
+    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), check)
     subset = None
     if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
@@ -153,7 +155,7 @@ def _fill(
         templates_digest=tree_digest(run.templates),
         subset=subset,
         versions=recorded_versions(),
-        notes=notes,
+        notes=(*notes, *check.finish()),
     )
 
 
