@@ -152,6 +152,7 @@ def _fill(
             probe_prompt(tokenizer, form, config.prompt.chat_template_kwargs), config.prompt.reasoning_end
         ),
         scenario_digest=file_digest(scenario),
+        train_digest=None if history is None else file_digest(history),
         templates_digest=tree_digest(run.templates),
         subset=subset,
         versions=recorded_versions(),
