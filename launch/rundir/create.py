@@ -28,7 +28,7 @@ from launch.rundir.identity import code_version, file_digest, recorded_versions,
 from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries
-from launch.rundir.plan_check import PlanCheck
+from launch.rundir.plan_check import HistoryCheck, PlanCheck, RoomCheck
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
@@ -128,7 +128,11 @@ def _fill(
     maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)
-    check = PlanCheck(config, estimate, history)
+    check = PlanCheck(
+        estimate,
+        RoomCheck(scenario, maker, estimate) if checkpoint.has_tokenizer_json else None,
+        HistoryCheck(config.prompt, history) if history and config.prompt.max_history_entries else None,
+    )
     counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), check)
     subset = None
     if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
