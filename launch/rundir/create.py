@@ -125,7 +125,10 @@ def _fill(
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
     tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
-    maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
+    own = shipped(
+        "templates", "prompts"
+    )  # what the copies were made of: a mistake is named where it is mended
+    maker = open_prompt_maker(config, own, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)
     check = PlanCheck(
