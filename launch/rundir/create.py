@@ -125,9 +125,7 @@ def _fill(
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
     tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
-    own = shipped(
-        "templates", "prompts"
-    )  # what the copies were made of: a mistake is named where it is mended
+    own = shipped("templates", "prompts")  # not the copies: a mistake is named where it is mended
     maker = open_prompt_maker(config, own, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
     of_users, of_items, chosen = _choose(scenario, config)

@@ -212,6 +212,11 @@ USAGE = [
     (["compare", "a"], "Missing argument 'B'."),
     (["compare", "a", "b", "--show", "-1"], "Invalid value for '--show': -1 is not in the range"),
     (["compare", "a", "b", "--shwo", "1"], "no flag --shwo. Did you mean --show?"),
+    (["prompts", "--preset", "quick_test", "--json"], "no flag --json. See `vllm-launch prompts --help`."),
+    (
+        ["submit", "--preset", "quick_test", "--nodes", "2"],
+        "no flag --nodes. See `vllm-launch submit --help`.",
+    ),
 ]
 
 
