@@ -44,6 +44,11 @@ BAD_FILES = [
         f'{FILE}:2: user 1 (hash "a1"): collection 1: unknown item type "dialog". Write \'dialogue\'.',
     ),
     (
+        lines(builders.user("a1", haiku=[])),
+        f'{FILE}:2: user 1 (hash "a1"): collection 1: unknown item type "haiku". Write one of dialogue,'
+        " movie_review, movie_rating, questionnaire.",
+    ),
+    (
         lines({"task": {}}),
         f"{FILE}:2: user 1: no user_hash. Give each user a unique one.",
     ),
