@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from launch.config.shipped import shipped
 from launch.errors import ConfigError, RunError, StorageError
 from launch.model.checkpoint import Checkpoint
 from launch.model.tokenizer import open_light_tokenizer
-from launch.planning.subset import choose_subset
+from launch.rundir.chosen_users import choose, stream_chosen
 from launch.rundir.estimate import calibrate_estimate
 from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
@@ -36,7 +36,6 @@ from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.reasoning import opens_reasoning
-from launch.scenarios.records import Item, User
 from launch.scenarios.stream import count_items, stream_users
 
 
@@ -128,17 +127,20 @@ def _fill(
     own = shipped("templates", "prompts")  # not the copies: a mistake is named where it is mended
     maker = open_prompt_maker(config, own, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
-    of_users, of_items, chosen = _choose(scenario, config)
+    chosen = choose(scenario, config.data)
     check = PlanCheck(
         estimate,
         RoomCheck(scenario, maker, estimate) if checkpoint.has_tokenizer_json else None,
         HistoryCheck(config.prompt, history) if history and config.prompt.max_history_entries else None,
     )
-    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), check)
+    counts = write_plan(run, stream_chosen(scenario, chosen), _history(history, scenario, config), check)
     subset = None
-    if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
+    if counts.num_items < chosen.of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
-            num_users=counts.num_users, num_items=counts.num_items, of_users=of_users, of_items=of_items
+            num_users=counts.num_users,
+            num_items=counts.num_items,
+            of_users=chosen.of_users,
+            of_items=chosen.of_items,
         )
     return RunRecord(
         run_id=run_id,
@@ -174,23 +176,6 @@ def _copy_templates(run: RunPaths) -> None:
             copy.flush()
             os.fsync(copy.fileno())
     fsync_directory(run.templates)
-
-
-def _choose(scenario: Path, config: RunConfig) -> tuple[int, int, dict[int, int] | None]:
-    """Users and items of the scenario, and how many items to take of which user; None for all."""
-    if config.data.limit_users is None and config.data.limit_items is None:
-        return 0, 0, None
-    sizes = [(user.user_hash, len(user.items)) for user in stream_users(scenario)]
-    chosen = choose_subset(sizes, config.data.limit_users, config.data.limit_items)
-    return len(sizes), sum(size for _, size in sizes), chosen
-
-
-def _chosen_users(scenario: Path, chosen: dict[int, int] | None) -> Iterator[tuple[User, Sequence[Item]]]:
-    for user in stream_users(scenario):
-        if chosen is None:
-            yield user, user.items
-        elif user.position in chosen:
-            yield user, user.items[: chosen[user.position]]
 
 
 def _history(path: Path | None, scenario: Path, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:
