@@ -1,7 +1,7 @@
 """Makes a run: everything is checked and frozen in a directory beside its place, then renamed into it.
 
 Nothing half-written stays: an error at any point removes what was made, a kill leaves only a directory whose
-name begins with a dot and that nothing reads.
+name begins with a dot, which nothing reads and the next run made beside it removes.
 """
 
 import errno
@@ -27,6 +27,7 @@ from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
 from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
+from launch.rundir.leftovers import mark_maker, remove_leftovers, unmark_maker
 from launch.rundir.plan import HistoryEntries
 from launch.rundir.plan_check import HistoryCheck, PlanCheck, RoomCheck
 from launch.rundir.plan_writer import write_plan
@@ -69,10 +70,13 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     check(final)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
+        remove_leftovers(final.root.parent)
         _make_partial(partial.root)
         try:
+            mark_maker(partial)
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
+            unmark_maker(partial)
             put_in_place(partial.root, final.root)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
