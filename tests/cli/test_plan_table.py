@@ -51,6 +51,16 @@ def test_a_cluster_that_shares_nodes_gets_a_task_per_engine(words: list[str | Pa
     assert not any(line.startswith("engines ") for line in said.out.splitlines())
 
 
+def test_the_language_is_said_where_the_dataset_does_not_say_it(
+    words: list[str | Path], tmp_path: Path
+) -> None:
+    assert not any(line.startswith("prompts ") for line in plan(words, tmp_path).out.splitlines())
+    said = plan(words, tmp_path, "--dataset", "Mine", "--name", "mine")
+    assert said.row("prompts") == "in English (--language en)"
+    said = plan(words, tmp_path, "--language", "ja", "--name", "other")
+    assert said.row("prompts") == "in Japanese (--language ja)"
+
+
 def test_a_cluster_of_whole_nodes_gets_a_task_of_all_engines(words: list[str | Path], tmp_path: Path) -> None:
     said = plan(words, tmp_path, "--whole-node-gpus", "4")
     assert "#SBATCH --gres=gpu:h200:4\n" in said.out
