@@ -159,8 +159,9 @@ def usage_message(error: click.ClickException, program: str) -> str:
     command = context.command_path if context else program
     message = error.format_message()
     if isinstance(error, click.NoSuchOption):
-        close = nearest(error.option_name, error.possibilities or ())
-        message = f"no flag {error.option_name}." + (f" Did you mean {close}?" if close else "")
+        known = [flag.lstrip("-") for flag in error.possibilities or ()]
+        close = nearest(error.option_name.lstrip("-"), known)  # without what all flags have in common
+        message = f"no flag {error.option_name}." + (f" Did you mean --{close}?" if close else "")
     stop = "" if message.endswith((".", "?")) else "."
     return f"{command}: {message}{stop} See `{command} --help`."
 

@@ -43,7 +43,7 @@ SETTINGS = (
     help="Length of a usual prompt with its sample, to count sequences.",
 )
 @click.option("--json", "as_text", is_flag=True, help="The same as JSON.")
-@chosen_options(*SETTINGS, short={"engine.tensor_parallel_size": "--tp"})
+@chosen_options(*SETTINGS)
 def command(**flags: Any) -> int:
     """Whether CHECKPOINT will run as asked, how much of a GPU it takes, and what to change. Exit 2 if not."""
     config = _configuration(flags["preset"], collect_flags(flags))

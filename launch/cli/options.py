@@ -21,6 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NAMES = {
     "model.checkpoint": ["--checkpoint-dir", "--checkpoint"],
+    "engine.tensor_parallel_size": ["--tensor-parallel-size", "--tp"],
     "resources.num_tasks": ["--num-tasks", "--tasks"],
 }
 """Of the settings whose flag has several names, in the order of --help."""
@@ -100,22 +101,20 @@ def setting_options(
     """
     own = meanings or {}
     rows = [
-        (key, _described(key, own.get(key, meaning), key in required), ())
-        for key, _, meaning in setting_fields()
+        (key, _described(key, own.get(key, meaning), key in required)) for key, _, meaning in setting_fields()
     ]
     return _add_options(command, rows)
 
 
-def chosen_options(*keys: str, short: Mapping[str, str] | None = None) -> Callable[[Command], Command]:
-    """The same for the settings `keys` alone, for a command that reads no others; `short` adds names."""
+def chosen_options(*keys: str) -> Callable[[Command], Command]:
+    """The same for the settings `keys` alone, for a command that reads no others."""
     meanings = {key: _described(key, meaning) for key, _, meaning in setting_fields()}
-    more = {key: (name,) for key, name in (short or {}).items()}
-    return lambda command: _add_options(command, [(key, meanings[key], more.get(key, ())) for key in keys])
+    return lambda command: _add_options(command, [(key, meanings[key]) for key in keys])
 
 
-def _add_options(command: Command, rows: Sequence[tuple[str, str, Sequence[str]]]) -> Command:
-    for key, meaning, short in reversed(rows):
-        names = [*short, *_NAMES.get(key, [flag_of(key)]), _parameter(key)]
+def _add_options(command: Command, rows: Sequence[tuple[str, str]]) -> Command:
+    for key, meaning in reversed(rows):
+        names = [*_NAMES.get(key, [flag_of(key)]), _parameter(key)]
         if _is_switch(key):
             option = click.option(
                 *names, help=meaning, metavar="[true|false]", is_flag=False, flag_value="true"

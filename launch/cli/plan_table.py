@@ -2,9 +2,10 @@
 
 import click
 
+from launch.config.datasets import dataset_language
 from launch.config.schema import EngineKind, RunConfig
 from launch.rundir.layout import RunPaths
-from launch.rundir.records import load_run, load_submission, run_config
+from launch.rundir.records import RunRecord, load_run, load_submission, run_config
 from launch.rundir.submissions import Opened
 
 MOST_STARTUP = 0.2
@@ -30,6 +31,7 @@ def show_plan(run: RunPaths, opened: Opened) -> None:
     rows = [
         ("run", str(run.root)),
         ("submission", f"{opened.submission}: {sent.num_items:,} items in {opened.num_chunks} chunks"),
+        *_language_row(record),
         ("tasks", opened.plan.why),
         *_engine_rows(run_config(record, sent), opened),
         ("balance", f"largest shard / mean {expected.balance:.2f}"),
@@ -43,6 +45,14 @@ def show_plan(run: RunPaths, opened: Opened) -> None:
     ]
     for name, value in rows:
         click.echo(f"{name:<12}{value}")
+
+
+def _language_row(record: RunRecord) -> list[tuple[str, str]]:
+    """The language of a dataset that we do not know, for a wrong one is seen in the results only."""
+    dataset, language = record.data.dataset, record.prompt.language
+    if language is None or (dataset is not None and dataset_language(dataset) is language):
+        return []
+    return [("prompts", f"in {language.name.capitalize()} (--language {language.value})")]
 
 
 def _engine_rows(config: RunConfig, opened: Opened) -> list[tuple[str, str]]:

@@ -16,13 +16,14 @@ from launch.config.wording import spelled
 from launch.errors import ExitCode, InputError
 from launch.model.chat_template import ChatTemplateError
 from launch.model.tokenizer import open_light_tokenizer
+from launch.rundir.chosen_users import choose, stream_chosen
 from launch.rundir.freeze import inspect_parts, scenario_dir, scenario_file
 from launch.scenarios.chat import probe_chat_form
 from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.preview import PromptPreview, preview
 from launch.scenarios.records import ItemType
-from launch.scenarios.stream import count_items, stream_users
+from launch.scenarios.stream import count_items
 
 TYPES = Choice([item_type.value for item_type in ItemType])
 
@@ -87,7 +88,8 @@ def _show_of_preset(context: click.Context) -> None:
         asked = count_items(scenario_file(config))
         history = dict(stream_history(path, prompt.max_history_entries, prompt.max_chars_per_turn, asked))
     wanted = set(flags["item_types"])
-    prompts = preview(maker, stream_users(scenario_file(config)), history)
+    scenario = scenario_file(config)
+    prompts = preview(maker, stream_chosen(scenario, choose(scenario, config.data)), history)
     chosen = (shown for shown in prompts if not wanted or shown.item_type.value in wanted)
     for number, shown in enumerate(islice(chosen, flags["show"])):
         _show(number, shown, maker)

@@ -31,12 +31,13 @@ from launch.config.schema import RunConfig
 from launch.config.wording import found, listed
 from launch.errors import ConfigError, RunError
 from launch.rundir.create import RunRequest, create_run
-from launch.rundir.freeze import freeze_request, scenario_file
+from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import file_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import list_submissions, load_run
 from launch.rundir.submissions import Opened
+from launch.scenarios.history import find_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +139,9 @@ def run_id_of(output_dir: Path) -> str:
 
 def _continue(run: RunPaths, config: RunConfig, resolved: Resolved, sending: Sending, instead: str) -> Work:
     """What an earlier call left: refused if it is of another identity or still at work."""
-    record = load_run(run)
     frozen = freeze_request(config).config
     _refuse_other_identity(run, frozen, instead)
-    if file_digest(scenario_file(config)) != record.scenario_digest:
-        raise RunError(f"{scenario_file(config)}: has changed since {run.root} was planned. {instead}")
+    _refuse_changed_data(run, frozen, instead)
     for warning in resolved.warnings:
         click.echo(f"note: {warning}", err=True)
     submissions = list_submissions(run)
@@ -171,6 +170,18 @@ def _refuse_other_identity(run: RunPaths, frozen: RunConfig, instead: str) -> No
         made = listed((f"{key} {found(before)}" for key, before, _ in differences), "and")
         asked = listed((found(after) for _, _, after in differences), "and")
         raise RunError(f"{run.root}: was made with {made}, asked for {asked}. {instead}")
+
+
+def _refuse_changed_data(run: RunPaths, frozen: RunConfig, instead: str) -> None:
+    """RunError where the scenario's files are not those that the run was planned from."""
+    record = load_run(run)
+    planned = {scenario_file(frozen): record.scenario_digest}
+    train = find_history(scenario_dir(frozen), frozen.prompt.ablation_config)
+    if train is not None and record.train_digest is not None:  # runs of before had none
+        planned[train] = record.train_digest
+    for path, digest in planned.items():
+        if file_digest(path) != digest:
+            raise RunError(f"{path}: has changed since {run.root} was planned. {instead}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ _NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
 YAML_NAMES = {None: "null", True: "true", False: "false"}
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name most like `name`, if any is."""
     by_folded = {candidate.lower(): candidate for candidate in known}
     close = get_close_matches(name.lower(), by_folded, n=1, cutoff=cutoff)

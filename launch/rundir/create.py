@@ -1,7 +1,7 @@
 """Makes a run: everything is checked and frozen in a directory beside its place, then renamed into it.
 
 Nothing half-written stays: an error at any point removes what was made, a kill leaves only a directory whose
-name begins with a dot and that nothing reads.
+name begins with a dot, which nothing reads and the next run made beside it removes.
 """
 
 import errno
@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +21,15 @@ from launch.config.shipped import shipped
 from launch.errors import ConfigError, RunError, StorageError
 from launch.model.checkpoint import Checkpoint
 from launch.model.tokenizer import open_light_tokenizer
-from launch.planning.subset import choose_subset
+from launch.rundir.chosen_users import choose, stream_chosen
 from launch.rundir.estimate import calibrate_estimate
 from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
 from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
+from launch.rundir.leftovers import mark_maker, remove_leftovers, unmark_maker
 from launch.rundir.plan import HistoryEntries
+from launch.rundir.plan_check import HistoryCheck, PlanCheck, RoomCheck
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
@@ -35,7 +37,6 @@ from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.reasoning import opens_reasoning
-from launch.scenarios.records import Item, User
 from launch.scenarios.stream import count_items, stream_users
 
 
@@ -69,10 +70,13 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     check(final)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
+        remove_leftovers(final.root.parent)
         _make_partial(partial.root)
         try:
+            mark_maker(partial)
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
+            unmark_maker(partial)
             put_in_place(partial.root, final.root)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
@@ -124,14 +128,23 @@ def _fill(
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
     tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
-    maker = open_prompt_maker(config, run.templates, Language.ENGLISH, tokenizer, form)
+    own = shipped("templates", "prompts")  # not the copies: a mistake is named where it is mended
+    maker = open_prompt_maker(config, own, Language.ENGLISH, tokenizer, form)
     estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
-    of_users, of_items, chosen = _choose(scenario, config)
-    counts = write_plan(run, _chosen_users(scenario, chosen), _history(history, scenario, config), estimate)
+    chosen = choose(scenario, config.data)
+    check = PlanCheck(
+        estimate,
+        RoomCheck(scenario, maker, estimate) if checkpoint.has_tokenizer_json else None,
+        HistoryCheck(config.prompt, history) if history and config.prompt.max_history_entries else None,
+    )
+    counts = write_plan(run, stream_chosen(scenario, chosen), _history(history, scenario, config), check)
     subset = None
-    if chosen is not None and counts.num_items < of_items:  # a limit that cuts nothing marks nothing
+    if counts.num_items < chosen.of_items:  # a limit that cuts nothing marks nothing
         subset = Subset(
-            num_users=counts.num_users, num_items=counts.num_items, of_users=of_users, of_items=of_items
+            num_users=counts.num_users,
+            num_items=counts.num_items,
+            of_users=chosen.of_users,
+            of_items=chosen.of_items,
         )
     return RunRecord(
         run_id=run_id,
@@ -150,10 +163,11 @@ def _fill(
             probe_prompt(tokenizer, form, config.prompt.chat_template_kwargs), config.prompt.reasoning_end
         ),
         scenario_digest=file_digest(scenario),
+        train_digest=None if history is None else file_digest(history),
         templates_digest=tree_digest(run.templates),
         subset=subset,
         versions=recorded_versions(),
-        notes=notes,
+        notes=(*notes, *check.finish()),
     )
 
 
@@ -166,23 +180,6 @@ def _copy_templates(run: RunPaths) -> None:
             copy.flush()
             os.fsync(copy.fileno())
     fsync_directory(run.templates)
-
-
-def _choose(scenario: Path, config: RunConfig) -> tuple[int, int, dict[int, int] | None]:
-    """Users and items of the scenario, and how many items to take of which user; None for all."""
-    if config.data.limit_users is None and config.data.limit_items is None:
-        return 0, 0, None
-    sizes = [(user.user_hash, len(user.items)) for user in stream_users(scenario)]
-    chosen = choose_subset(sizes, config.data.limit_users, config.data.limit_items)
-    return len(sizes), sum(size for _, size in sizes), chosen
-
-
-def _chosen_users(scenario: Path, chosen: dict[int, int] | None) -> Iterator[tuple[User, Sequence[Item]]]:
-    for user in stream_users(scenario):
-        if chosen is None:
-            yield user, user.items
-        elif user.position in chosen:
-            yield user, user.items[: chosen[user.position]]
 
 
 def _history(path: Path | None, scenario: Path, config: RunConfig) -> Iterator[tuple[str, HistoryEntries]]:

@@ -32,14 +32,17 @@ class PromptEstimate:
 
     def __call__(self, user: User, items: Sequence[Item], history: HistoryEntries) -> list[float]:
         """Expected tokens of each item's prompt, at most the budget."""
-        ablation = self._prompt.ablation_config
-        shared = self.overhead
-        if ablation.uses_profile:
-            shared += self._rates.estimate(" ".join(texts(user.record.get("user"))))
-        if ablation.uses_history:
+        shared = self.barest(user)
+        if self._prompt.ablation_config.uses_history:
             newest = history[-self._prompt.max_history_entries :]  # the plan has some more (stream_history)
             shared += self._rates.estimate(self._join(texts(newest)))
         return [min(shared + self._context(item.data), self._budget) for item in items]
+
+    def barest(self, user: User) -> float:
+        """Expected tokens of what is in every prompt of a user, however much is cut: no history, no turns."""
+        if not self._prompt.ablation_config.uses_profile:
+            return self.overhead
+        return self.overhead + self._rates.estimate(" ".join(texts(user.record.get("user"))))
 
     def _context(self, data: JsonObject) -> float:
         if not self._prompt.ablation_config.uses_context:

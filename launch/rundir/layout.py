@@ -171,6 +171,11 @@ class RunPaths:
         return self.root / "run.yaml"
 
     @property
+    def maker(self) -> Path:
+        """Which process makes the run; only while it is made."""
+        return self.root / "maker.json"
+
+    @property
     def templates(self) -> Path:
         """The prompt files as used."""
         return self.root / "templates"

@@ -85,6 +85,7 @@ class RunRecord(Section):
     chat_form: str = Field(description="native, folded or text: how prompts meet the chat template.")
     reasoning_opened: bool = Field(default=False, description="Prompts end within the reasoning.")
     scenario_digest: str
+    train_digest: str | None = Field(default=None, description="Of train.json, where history is used.")
     templates_digest: str
     subset: Subset | None = None
     versions: dict[str, str] = Field(default_factory=dict)
@@ -106,7 +107,8 @@ class RunRecord(Section):
 
     def digest_fixed(self) -> str:
         """16 hex digits over all that may never change."""
-        return _digest(self.model_dump(mode="json", exclude=_MAY_CHANGE))
+        absent = {"train_digest": True} if self.train_digest is None else {}  # of runs before it was kept
+        return _digest(self.model_dump(mode="json", exclude=_MAY_CHANGE | absent))
 
 
 def _digest(value: dict[str, Any]) -> str:

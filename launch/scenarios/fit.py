@@ -76,6 +76,12 @@ def fit(
     return Request(item.number, item.key, item.digest, tuple(fitted.token_ids), seed, fitted.cuts)
 
 
+def barest_length(maker: PromptMaker, record: JsonObject, item: Item) -> int:
+    """Tokens of the shortest prompt that an item can have: the one without history and context."""
+    barest = maker.writer.conversation(record, item, (), history_entries=0, context_turns=0)
+    return len(encode_prompt(maker.tokenizer, barest.messages, maker.form, maker.chat_template_kwargs))
+
+
 def fit_prompt(
     maker: PromptMaker, record: JsonObject, item: Item, history: Sequence[HistoryEntry]
 ) -> FittedPrompt:

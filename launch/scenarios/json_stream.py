@@ -22,6 +22,9 @@ MAX_ELEMENT_CHARS = 1 << 28
 SHOWN_HEAD = 40
 LONGEST_TOKEN = 16  # an escaped surrogate pair or -Infinity: how far from the end a cut is noticed
 CUT_TOKEN = re.compile(r"[\w.+\\-]*\s*")  # the beginning of a literal, number or escape, or nothing
+GZIP = b"\x1f\x8b"
+TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[-+.\w]+', re.DOTALL)  # a text, a literal or a number
+ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F])|\\.", re.DOTALL)
 WHITESPACE = " \t\r\n"
 PLAIN_FROM, PLAIN_BELOW = 1e-4, 1e16
 
@@ -40,7 +43,11 @@ class Element:
 
 
 class _Refused(ValueError):
-    """A number that JSON cannot hold or that would not survive being written again."""
+    """A number that JSON cannot hold or that would not survive being written again: its `token`."""
+
+    def __init__(self, token: str, what: str) -> None:
+        super().__init__(what)
+        self.token = token
 
 
 def stream_objects(path: Path, noun: str = "user") -> Iterator[Element]:
@@ -112,7 +119,7 @@ class _Reader:
                     raise self._malformed(error) from None
                 self._read_on()
             except _Refused as error:
-                raise self._error(f"{self._name()} {error}") from None
+                raise self._error(f"{self._name()} {error}", self._place_of(error.token)) from None
             except RecursionError:
                 raise self._error(f"{self._name()} is nested too deeply. Flatten it.") from None
             except ValueError:  # int() refuses more than sys.get_int_max_str_digits() digits
@@ -123,7 +130,8 @@ class _Reader:
                 if self._may_hold_surrogates(end) and not _is_unicode(value):
                     raise self._error(
                         f"{self._name()} holds half of a surrogate pair (\\ud800 to \\udfff), no character."
-                        " Export the text again."
+                        " Export the text again.",
+                        self._lone_surrogate(end),
                     )
                 self._at = end
                 result: dict[str, Any] = value
@@ -134,9 +142,21 @@ class _Reader:
         value = float(text)
         if not PLAIN_FROM <= abs(value) < PLAIN_BELOW and value != 0:
             if isinf(value):
-                raise _Refused(f"holds the number {text[:20]}, too large for a double. Write it as text.")
+                raise _Refused(
+                    text, f"holds the number {text[:20]}, too large for a double. Write it as text."
+                )
             self._plain_floats = False
         return value
+
+    def _place_of(self, token: str) -> int:
+        """Where the element at hand first has a number or literal, which the decoder does not say."""
+        places = (match.start() for match in TOKEN.finditer(self._text, self._at) if match[0] == token)
+        return next(places, self._at)
+
+    def _lone_surrogate(self, end: int) -> int:
+        """Where the element at hand, up to `end`, first has half of a pair."""
+        escapes = ESCAPE.finditer(self._text, self._at, end)
+        return next((match.start() for match in escapes if match[1]), self._at)
 
     def _may_hold_surrogates(self, end: int) -> bool:
         """Only an escape such as \\ud83d can make one: a file in UTF-8 has none."""
@@ -171,6 +191,8 @@ class _Reader:
         try:
             more = self._decode.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
+            if error.start == 1 and error.object.startswith(GZIP):
+                raise InputError(f"{self._path}: a gzip file, not JSON. Unpack it (zcat).") from None
             good = error.object[: error.start].count(b"\n")
             line = self._line + self._text.count("\n", self._counted) + good
             raise InputError(
@@ -236,4 +258,4 @@ def _is_unicode(value: dict[str, Any]) -> bool:
 
 
 def _refuse_constant(text: str) -> float:
-    raise _Refused(f"holds {text}, which JSON does not have. Write null or a number.")
+    raise _Refused(text, f"holds {text}, which JSON does not have. Write null or a number.")

@@ -27,15 +27,17 @@ class PromptPreview:
 
 
 def preview(
-    maker: PromptMaker, users: Iterable[User], history: Mapping[str, Sequence[HistoryEntry]]
+    maker: PromptMaker,
+    users: Iterable[tuple[User, Sequence[Item]]],
+    history: Mapping[str, Sequence[HistoryEntry]],
 ) -> Iterator[PromptPreview]:
-    """The prompts of all items of the users, in input order, lazily: take as many as are to be shown.
+    """The prompts of the items given with each user, in order, lazily: take as many as are to be shown.
 
     Raises ChatTemplateError for a conversation that the chat template refuses.
     """
-    for user in users:
+    for user, items in users:
         entries, left_out = leave_out_test_items(history.get(user.user_hash, ()), user.record)
-        for item in user.items:
+        for item in items:
             yield preview_item(maker, user.record, item, entries, left_out)
 
 

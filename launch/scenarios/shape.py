@@ -79,7 +79,7 @@ def _check_collection(collection: Any, where: str) -> None:
         raise ShapeError(f"{where}: expected an object, found {_kind(collection)}.")
     item_type = collection.get("type")
     if type(item_type) is not str or item_type not in ITEM_TYPES:
-        near = get_close_matches(item_type, ITEM_TYPES, 1, 0) if type(item_type) is str else ()
+        near = get_close_matches(item_type.lower(), ITEM_TYPES) if type(item_type) is str else ()
         advice = f"Write {near[0]!r}." if near else f"Write one of {', '.join(ItemType)}."
         found = shown(item_type) if type(item_type) is str else _kind(item_type)
         raise ShapeError(f"{where}: unknown item type {found}. {advice}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import submit_words
+from tests.cli.commands import submit_words, succeed
 from tests.cli.refusals import refusal
 from tests.scenarios import builders
 
@@ -42,6 +42,11 @@ BAD_FILES = [
     (
         lines(builders.user("a1", dialog=[])),
         f'{FILE}:2: user 1 (hash "a1"): collection 1: unknown item type "dialog". Write \'dialogue\'.',
+    ),
+    (
+        lines(builders.user("a1", haiku=[])),
+        f'{FILE}:2: user 1 (hash "a1"): collection 1: unknown item type "haiku". Write one of dialogue,'
+        " movie_review, movie_rating, questionnaire.",
     ),
     (
         lines({"task": {}}),
@@ -95,6 +100,33 @@ def test_history_without_what_the_user_wrote(tmp_path: Path, checkpoint: Path, s
         'HERE/scenario/train.json:1: user 1 (hash "a1"): collection 1, item 1: no continuation, or none that'
         " is text. History needs what the user wrote: add it or take the item out."
     )
+
+
+def history_words(checkpoint: Path, scenario: Path, *train: Any) -> list[str]:
+    """`submit` of an ablation that takes history from a train.json of `train`."""
+    builders.write(scenario / "train.json", list(train))
+    return [*submit_words(checkpoint, scenario), "--ablation-config", "history_only"]
+
+
+NO_HISTORY = [[], [builders.user("z9")], [builders.user("a1", dialogue=[])], [builders.user("a1")]]
+
+
+@pytest.mark.parametrize("train", NO_HISTORY, ids=["empty", "other users", "no entries", "the test items"])
+def test_history_of_none_of_the_users(tmp_path: Path, checkpoint: Path, scenario: Path, train: list[Any]):
+    assert refusal(tmp_path, *history_words(checkpoint, scenario, *train)) == (
+        "HERE/scenario/train.json: none of the 2 users to generate has history there, and"
+        " prompt.ablation_config history_only takes history from it. Put the train.json of these users there"
+        " or choose an ablation without history."
+    )
+
+
+def test_users_without_history_are_counted(tmp_path: Path, checkpoint: Path, scenario: Path):
+    written = builders.dialogue_item(builders.turn("BEN", "Hi."), continuation="Hi", timestamp="2019-01-01")
+    words = history_words(checkpoint, scenario, builders.user("b2", dialogue=[written]))
+    said = succeed(*words, "--dry-run", cwd=tmp_path)
+    assert "1 of 2 users have no history in train.json" in said.notes
+    asked = succeed(*words, "--dry-run", "--name", "x", "--max-history-entries", "0", cwd=tmp_path)
+    assert not any("no history" in note for note in asked.notes)
 
 
 def submit_dataset(checkpoint: Path, *words: str) -> list[str]:

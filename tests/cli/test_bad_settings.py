@@ -1,9 +1,12 @@
 """Mistyped settings, wherever they are written: one line with the place and the nearest right word."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+import launch.rundir.create
+from launch.config.shipped import shipped
 from tests.cli.commands import submit_words
 from tests.cli.refusals import refusal
 
@@ -185,6 +188,17 @@ def test_a_mistyped_cluster_of_the_environment(tmp_path: Path, checkpoint: Path,
     assert said.startswith("--cluster: no cluster named 'nnoe'. Did you mean none?")
 
 
+def test_a_mistake_in_a_prompt_file_is_named_where_the_file_is_the_user_s(
+    tmp_path: Path, checkpoint: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch
+):
+    prompts = Path(shutil.copytree(shipped("templates", "prompts"), tmp_path / "prompts"))
+    (prompts / "dialogue.j2").write_text("{% block system %}\n{{ nobody.knows }}\n{% endblock %}")
+    monkeypatch.setattr(launch.rundir.create, "shipped", lambda *parts: prompts)
+    assert refusal(tmp_path, *submit_words(checkpoint, scenario)) == (
+        "HERE/prompts/dialogue.j2: no block `instruction`. Add {% block instruction %}."
+    )
+
+
 USAGE = [
     (["quantize"], "Missing argument 'CHECKPOINT'."),
     (["quantize", "a"], "Missing argument 'OUT'."),
@@ -198,6 +212,11 @@ USAGE = [
     (["compare", "a"], "Missing argument 'B'."),
     (["compare", "a", "b", "--show", "-1"], "Invalid value for '--show': -1 is not in the range"),
     (["compare", "a", "b", "--shwo", "1"], "no flag --shwo. Did you mean --show?"),
+    (["prompts", "--preset", "quick_test", "--json"], "no flag --json. See `vllm-launch prompts --help`."),
+    (
+        ["submit", "--preset", "quick_test", "--nodes", "2"],
+        "no flag --nodes. See `vllm-launch submit --help`.",
+    ),
 ]
 
 

@@ -1,12 +1,15 @@
 """An item that cannot be done: named, nothing published unless allowed, marked where it is, tried again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch.rundir import plan_check
 from tests.cli.commands import Said, submit_words, succeed, vllm_launch
+from tests.cli.refusals import refusal
 from tests.models import CHATML, make_tiny_llama
 from tests.scenarios import builders
 
@@ -47,14 +50,43 @@ def test_nothing_is_published(here: Path, refused: Said):
     run = here / "outputs" / "runs" / "r"
     assert refused.code == 3
     assert refused.errors == [
-        f"vllm-launch: {run}: 1 failed ({FAILED} too_long); nothing was published. `vllm-launch resume"
-        f" {run} --retry-failed` tries failed ones again, and with --max-failed-items 1 publishes without"
-        " those that fail."
+        f"vllm-launch: {run}: 1 failed ({FAILED} too_long); nothing was published. What is too_long fails"
+        " again: a new run with a larger --max-model-len or --max-prompt-tokens, or a smaller --max-tokens,"
+        f" may have room; `vllm-launch merge {run} --max-failed-items 1` publishes without those that failed."
     ]
     assert list(published(here).parent.iterdir()) == []
     again = vllm_launch("merge", "r", cwd=here)
     assert (again.code, again.errors) == (3, refused.errors)
     assert "failed   1" in succeed("status", "r", cwd=here).out
+
+
+def test_what_cannot_fit_is_said_before(refused: Said):
+    (note,) = [note for note in refused.notes if "fit" in note]
+    assert re.fullmatch(
+        r"1 of 3 items cannot fit: their prompts, without history and context, have up to [\d,]+ tokens, and"
+        r" 600 are allowed\. Raise --max-model-len \(and --max-prompt-tokens, if set\), or lower"
+        r" --max-tokens",
+        note,
+    )
+
+
+def test_where_nothing_can_fit_nothing_is_spent(here: Path, checkpoint: Path):
+    words = [*submit_words(checkpoint, here / "scenario", "none"), "--max-prompt-tokens", "20"]
+    said = refusal(here, *words)
+    assert said.startswith(
+        "HERE/scenario/test_leaderboard.json: none of the 3 items can fit: their prompts, without history and"
+    )
+    assert said.endswith(
+        ", and 20 are allowed. Raise --max-model-len (and --max-prompt-tokens, if set), or"
+        " lower --max-tokens."
+    )
+
+
+def test_not_all_is_counted_in_a_large_plan(here: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plan_check, "MAX_COUNTED_TOKENS", 2000)
+    words = [*submit_words(checkpoint, here / "scenario", "large"), "--max-prompt-tokens", "20", "--dry-run"]
+    said = succeed(*words, cwd=here)
+    assert any(re.match(r"at least [12] of 3 items cannot fit: ", note) for note in said.notes)
 
 
 def test_nothing_is_missing(here: Path, refused: Said):

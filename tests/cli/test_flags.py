@@ -26,7 +26,11 @@ def test_underscores_and_hyphens(tmp_path: Path, checkpoint: Path):
 
 @pytest.mark.parametrize(
     ("short", "flag", "value"),
-    [("--tasks", "--num-tasks", "3"), ("--checkpoint-dir", "--checkpoint", "here")],
+    [
+        ("--tasks", "--num-tasks", "3"),
+        ("--tp", "--tensor-parallel-size", "2"),
+        ("--checkpoint-dir", "--checkpoint", "here"),
+    ],
 )
 def test_a_flag_by_its_other_name(tmp_path: Path, checkpoint: Path, short: str, flag: str, value: str):
     assert shown(tmp_path, checkpoint, short, value) == shown(tmp_path, checkpoint, flag, value)

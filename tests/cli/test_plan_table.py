@@ -34,7 +34,7 @@ COLD_S = KNOWN.start_uncompiled_cold_s + KNOWN.beside_s
 def words(checkpoint: Path, scenario: Path) -> list[str | Path]:
     """`submit --dry-run` of two items with vLLM, which need not be installed for it."""
     asked: list[str | Path] = ["submit", "--dry-run", "--preset", "throughput", "--cluster", "slurm"]
-    asked += ["--engine", "vllm", "--name", "run", "--gpu-type", "h200", "--max-model-len", "256"]
+    asked += ["--engine", "vllm", "--name", "run", "--gpu-type", "h200", "--max-model-len", "384"]
     asked += ["--max-tokens", "64", "--checkpoint-dir", checkpoint, "--scenario-path", scenario]
     return [*asked, "--dataset", "Chameleons"]
 
@@ -49,6 +49,16 @@ def test_a_cluster_that_shares_nodes_gets_a_task_per_engine(words: list[str | Pa
     said = plan(words, tmp_path, "--num-tasks", "2")
     assert "#SBATCH --array=0-1\n" in said.out and "#SBATCH --gres=gpu:h200:1\n" in said.out
     assert not any(line.startswith("engines ") for line in said.out.splitlines())
+
+
+def test_the_language_is_said_where_the_dataset_does_not_say_it(
+    words: list[str | Path], tmp_path: Path
+) -> None:
+    assert not any(line.startswith("prompts ") for line in plan(words, tmp_path).out.splitlines())
+    said = plan(words, tmp_path, "--dataset", "Mine", "--name", "mine")
+    assert said.row("prompts") == "in English (--language en)"
+    said = plan(words, tmp_path, "--language", "ja", "--name", "other", "--max-model-len", "1024")
+    assert said.row("prompts") == "in Japanese (--language ja)"
 
 
 def test_a_cluster_of_whole_nodes_gets_a_task_of_all_engines(words: list[str | Path], tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_only_items_of_a_type(tmp_path: Path, checkpoint: Path, item_type: str):
     assert found and {match[3] for match in found} == {item_type}
 
 
+def test_those_that_the_preset_would_run_and_no_others(tmp_path: Path, checkpoint: Path):
+    found, _ = headers(tmp_path, checkpoint, "--show", "1000", "--limit-items", "5")
+    words = [*submit_words(checkpoint), "--limit-items", "5", "--dry-run"]
+    succeed(*words, cwd=tmp_path)
+    planned = [
+        key for entry in read_index(RunPaths(tmp_path / "outputs" / "runs" / "r")) for key in entry.keys
+    ]
+    assert [match[2] for match in found] == planned and len(planned) == 5
+
+
 def test_a_mistyped_type_is_an_error(tmp_path: Path, checkpoint: Path):
     words = ["prompts", "--preset", "quick_test", "--checkpoint", str(checkpoint), "--item-type", "dialog"]
     said = refusal(tmp_path, *words, prefix="vllm-launch prompts: ")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import launch.cli.run_beside
+from launch.cli import inference_vllm
 from launch.cli.sending import Sending, open_and_show
 from launch.config.schema import RunConfig
 from launch.rundir.create import RunRequest
@@ -22,6 +23,7 @@ from tests.cli.test_bad_checkpoint import BROKEN
 from tests.cli.test_bad_scenario import BAD_FILES
 from tests.models import make_tiny_llama
 from tests.quantized_models import add_to_config
+from tests.scenarios import builders
 
 REQUIRED = ("--checkpoint_dir", "--dataset", "--ablation_config", "--output_dir")
 
@@ -180,6 +182,39 @@ def test_a_refused_no_resume_leaves_the_earlier_run_where_it_is(
         assert said.code == 0, said.err
         kept = sorted(tmp_path.glob("out.run.old-*"))
         assert len(kept) == number and f"the earlier run is kept in {kept[-1]}" in said.notes
+
+
+@pytest.mark.parametrize("name", ["test_leaderboard.json", "train.json"])
+def test_data_that_changed_since_the_run_was_planned(
+    tmp_path: Path, scenario: Path, words: dict[str, str], name: str
+) -> None:
+    told = builders.dialogue_item(builders.turn("BEN", "Hi."), continuation="Hi", timestamp="2019-01-01")
+    builders.write(scenario / "train.json", [builders.user("a1", dialogue=[told])])
+    with_history = {**words, "--ablation_config": "history_only"}
+    program = inference_vllm.PROGRAM
+    assert single_node(program, *flat(with_history), cwd=tmp_path).code == 0
+    assert single_node(program, *flat(with_history), cwd=tmp_path).code == 0, "as it was it continues"
+    (scenario / name).write_text((scenario / name).read_text() + "\n")
+    assert refusal(tmp_path, *flat(with_history), program=program) == (
+        f"HERE/scenario/{name}: has changed since HERE/out.run was planned. Choose another --output_dir, or"
+        " say --no-resume to begin anew."
+    )
+
+
+def test_a_run_of_before_the_digest_of_train_json_was_kept(
+    tmp_path: Path, scenario: Path, words: dict[str, str]
+) -> None:
+    assert single_node(inference_vllm.PROGRAM, *flat(words), cwd=tmp_path).code == 0
+    record = tmp_path / "out.run" / "run.yaml"
+    assert "train_digest: null\n" in record.read_text()  # of an ablation without history, too
+    record.write_text(record.read_text().replace("train_digest: null\n", ""))
+    builders.write(scenario / "train.json", [])
+    assert single_node(inference_vllm.PROGRAM, *flat(words), cwd=tmp_path).code == 0
+    with_digest = record.read_text().replace("templates_digest:", "train_digest: '0'\ntemplates_digest:")
+    record.write_text(with_digest)
+    assert "run.yaml: was changed after it was written" in refusal(
+        tmp_path, *flat(words), program=inference_vllm.PROGRAM
+    )
 
 
 def test_who_is_refused_for_what_works_is_told_what_there_is(

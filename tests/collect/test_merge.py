@@ -11,9 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launch.collect import buckets
+from launch.collect.incomplete import check_complete
+from launch.collect.manifest import FailedItem
 from launch.collect.merge import merge
 from launch.collect.summary import read_sources
+from launch.collect.tally import Tally
 from launch.collect.verify_run import verify_run
+from launch.config.schema import PublishConfig
 from launch.errors import IncompleteError, RunError, StorageError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.identity import settings_digest
@@ -306,12 +310,21 @@ def test_a_line_with_too_few_samples_is_refused(run: RunPaths) -> None:
     assert "it has 1 samples, not 2" in verify_run(run).problems[0]
 
 
+def test_what_may_succeed_is_tried_again_and_what_is_too_long_needs_room(run: RunPaths) -> None:
+    failed = [FailedItem(key=name, failure_class=name, message="") for name in ("too_long", "poison")]
+    with pytest.raises(IncompleteError) as caught:
+        check_complete(run, PublishConfig(), Tally(num_items=2, failed=failed))
+    assert "What is too_long fails again: a new run with a larger --max-model-len" in str(caught.value)
+    assert f"`vllm-launch resume {run.root} --retry-failed` tries failed ones again" in str(caught.value)
+
+
 def test_failed_items_stop_publishing_unless_allowed_and_are_marked(run: RunPaths) -> None:
     write_results(run, make_generations(run, failed=[1, 5]))
     with pytest.raises(IncompleteError) as caught:
         merge(run)
     assert "2 failed (u0#0.1 too_long, u1#0.2 too_long); nothing was published" in str(caught.value)
-    assert "--retry-failed" in str(caught.value)
+    assert "--retry-failed" not in str(caught.value)  # too long it stays
+    assert f"`vllm-launch merge {run.root} --max-failed-items 2` publishes without" in str(caught.value)
     change_publish(run, max_failed_items=1)
     with pytest.raises(IncompleteError):
         merge(run)

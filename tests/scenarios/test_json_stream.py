@@ -1,5 +1,6 @@
 """The list reader: constant memory, the right line, and no malformed file that it takes for a good one."""
 
+import gzip
 import io
 import json
 import tracemalloc
@@ -69,6 +70,18 @@ BAD = {
     "huge integer": (b'[{"a": ' + b"9" * 5000 + b"}]", ":1: user 1 holds an integer", "as text"),
     "lone surrogate": (b'[{"a": "\\ud800"}]', ":1: user 1 holds half of a surrogate pair", "no character"),
     "upper-case surrogate": (b'[{"a": "\\uDEAD!"}]', ":1: user 1 holds half of a surrogate", "no character"),
+    "nan in a later line": (
+        b'[{"a": "NaN",\n"b": "\\"NaN",\n"c": [1,\nNaN]}]',
+        ":4: user 1 holds NaN",
+        "JSON does not have",
+    ),
+    "huge float in a later line": (b'[{"a": "1e999",\n"b": 1e999}]', ":2: user 1 holds the number", "large"),
+    "lone surrogate in a later line": (
+        b'[{"a": "\\\\ud800 \\ud83d\\ude00",\n"b": "\\n\\ud800"}]',
+        ":2: user 1 holds half of a surrogate pair",
+        "no character",
+    ),
+    "gzip": (gzip.compress(b"[]"), ": a gzip file, not JSON", "Unpack it"),
     "deep": (
         b'[{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
         ":1: user 1 is nested too deeply",

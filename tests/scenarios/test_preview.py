@@ -1,14 +1,15 @@
 """The preview shows what a task would send."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from launch.config.schema import Ablation
+from launch.rundir.chosen_users import Chosen, stream_chosen
 from launch.scenarios.chat import ChatForm
 from launch.scenarios.fit import PromptMaker, fit
 from launch.scenarios.history import stream_history
 from launch.scenarios.preview import preview
-from launch.scenarios.records import Request, User
+from launch.scenarios.records import Item, Request, User
 from launch.scenarios.stream import stream_users
 from tests.scenarios import chat_templates
 from tests.scenarios.builders import DEMO, prompt_writer
@@ -27,7 +28,7 @@ def test_it_shows_text_tokens_and_cuts_of_each_item(tokenizer_for: TokenizerFor)
     maker = make(tokenizer_for, 900)
     history = dict(stream_history(SCENARIO / "train.json", 30, 300))
     users = list(stream_users(SCENARIO / "test_leaderboard.json"))
-    shown = list(preview(maker, users, history))
+    shown = list(preview(maker, [(user, user.items) for user in users], history))
     made = [fit(maker, u.record, item, history[u.user_hash]) for u in users for item in u.items]
     assert [p.key for p in shown] == [m.key for m in made]
     assert [p.cuts for p in shown] == [m.cuts for m in made]
@@ -43,7 +44,7 @@ def test_it_shows_text_tokens_and_cuts_of_each_item(tokenizer_for: TokenizerFor)
 
 def test_what_does_not_fit_is_shown_as_such(tokenizer_for: TokenizerFor) -> None:
     (first,) = islice(
-        preview(make(tokenizer_for, 10), stream_users(SCENARIO / "test_leaderboard.json"), {}), 1
+        preview(make(tokenizer_for, 10), stream_chosen(SCENARIO / "test_leaderboard.json", Chosen()), {}), 1
     )
     assert not first.fits
     assert first.num_tokens > 10
@@ -53,10 +54,10 @@ def test_what_does_not_fit_is_shown_as_such(tokenizer_for: TokenizerFor) -> None
 def test_it_is_lazy(tokenizer_for: TokenizerFor) -> None:
     taken: list[str] = []
 
-    def stream() -> Iterator[User]:
+    def stream() -> Iterator[tuple[User, Sequence[Item]]]:
         for u in stream_users(SCENARIO / "test_leaderboard.json"):
             taken.append(u.user_hash)
-            yield u
+            yield u, u.items
 
     list(islice(preview(make(tokenizer_for, 900), stream(), {}), 1))
     assert len(taken) == 1
