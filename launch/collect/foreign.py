@@ -37,7 +37,7 @@ SUBMISSION = Folder(
     {"claims": Folder(rf"{NUMBER}\.({NUMBER}|done)")},
 )
 RUN = Folder(
-    r"run\.yaml|canary\.json",
+    r"run\.yaml|maker\.json|canary\.json",
     {
         "templates": Folder(r".+\.j2"),
         "plan": Folder(r"users\.jsonl|history\.jsonl|index\.jsonl|plan\.json"),

@@ -36,4 +36,4 @@ class RoomlessClaim(MergeClaim):
             except FileExistsError:
                 who = "which has just begun. Wait for it to end."
                 raise MergeBusyError(f"{self._directory.parent}: another merge is at work, {who}") from None
-            self._number = number
+            self.number = number
