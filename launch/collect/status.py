@@ -22,7 +22,7 @@ from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.one_look import one_look
 from launch.rundir.plan import load_counts
-from launch.rundir.process_mark import read_mark
+from launch.rundir.process_mark import ProcessMark, read_mark
 from launch.rundir.records import RunRecord, SubmissionRecord, load_run, load_submissions
 from launch.rundir.rounds import why_stopped
 from launch.slurm.commands import QueueRow
@@ -134,7 +134,6 @@ def _submission(
     tasks = (
         read_task(run, number, task, survey.by_task[number, task], asked) for task in range(record.num_tasks)
     )
-    mark = read_mark(read_json(paths.driver))
     return SubmissionStatus(
         submission=number,
         created=record.created,
@@ -145,8 +144,15 @@ def _submission(
         round=record.round,
         stopped=why_stopped(run, number),
         merge_is_open=merge_row is not None and job_phase(merge_row.state) is not JobPhase.ENDED,
-        driver_lives=mark.is_here if mark is not None and mark.is_from_here else None,
+        driver_lives=_lives(read_mark(read_json(paths.driver))),
     )
+
+
+def _lives(driver: ProcessMark | None) -> bool | None:
+    """Whether it does; None where that cannot be told from here: another host's, or one that /proc hides."""
+    if driver is None or not (driver.is_here or driver.is_gone):
+        return None
+    return driver.is_here
 
 
 def _job_in_words(row: QueueRow, queue: QueueLook | None) -> str:
