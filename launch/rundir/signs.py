@@ -64,11 +64,14 @@ def read_signs(run: RunPaths, submission: int, task: int, attempt: int, now: flo
     paths = run.attempt(submission, task, attempt)
     about = read_about(paths)
     mark = read_mark(about)
-    beat = _last_beat(paths)
+    has_ended = paths.ended.exists()
+    is_followed = _is_followed(run, submission, task, attempt)
+    is_gone = mark is not None and mark.is_gone
+    beat = _last_beat(paths, is_over=has_ended or is_followed or is_gone)
     return Signs(
-        has_ended=paths.ended.exists(),
-        is_followed=_is_followed(run, submission, task, attempt),
-        is_gone_from_here=mark is not None and mark.is_gone,
+        has_ended=has_ended,
+        is_followed=is_followed,
+        is_gone_from_here=is_gone,
         beat=beat,
         beat_age_s=max(0.0, (filesystem_now(run.root) if now is None else now) - beat),
         job=job_of(about["slurm"]),
@@ -86,13 +89,15 @@ def read_again(signs: Signs, run: RunPaths, at: tuple[int, int, int], now: float
     """
     submission, task, attempt = at
     paths = run.attempt(*at)
-    beat = _last_beat(paths)
-    is_followed = run.attempt(submission, task, attempt + 1).root.exists()
+    has_ended = paths.ended.exists()
+    is_followed = run.attempt(submission, task, attempt + 1).root.exists() and _is_followed(run, *at)
+    is_gone = signs.mark is not None and signs.mark.is_gone
+    beat = _last_beat(paths, is_over=has_ended or is_followed or is_gone)
     return replace(
         signs,
-        has_ended=paths.ended.exists(),
-        is_followed=is_followed and _is_followed(run, *at),
-        is_gone_from_here=signs.mark is not None and signs.mark.is_gone,
+        has_ended=has_ended,
+        is_followed=is_followed,
+        is_gone_from_here=is_gone,
         beat=beat,
         beat_age_s=max(0.0, now - beat),
     )
@@ -102,10 +107,15 @@ def _is_followed(run: RunPaths, submission: int, task: int, attempt: int) -> boo
     return any(later > attempt for later in list_attempts(run, submission, task))
 
 
-def _last_beat(paths: AttemptPaths) -> float:
+def _last_beat(paths: AttemptPaths, *, is_over: bool) -> float:
+    """When it was; OSError for a heartbeat that cannot be read, unless its age decides nothing any more."""
     try:
         return paths.heartbeat.stat().st_mtime
     except FileNotFoundError:
+        return paths.root.stat().st_mtime
+    except OSError:
+        if not is_over:
+            raise
         return paths.root.stat().st_mtime
 
 

@@ -123,5 +123,5 @@ def test_what_a_node_left_is_no_command_to_a_terminal(here: Path, tmp_path: Path
 
 def test_prompts_shows_control_characters(here: Path, checkpoint: Path):
     words = ["prompts", "--preset", "quick_test", "--checkpoint", str(checkpoint), "--show", "20"]
-    said = succeed(*words, "--scenario-path", "scenario", cwd=here)
+    said = succeed(*words, "--scenario-path", "scenario", "--limit-items", "20", cwd=here)
     assert sum(line.startswith("=== ") for line in said.out.splitlines()) == len(HASHES)

@@ -35,6 +35,11 @@ def in_container(script: str) -> dict[str, list[str]]:
     return {"container": ["/bin/sh", "-c", f'{script}; exec "$@"', "sh"]}
 
 
+def replaced_by_a_loop(path: Path) -> str:
+    """A script that puts a link without an end in a file's place, in one step: it is touched all the time."""
+    return f"ln -s {path}.loop {path}.loop; ln -s {path}.loop {path}.link; mv -T {path}.link {path}"
+
+
 def run_impatiently(run: RunPaths, lost_after_s: float) -> tuple[int, str]:
     """A task whose heartbeat is due every 0.2 s, and is lost after so many seconds: exit code and stderr."""
     words = [str(run.root), "--submission", "1", "--task", "0"]
@@ -123,7 +128,7 @@ def test_a_task_goes_on_when_its_events_cannot_be_written(tmp_path: Path) -> Non
 @pytest.mark.process
 def test_a_task_goes_on_when_its_heartbeat_cannot_be_written(tmp_path: Path) -> None:
     path = attempt(tmp_path).heartbeat
-    run = build_run(tmp_path, resources=in_container(f"rm {path}; ln -s {path} {path}"))
+    run = build_run(tmp_path, resources=in_container(replaced_by_a_loop(path)))
     code, errors = run_impatiently(run, 600)
     assert code == 0, errors
     assert errors.count("\n") == 1 and "Too many levels of symbolic links" in errors
@@ -134,7 +139,7 @@ def test_a_task_goes_on_when_its_heartbeat_cannot_be_written(tmp_path: Path) -> 
 @pytest.mark.process
 def test_a_task_that_others_would_take_for_dead_drains_and_continues(tmp_path: Path) -> None:
     path = attempt(tmp_path).heartbeat
-    run = build_run(tmp_path, num_users=10, resources=in_container(f"rm -f {path}; ln -s {path} {path}"))
+    run = build_run(tmp_path, num_users=10, resources=in_container(replaced_by_a_loop(path)))
     code, errors = run_impatiently(run, 3)
     assert (code, ended(run)["reason"]) == (75, "drained"), errors
     assert "others would soon take this task for dead: it finishes what it has" in errors.splitlines()[-1]
