@@ -74,10 +74,10 @@ def _max_failed(root: Path, submission: int) -> int:
 
 
 def _failed_advice(root: str, num_failed: int) -> str:
-    """What may be done about failed items; a merge that refuses them says the same."""
+    """What may be done about failed items: what helps is by their classes, which a merge reads."""
     return (
-        f"`vllm-launch resume {root} --retry-failed` tries failed ones again, and with --max-failed-items"
-        f" {num_failed} publishes without those that fail."
+        f"`vllm-launch merge {root}` names them and what helps; with --max-failed-items {num_failed} it"
+        " publishes without them."
     )
 
 

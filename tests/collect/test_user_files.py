@@ -43,7 +43,7 @@ def test_auto_packs_the_users_of_a_large_run(run: RunPaths, monkeypatch: pytest.
     assert names_in(merge(run).output_dir) == {"users"}
     monkeypatch.setattr(user_files, "MAX_FILES", 3)
     other = RunPaths(run.root)
-    change_publish(other, output_dir=run.root / "published")
+    change_publish(other, output_dir=run.root.parent.parent / "elsewhere")
     assert names_in(merge(other).output_dir) == {"users.zip"}
 
 
