@@ -31,6 +31,8 @@ GRAPHS_ALONE = {
 """What engine.torch_compile: false asks vLLM for."""
 GRAPHS_OF_PROMPTS = GRAPHS_ALONE | {"cudagraph_mode": "FULL"}
 """Of steps with a prompt in them, too, where the attention kernels allow it."""
+WIDE_GRAPHS = GRAPHS_OF_PROMPTS | {"cudagraph_capture_sizes": [*GRAPH_SIZES, 1280, 1536, 1792, 2048]}
+"""The same up to 2,048 tokens a step: one new prompt of 1,024 tokens beside 1,024 sequences that decode."""
 FEWER_SIZES = [size for size in GRAPH_SIZES if size <= 512]
 """As far as vLLM's own sizes go."""
 FP8, FP8_KV = 'quantization="fp8"', 'kv_cache_dtype="fp8"'
@@ -52,6 +54,9 @@ POINTS: dict[str, list[str]] = {
     "full-graphs": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}"],
     "full-graphs-seqs-128": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}", "max_num_seqs=128"],
     "full-graphs-seqs-256": [f"compilation_config={json.dumps(GRAPHS_OF_PROMPTS)}", "max_num_seqs=256"],
+    "wide-graphs": [f"compilation_config={json.dumps(WIDE_GRAPHS)}"],
+    "wide-graphs-seqs-128": [f"compilation_config={json.dumps(WIDE_GRAPHS)}", "max_num_seqs=128"],
+    "wide-graphs-seqs-256": [f"compilation_config={json.dumps(WIDE_GRAPHS)}", "max_num_seqs=256"],
     "uncompiled-512": [
         f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': FEWER_SIZES})}"
     ],
