@@ -28,11 +28,16 @@ GRAPHS_ALONE = {
     "cudagraph_mode": "FULL_DECODE_ONLY",
     "cudagraph_capture_sizes": list(GRAPH_SIZES),
 }
-"""What engine.torch_compile: false asks vLLM for."""
+"""What engine.torch_compile: false asks vLLM for, unless engine.full_cuda_graphs is on."""
 GRAPHS_OF_PROMPTS = GRAPHS_ALONE | {"cudagraph_mode": "FULL"}
 """Of steps with a prompt in them, too, where the attention kernels allow it."""
 WIDE_GRAPHS = GRAPHS_OF_PROMPTS | {"cudagraph_capture_sizes": [*GRAPH_SIZES, 1280, 1536, 1792, 2048]}
 """The same up to 2,048 tokens a step: one new prompt of 1,024 tokens beside 1,024 sequences that decode."""
+TWICE_128, TWICE_256 = (
+    GRAPHS_OF_PROMPTS | {"cudagraph_capture_sizes": [size for size in GRAPH_SIZES if size <= 2 * num_seqs]}
+    for num_seqs in (128, 256)
+)
+"""What it asks for where that is on: up to twice as many tokens a step as sequences."""
 FEWER_SIZES = [size for size in GRAPH_SIZES if size <= 512]
 """As far as vLLM's own sizes go."""
 FP8, FP8_KV = 'quantization="fp8"', 'kv_cache_dtype="fp8"'
@@ -57,6 +62,8 @@ POINTS: dict[str, list[str]] = {
     "wide-graphs": [f"compilation_config={json.dumps(WIDE_GRAPHS)}"],
     "wide-graphs-seqs-128": [f"compilation_config={json.dumps(WIDE_GRAPHS)}", "max_num_seqs=128"],
     "wide-graphs-seqs-256": [f"compilation_config={json.dumps(WIDE_GRAPHS)}", "max_num_seqs=256"],
+    "twice-graphs-seqs-128": [f"compilation_config={json.dumps(TWICE_128)}", "max_num_seqs=128"],
+    "twice-graphs-seqs-256": [f"compilation_config={json.dumps(TWICE_256)}", "max_num_seqs=256"],
     "uncompiled-512": [
         f"compilation_config={json.dumps(GRAPHS_ALONE | {'cudagraph_capture_sizes': FEWER_SIZES})}"
     ],

@@ -113,7 +113,8 @@ for part in "$@"; do
         ;;
     search-ragged)
         "$python" -m benchmarks.defaults_search --checkpoint "$model" --out "$out/search-ragged" \
-            --budget-s "$limit" --only defaults uncompiled seqs-128 uncompiled-seqs-128 \
+            --budget-s "$limit" --only defaults uncompiled full-graphs seqs-128 uncompiled-seqs-128 \
+            twice-graphs-seqs-128 seqs-256 uncompiled-seqs-256 twice-graphs-seqs-256 \
             --shape --users "$users" --ragged "${shape[@]}" "${room[@]}" "${bare_flags[@]}"
         ;;
     startup) run startup startup --engines "${ENGINES:-8}" ;;

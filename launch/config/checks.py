@@ -19,9 +19,9 @@ ONLY_SLURM = (
     " max_submit cpus_per_task setup extra_sbatch merge"
 ).split()
 ONLY_VLLM = (
-    "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile enable_prefix_caching"
-    " enable_chunked_prefill safetensors_load_strategy disable_custom_all_reduce fuse_allreduce_rms"
-    " cpu_kvcache_space_gib"
+    "gpu_memory_utilization max_num_batched_tokens enforce_eager torch_compile full_cuda_graphs"
+    " enable_prefix_caching enable_chunked_prefill safetensors_load_strategy disable_custom_all_reduce"
+    " fuse_allreduce_rms cpu_kvcache_space_gib"
 ).split()
 ONLY_HISTORY = ("max_history_entries",)
 ONLY_CONTEXT = ("max_context_turns",)
@@ -82,6 +82,8 @@ def _ignored_groups(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...] | 
             yield "resources", ("python",), "resources.scheduler is none, and there is no container"
     if not config.resources.stage_weights and config.resources.environment is None:
         yield "resources", ("stage_budget_gib",), "nothing is staged"
+    if (reason := _other_graphs(config)) is not None:
+        yield "engine", ("full_cuda_graphs",), reason
     if config.sampling.temperature == 0:
         yield "sampling", ONLY_RANDOM, "temperature is 0"
     ablation = config.prompt.ablation_config
@@ -89,6 +91,17 @@ def _ignored_groups(config: RunConfig) -> Iterator[tuple[str, tuple[str, ...] | 
         yield "prompt", ONLY_HISTORY, f"{ablation} has no history"
     if not ablation.uses_context:
         yield "prompt", ONLY_CONTEXT, f"{ablation} has no context"
+
+
+def _other_graphs(config: RunConfig) -> str | None:
+    """Why full_cuda_graphs is not looked at, if it is not."""
+    if config.engine.enforce_eager:
+        return "engine.enforce_eager has no CUDA graphs"
+    if config.engine.compiles:
+        return "with torch.compile vLLM has graphs of its own"
+    if config.engine.batch_invariant:
+        return "such graphs are off with batch invariance"
+    return None
 
 
 def _is_one_of(key: str, section: str, names: tuple[str, ...] | list[str]) -> bool:

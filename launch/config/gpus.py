@@ -60,6 +60,10 @@ class GpuSpeed(Section):
         description="Speed without torch.compile over that with it, by sequences in a step; larger steps are"
         " no CUDA graphs.",
     )
+    full_graph_shares: dict[int, Number] = Field(
+        default={},
+        description="The same with engine.full_cuda_graphs: steps with a prompt in them are graphs, too.",
+    )
     eager_share: Number | None = Field(
         default=None,
         gt=0,
@@ -81,9 +85,13 @@ class GpuSpeed(Section):
         """Steps of more sequences than any of the first are taken for the second."""
         if bool(self.uncompiled_shares) != (self.eager_share is not None):
             raise ValueError("uncompiled_shares and eager_share go together")
+        if self.full_graph_shares and not self.uncompiled_shares:
+            raise ValueError("full_graph_shares are there only beside uncompiled_shares")
         return self
 
-    @field_validator("uncompiled_shares", "parallel_shares", "engines_over_parallel", mode="before")
+    @field_validator(
+        "uncompiled_shares", "full_graph_shares", "parallel_shares", "engines_over_parallel", mode="before"
+    )
     @classmethod
     def _sizes_as_numbers(cls, shares: Any) -> Any:
         """Keys of a YAML file are texts here."""

@@ -80,6 +80,11 @@ class EngineConfig(Section):
         description="Off: CUDA graphs alone, which starts fast. Unless this or enforce_eager is set, off on"
         " one GPU with 1,024 sequences a step, on with tensor parallelism, else by the work of a task.",
     )
+    full_cuda_graphs: bool | None = Field(
+        default=None,
+        description="Without torch.compile: steps with a prompt in them are CUDA graphs, too, where vLLM's"
+        " attention kernels allow it. Unless set, on for GPUs where it was measured to be faster.",
+    )
     enable_prefix_caching: bool | None = Field(
         default=None, description="Items of a user share their prefix."
     )

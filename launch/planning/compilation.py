@@ -1,17 +1,18 @@
 """With torch.compile or without: whether a task is so long that faster steps are worth starting slowly.
 
-Without torch.compile a step that only decodes is a CUDA graph all the same; for one with a prompt in it the
-host launches every kernel, and where the step is short, since it has few sequences, the GPU waits for it.
-Measured on H200s with an 8B shape, samples that end one after another and prompts that join the others: 0.999
-of the speed of compiled engines with 1,024 sequences a step, 0.955 with 256, 0.908 with 128 (where samples
-end together 1.008, 1.011 and, with 125 sequences, 0.992); a 135M shape with 1,024 made 1.018. And ready 11 s
-earlier. So with full steps it is never worth compiling, and with 128 sequences from two minutes of
-generation.
+Without torch.compile a step that only decodes is a CUDA graph all the same. For one with a prompt in it the
+host launches every kernel, unless it is a graph, too (`engine.full_cuda_graphs`, where attention kernels
+allow it); where the step is short, since it has few sequences, the GPU waits for it. Measured on H200s with
+an 8B shape, samples that end one after another and prompts that join the others: 0.999 of the speed of
+compiled engines with 1,024 sequences a step, 0.946 with 256, 0.888 with 128 (where samples end together
+1.008, 1.011 and, with 125 sequences, 0.992); a 135M shape with 1,024 made 1.018. With graphs of those steps,
+too, 0.993, 0.978 and 0.986, a 135M shape with 128 sequences 1.033. And ready 11 s earlier. So with full steps
+it is never worth compiling, and with few from some minutes of generation, if at all.
 
-The numbers between are taken by 1 / number (`rates.Uncompiled.share`). That the loss grows with 1 /
-parameters is assumed, but for the most sequences, where it does not. How many a step is expected to have is
-the limit, or what the KV cache should hold, if that is fewer. The 11 s are those between warm starts: what a
-cold one compiles is kept for all that come after it.
+The numbers between are taken by 1 / number (`rates.Uncompiled.share`). Where steps with a prompt in them are
+no graphs, the loss is assumed to grow with 1 / parameters, but for the most sequences, where it does not. How
+many a step is expected to have is the limit, or what the KV cache should hold, if that is fewer. The 11 s are
+those between warm starts: what a cold one compiles is kept for all that come after it.
 
 With tensor parallelism it is not chosen. Over two GPUs one batch went as fast as compiled; but where no step
 was a graph vLLM 0.26 was seen to hang in the second batch (facts of 2026-11-22), and whether it does so where
@@ -73,7 +74,7 @@ def _rests_on(known: Measured, shape: TaskShape, *, is_measured: bool) -> str:
     engines = f"{on.gpu_type}, {billions(on.parameters)}"
     if is_measured:
         return f"(measured: {engines}, about {shape.num_seqs:,} sequences at a time)"
-    counts = listed([f"{each:,}" for each in sorted(on.shares)], "and")
+    counts = listed([f"{each:,}" for each in sorted(on.shares_of(shape))], "and")
     here = "here their number is not known" if shape.num_seqs is None else f"here {shape.num_seqs:,}"
     return f"(assumed from measurements: {engines}, {counts} sequences at a time; {here})"
 
@@ -86,8 +87,10 @@ def uncompiled_loss(known: Measured, shape: TaskShape) -> tuple[float, bool]:
     """The share by which generation takes longer without it, and whether that was measured for such work."""
     on = known.uncompiled
     size = model_size(shape.parameters, on.parameters)
-    loss = 1 / on.share(shape.num_seqs) - 1
+    loss = 1 / on.share(shape) - 1
     is_own = known.is_own and on.gpu_type == known.gpu_type and shape.parameters is not None and size == 1.0
-    if shape.num_seqs == max(on.shares):
+    if shape.num_seqs == max(on.shares_of(shape)):
         return loss, is_own
-    return max(loss, loss / size), is_own and on.was_measured(shape.num_seqs)
+    if not shape.full_graphs:
+        loss = max(loss, loss / size)
+    return loss, is_own and on.was_measured(shape)

@@ -64,7 +64,7 @@ class TaskShape:
 
     `gpu_type`, `parameters` (of the model) and `num_seqs` (sequences that a step of one engine is expected to
     have while there is work for so many) are None where they are not known. `is_quantized`: weights or KV
-    cache.
+    cache. `full_graphs`: without torch.compile steps with a prompt in them are CUDA graphs, too.
     """
 
     gpus_per_task: int
@@ -75,41 +75,49 @@ class TaskShape:
     is_transformers: bool = False
     num_seqs: int | None = None
     is_quantized: bool = False
+    full_graphs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Uncompiled:
     """What engines without torch.compile were measured to do, over those with it, and with what.
 
-    `shares` are their speeds by the sequences of a step, `eager_share` where hardly a step was a graph.
+    `shares` are their speeds by the sequences of a step, `full_shares` the same where steps with a prompt in
+    them are graphs, too, `eager_share` where hardly a step was a graph.
     """
 
     gpu_type: str
     parameters: int
     shares: Mapping[int, float]
+    full_shares: Mapping[int, float]
     eager_share: float
 
-    def share(self, num_seqs: int | None) -> float:
+    def shares_of(self, shape: TaskShape) -> Mapping[int, float]:
+        """Those of the graphs that its engines have."""
+        return self.full_shares if shape.full_graphs else self.shares
+
+    def share(self, shape: TaskShape) -> float:
         """The speed with so many sequences a step: what was measured, and between two numbers by 1 / number.
 
         The host takes the same time for any step, and the GPU the longer the more sequences it has. Fewer
         than were measured, and a number that is not known, count as the fewest that were. More are no graphs.
         """
-        fewest, most = min(self.shares), max(self.shares)
-        if num_seqs is None or num_seqs <= fewest:
-            return self.shares[fewest]
-        if num_seqs > most:
+        shares, num_seqs = self.shares_of(shape), shape.num_seqs
+        if num_seqs is None or num_seqs <= min(shares):
+            return shares[min(shares)]
+        if num_seqs > max(shares):
             return self.eager_share
-        above = min(each for each in self.shares if each >= num_seqs)
-        below = max(each for each in self.shares if each < num_seqs)
+        above = min(each for each in shares if each >= num_seqs)
+        below = max(each for each in shares if each < num_seqs)
         part = (1 / below - 1 / num_seqs) / (1 / below - 1 / above)
-        return self.shares[below] + part * (self.shares[above] - self.shares[below])
+        return shares[below] + part * (shares[above] - shares[below])
 
-    def was_measured(self, num_seqs: int | None) -> bool:
+    def was_measured(self, shape: TaskShape) -> bool:
         """Whether it was with about so many sequences a step."""
-        if num_seqs is None or num_seqs > max(self.shares):
+        shares, num_seqs = self.shares_of(shape), shape.num_seqs
+        if num_seqs is None or num_seqs > max(shares):
             return False
-        return any(abs(num_seqs / each - 1) <= SAME_SIZE for each in self.shares)
+        return any(abs(num_seqs / each - 1) <= SAME_SIZE for each in shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,8 @@ def _uncompiled(known: Mapping[str, GpuSpeed]) -> Uncompiled:
     """The first row's that has it."""
     for gpu_type, row in known.items():
         if row.eager_share is not None:
-            return Uncompiled(gpu_type, row.parameters, row.uncompiled_shares, row.eager_share)
+            shares, full_shares = row.uncompiled_shares, row.full_graph_shares
+            return Uncompiled(gpu_type, row.parameters, shares, full_shares or shares, row.eager_share)
     raise ValueError("configs/gpus.yaml: no row of speeds has uncompiled_shares")
 
 
@@ -188,7 +197,7 @@ def assume_rate(
     rate *= _share_of_full_steps(shape, known)
     cold_s, warm_s = known.start_cold_s, known.start_warm_s
     if not compiles:
-        share = known.uncompiled.share(shape.num_seqs)
+        share = known.uncompiled.share(shape)
         rate *= min(share, known.uncompiled.eager_share) if is_eager else share
         cold_s, warm_s = known.start_uncompiled_cold_s, known.start_uncompiled_s
     return TaskRate(rate, cold_s + known.beside_s, _source(shape, known), warm_s + known.beside_s)

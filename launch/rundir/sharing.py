@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from launch.config.gpus import find_gpu_type, gpu_memory, gpu_speeds
-from launch.config.schema import EngineKind, RunConfig
+from launch.config.gpus import find_gpu_type, gpu_memory, gpu_row, gpu_speeds
+from launch.config.schema import EngineConfig, EngineKind, RunConfig
 from launch.config.slurm_values import time_limit_s
 from launch.model.expected_fit import expected_fit, is_quantized
 from launch.model.memory import Gpu, default_max_num_seqs
@@ -81,6 +81,7 @@ def _plan_tasks(record: RunRecord, missing: MissingWork, config: RunConfig, plac
         is_transformers=config.model.engine is EngineKind.TRANSFORMERS,
         num_seqs=_num_seqs(checkpoint, config, place.gpu_type, missing.sequence_tokens),
         is_quantized=is_quantized(checkpoint, config),
+        full_graphs=_full_graphs(engine, place.gpu_type),
     )
     work = Work(sum(user.cost for user in missing.users), missing.num_items)
     queued = place.max_submit
@@ -94,6 +95,15 @@ def _plan_tasks(record: RunRecord, missing: MissingWork, config: RunConfig, plac
     plan = plan_tasks(work, shape, limits, asked, gpu_speeds(), place.warmth)
     starts = place.warmth.starts_of(plan.compilation.torch_compile)
     return replace(plan, rate=started_as(plan.rate, starts))
+
+
+def _full_graphs(engine: EngineConfig, gpu_type: str | None) -> bool:
+    """Whether steps with a prompt in them would be graphs: as asked, else as a node finds it measured."""
+    if engine.batch_invariant or engine.full_cuda_graphs is not None:
+        return bool(engine.full_cuda_graphs) and not engine.batch_invariant
+    speed = None if gpu_type is None else gpu_speeds().get(gpu_type)
+    row = None if speed is None else gpu_row(speed.device)
+    return bool((row or {}).get("full_cuda_graphs"))
 
 
 def _num_seqs(checkpoint: Path, config: RunConfig, gpu_type: str | None, tokens: float) -> int | None:

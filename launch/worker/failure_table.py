@@ -20,6 +20,7 @@ class FailureClass(StrEnum):
     BAD_DTYPE = "bad_dtype"
     BAD_CHECKPOINT = "bad_checkpoint"
     NO_BATCH_INVARIANCE = "no_batch_invariance"
+    NO_FULL_GRAPHS = "no_full_graphs"
     GPU_BUSY = "gpu_busy"
     KV_CACHE_TOO_SMALL = "kv_cache_too_small"
     GPU_MEMORY_AT_START = "gpu_memory_at_start"
@@ -155,6 +156,13 @@ TABLE: tuple[FailureRow, ...] = (
             r"No valid attention backend found for .{0,4000}?batch invariance not supported",
             r"Error: .{0,1000}?kernel does not support batch invariance",
         ),
+    ),
+    FailureRow(
+        FailureClass.NO_FULL_GRAPHS,
+        "the attention kernels of this model cannot be captured in CUDA graphs",
+        Retry.CHANGED,
+        # Without the second half it is a warning: vLLM captures what it can.
+        (r"CUDAGraphMode\.\w+ is not supported with .{0,200}?; please try cudagraph_mode=PIECEWISE",),
     ),
     FailureRow(
         FailureClass.GPU_BUSY,

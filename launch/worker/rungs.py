@@ -115,6 +115,10 @@ def _no_fusion(fall: Fall) -> bool | None:
     return False if _is_parallel(fall) and is_on else None
 
 
+def _graphs_that_decode(fall: Fall) -> bool | None:
+    return False if fall.engine.full_cuda_graphs else None
+
+
 def _no_custom_all_reduce(fall: Fall) -> bool | None:
     is_on = not fall.engine.disable_custom_all_reduce
     return True if _is_parallel(fall) and is_on else None
@@ -195,6 +199,11 @@ _TOKENS = _shrink("max_num_batched_tokens", _fewer_tokens)
 _LESS_CACHE = _shrink("gpu_memory_utilization", _smaller_share)
 
 LADDER: Mapping[FailureClass, tuple[Rung, ...]] = {
+    # vLLM turns them off by itself where only those that decode were asked for.
+    FailureClass.NO_FULL_GRAPHS: (
+        _shrink("full_cuda_graphs", _graphs_that_decode),
+        _shrink("enforce_eager", _eager_at_start),
+    ),
     # A shorter max_model_len costs nothing that was planned; the rest frees a GPU's memory for the cache.
     FailureClass.KV_CACHE_TOO_SMALL: (
         _shrink("max_model_len", _shorter),

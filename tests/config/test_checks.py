@@ -128,6 +128,19 @@ class TestIgnored:
         )
         assert warnings(budget, "resources.stage_weights=true") == ()
 
+    @pytest.mark.parametrize(
+        ("other", "reason"),
+        [
+            ("engine.enforce_eager=true", "engine.enforce_eager has no CUDA graphs"),
+            ("engine.torch_compile=true", "with torch.compile vLLM has graphs of its own"),
+            ("engine.batch_invariant=true", "such graphs are off with batch invariance"),
+        ],
+    )
+    def test_graphs_that_will_not_be(self, other: str, reason: str) -> None:
+        graphs = "engine.full_cuda_graphs=true"
+        assert warnings(graphs, other) == (f"--set {graphs}: engine.full_cuda_graphs: ignored, {reason}.",)
+        assert warnings(graphs) == warnings(graphs, "engine.torch_compile=false") == ()
+
     def test_slurm_settings_without_slurm(self) -> None:
         sets = ["resources.partition=gpu", "resources.merge.mem=8G", "resources.extra_sbatch.nice=1"]
         assert warnings(*sets) == (

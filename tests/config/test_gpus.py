@@ -23,8 +23,8 @@ from .conftest import Write
 @pytest.mark.parametrize(
     ("device", "row"),
     [
-        ("NVIDIA H200", {"fuse_allreduce_rms": False}),
-        ("nvidia h200", {"fuse_allreduce_rms": False}),
+        ("NVIDIA H200", {"fuse_allreduce_rms": False, "full_cuda_graphs": True}),
+        ("nvidia h200", {"fuse_allreduce_rms": False, "full_cuda_graphs": True}),
         ("NVIDIA H100 80GB HBM3", {}),
         ("NVIDIA GH200 480GB", None),
         ("NVIDIA H2000", None),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from pydantic import ValidationError
@@ -94,6 +95,9 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
         few = replace(H200, num_seqs=number)
         expected = (share or KNOWN.uncompiled.shares[128]) * rate(few)
         assert assume_rate(few, SPEEDS, compiles=False).tokens_per_s == pytest.approx(expected)
+    full = replace(H200, num_seqs=128, full_graphs=True)
+    expected = KNOWN.uncompiled.full_shares[128] * rate(full)
+    assert assume_rate(full, SPEEDS, compiles=False).tokens_per_s == pytest.approx(expected)
     eager = assume_rate(H200, SPEEDS, compiles=False, is_eager=True)
     assert eager.tokens_per_s == pytest.approx(eager_share * rate(H200))
     of_few = assume_rate(replace(H200, num_seqs=128), SPEEDS, compiles=False, is_eager=True)
@@ -127,7 +131,12 @@ def test_what_a_row_lacks_comes_from_another() -> None:
     assert (known.gpu_type, known.is_own, known.uncompiled.gpu_type) == ("h100", True, "h200")
     own = {"uncompiled_shares": {256: 0.9}, "eager_share": 0.8, "parameters": 70}
     speeds = SPEEDS | {"h100": SPEEDS["h100"].model_copy(update=own)}
-    assert measured_for("h100", speeds).uncompiled == Uncompiled("h100", 70, {256: 0.9}, 0.8)
+    assert measured_for("h100", speeds).uncompiled == Uncompiled("h100", 70, {256: 0.9}, {256: 0.9}, 0.8)
+    own |= {"full_graph_shares": {256: 0.95}}
+    speeds = SPEEDS | {"h100": SPEEDS["h100"].model_copy(update=own)}
+    assert measured_for("h100", speeds).uncompiled.full_shares == {256: 0.95}
+    with pytest.raises(ValidationError, match="full_graph_shares are there only beside uncompiled_shares"):
+        GpuSpeed.model_validate(SPEEDS["h100"].model_dump() | {"full_graph_shares": {256: 0.9}})
     with pytest.raises(ValidationError, match="uncompiled_shares and eager_share go together"):
         GpuSpeed.model_validate(SPEEDS["h100"].model_dump() | {"eager_share": 0.9})
     assert (known.start_cold_s, known.start_warm_s) == (COLD_S, WARM_S)
@@ -172,26 +181,32 @@ def test_every_speed_has_its_evidence() -> None:
     shares = SPEEDS["h200"].uncompiled_shares
     assert shares[1024] == pytest.approx(full["search-ragged"], abs=0.001)
     assert min(full.values()) == full["search-ragged"], "the least of them is taken"
-    for number, host in ((128, "h200-worker-2026-12-01"), (256, "h200-few-2026-12-01")):
-        found = uncompiled(results / host / "search-ragged", f"seqs-{number}", f"uncompiled-seqs-{number}")
-        assert shares[number] == pytest.approx(found, abs=0.001)
+    for number, hosts in ((128, ("worker", "full")), (256, ("few", "full"))):
+        assert shares[number] == pytest.approx(of_hosts(hosts, number, "uncompiled"), abs=0.001)
+    full_shares = SPEEDS["h200"].full_graph_shares
+    for number in (128, 256):
+        assert full_shares[number] == pytest.approx(
+            of_hosts(("full", "full-second"), number, "full-graphs"), abs=0.001
+        )
+    ragged = results / "h200-full-2026-12-01/search-ragged"
+    over_other_graphs = read_speed(ragged / "full-graphs.json") / read_speed(ragged / "uncompiled.json")
+    assert full_shares[1024] == pytest.approx(over_other_graphs * shares[1024], abs=0.001)
+
+
+def of_hosts(hosts: tuple[str, ...], num_seqs: int, graphs: str) -> float:
+    """The mean over hosts of the speed with graphs alone over that of compiled engines there."""
+    searches = [REPOSITORY / f"benchmarks/results/h200-{host}-2026-12-01/search-ragged" for host in hosts]
+    without = f"{graphs}-seqs-{num_seqs}"
+    return fmean(uncompiled(search, f"seqs-{num_seqs}", without) for search in searches)
 
 
 def test_the_curve_of_few_sequences_is_laid_through_what_was_measured() -> None:
-    """By 128 sequences, on a host that is faster than the other's by its bare engine; 256 beside it."""
-    results = REPOSITORY / "benchmarks/results"
-    graphs, worker, few = (results / f"h200-{part}-2026-12-01" for part in ("graphs", "worker", "few"))
-    bare = json.loads((worker / "overhead-bf16.json").read_text())["rows"][0]["bare tok/s"]
-    faster = bare / read_speed(graphs / "search/uncompiled.json")
-    full = faster * read_speed(graphs / "search-ragged/defaults.json")
-    measured = full / read_speed(worker / "search-ragged/seqs-128.json")
-    of_128, of_256 = (rate(H200) / rate(replace(H200, num_seqs=number)) for number in (128, 256))
-    assert of_128 == pytest.approx(measured, rel=0.01)
-    share = SPEEDS["h200"].uncompiled_shares[128]
-    compiled = read_speed(few / "search-ragged/uncompiled-seqs-128.json") / share
-    assert of_128 / of_256 == pytest.approx(
-        read_speed(few / "search-ragged/seqs-256.json") / compiled, rel=0.03
-    )
+    """One host; what it made with 1,024 sequences it made without torch.compile."""
+    ragged = REPOSITORY / "benchmarks/results/h200-full-2026-12-01/search-ragged"
+    full = read_speed(ragged / "uncompiled.json") / SPEEDS["h200"].uncompiled_shares[1024]
+    for number in (128, 256):
+        over = full / read_speed(ragged / f"seqs-{number}.json")
+        assert rate(H200) / rate(replace(H200, num_seqs=number)) == pytest.approx(over, rel=0.03)
 
 
 def uncompiled(search: Path, compiled: str = "defaults", without: str = "uncompiled") -> float:

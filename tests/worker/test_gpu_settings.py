@@ -40,8 +40,9 @@ def __getattr__(name):
 @pytest.mark.parametrize(
     ("engine", "device", "found"),
     [
-        ({}, "NVIDIA H200", {"fuse_allreduce_rms": False}),
-        ({"fuse_allreduce_rms": True}, "NVIDIA H200", {}),
+        ({}, "NVIDIA H200", {"fuse_allreduce_rms": False, "full_cuda_graphs": True}),
+        ({"fuse_allreduce_rms": True}, "NVIDIA H200", {"full_cuda_graphs": True}),
+        ({"fuse_allreduce_rms": True, "full_cuda_graphs": False}, "NVIDIA H200", {}),
         ({}, "NVIDIA A100-SXM4-80GB", {}),
         ({}, "unknown", {}),
         ({}, None, {}),
@@ -100,9 +101,11 @@ def test_a_task_works_though_the_driver_hangs(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("asked", "changes"), [(None, ['{"fuse_allreduce_rms": false}']), (True, [])])
+@pytest.mark.parametrize(
+    ("asked", "changes"), [(None, ['{"full_cuda_graphs": true, "fuse_allreduce_rms": false}']), (True, [])]
+)
 def test_a_task_gives_it_to_its_engine(tmp_path: Path, asked: bool | None, changes: list[str]) -> None:
-    run = build_run(tmp_path, num_users=1, engine={"fuse_allreduce_rms": asked})
+    run = build_run(tmp_path, num_users=1, engine={"fuse_allreduce_rms": asked, "full_cuda_graphs": asked})
     (tmp_path / "nvml").mkdir()
     (tmp_path / "nvml" / "pynvml.py").write_text(NVML)
     path = os.pathsep.join((str(tmp_path / "nvml"), str(REPOSITORY)))
@@ -112,4 +115,5 @@ def test_a_task_gives_it_to_its_engine(tmp_path: Path, asked: bool | None, chang
     command = about["slots"][0]["command"]
     assert [after for word, after in pairwise(command) if word == "--changes"] == changes
     told = [(line["device"], line["settings"]) for line in events(run, "measured_settings")]
-    assert told == ([("NVIDIA H200", {"fuse_allreduce_rms": False})] if changes else [])
+    row = {"fuse_allreduce_rms": False, "full_cuda_graphs": True}
+    assert told == ([("NVIDIA H200", row)] if changes else [])

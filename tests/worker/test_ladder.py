@@ -119,6 +119,11 @@ def test_an_unknown_failure_is_not_tried_again():
             fall("CUBLAS_STATUS_EXECUTION_FAILED", can_move=True, engine={"tensor_parallel_size": 2}),
             ["fuse_allreduce_rms False", "disable_custom_all_reduce True", "enforce_eager True", "elsewhere"],
         ),
+        (
+            fall(FailureClass.NO_FULL_GRAPHS, engine={"full_cuda_graphs": True}),
+            ["full_cuda_graphs False", "enforce_eager True"],
+        ),
+        (fall(FailureClass.NO_FULL_GRAPHS), ["enforce_eager True"]),
         (fall("CUDA error: an illegal memory access", ran=True, can_move=True), ["restart", "elsewhere"]),
         (fall("No CUDA GPUs are available", can_move=True), ["elsewhere"]),
         (fall("No CUDA GPUs are available", can_move=True, gpus_asked=0), []),

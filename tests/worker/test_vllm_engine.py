@@ -18,6 +18,7 @@ from launch.worker.engines.shield import DeathWatch, end_gracefully, shielded_ch
 from launch.worker.engines.vllm_calls import make_sampling_params
 from launch.worker.engines.vllm_engine import VllmEngine, open_vllm
 from launch.worker.engines.vllm_settings import GRAPH_SIZES, llm_arguments
+from launch.worker.failures import FailureClass, classify
 from tests.chaos import vllm_trace
 from tests.models import make_tiny_llama
 from tests.worker.engine_setups import PROMPTS, make_request, make_requests, make_setup, run_all, texts_of
@@ -109,6 +110,46 @@ def test_without_compilation_whole_steps_are_graphs(tmp_path, bounds, sizes):
     made = CompilationConfig(**arguments["compilation_config"])
     assert (made.mode.name, made.cudagraph_mode.name) == ("NONE", "FULL_DECODE_ONLY")
     assert tuple(made.cudagraph_capture_sizes) == sizes
+
+
+@pytest.mark.parametrize(
+    ("bounds", "mode", "sizes"),
+    [
+        ({}, "FULL", GRAPH_SIZES),
+        ({"max_num_seqs": 1024}, "FULL", GRAPH_SIZES),
+        ({"max_num_seqs": 100}, "FULL", (1, 8, 32, 64, 96, 128, 192, 200)),
+        ({"max_num_batched_tokens": 512}, "FULL", GRAPH_SIZES[:12]),
+        ({"batch_invariant": True}, "FULL_DECODE_ONLY", GRAPH_SIZES),
+    ],
+)
+def test_steps_with_a_prompt_in_them_are_graphs_where_asked_for(tmp_path, bounds, mode, sizes):
+    limits = EngineConfig(torch_compile=False, full_cuda_graphs=True, max_model_len=512, **bounds)
+    setup = make_setup(tmp_path, EngineKind.VLLM, engine=limits)
+    arguments, _ = llm_arguments(setup, on_cpu=False, version="0.26.0")
+    from vllm.config import CompilationConfig
+
+    made = CompilationConfig(**arguments["compilation_config"])
+    assert (made.mode.name, made.cudagraph_mode.name) == ("NONE", mode)
+    assert tuple(made.cudagraph_capture_sizes) == sizes
+
+
+def test_a_warning_that_fewer_graphs_are_captured_is_no_failure():
+    """What vLLM says of kernels that allow graphs of some steps, and of those that allow none."""
+    from vllm.config import CompilationConfig
+    from vllm.v1.attention.backend import AttentionCGSupport
+
+    def resolved(support):
+        made = CompilationConfig(mode=0, cudagraph_mode="FULL", cudagraph_capture_sizes=[1, 8])
+        return made.resolve_cudagraph_mode_and_sizes(support, "SomeBackend").name
+
+    assert resolved(AttentionCGSupport.ALWAYS) == "FULL"
+    assert resolved(AttentionCGSupport.UNIFORM_BATCH) == "FULL_DECODE_ONLY"
+    with pytest.raises(ValueError, match="CUDAGraphMode") as caught:
+        resolved(AttentionCGSupport.NEVER)
+    assert classify(str(caught.value)).failure_class is FailureClass.NO_FULL_GRAPHS
+    warning = "CUDAGraphMode.FULL is not supported with SomeBackend backend (support:"
+    warning += " AttentionCGSupport.UNIFORM_BATCH); setting cudagraph_mode=FULL_DECODE_ONLY"
+    assert classify(warning).failure_class is FailureClass.UNKNOWN
 
 
 def test_without_compilation_a_fusion_is_off_as_well_where_it_fails(tmp_path):

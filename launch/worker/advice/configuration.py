@@ -61,3 +61,9 @@ def bad_checkpoint(case: Case) -> Iterator[str]:
 def no_batch_invariance(case: Case) -> Iterator[str]:
     """Other kernels, and what that means for texts."""
     yield f"{case.resume} --batch-invariant false: a text may then depend on the batch it is generated in"
+
+
+def no_full_graphs(case: Case) -> Iterator[str]:
+    """Fewer graphs, then none."""
+    yield f"{case.resume} --full-cuda-graphs false: only steps without a prompt in them are CUDA graphs then"
+    yield f"{case.resume} --enforce-eager true: no CUDA graphs at all"

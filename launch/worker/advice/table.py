@@ -16,6 +16,7 @@ ADVICE: Mapping[FailureClass, Callable[[Case], Iterator[str]]] = {
     FailureClass.BAD_DTYPE: configuration.bad_dtype,
     FailureClass.BAD_CHECKPOINT: configuration.bad_checkpoint,
     FailureClass.NO_BATCH_INVARIANCE: configuration.no_batch_invariance,
+    FailureClass.NO_FULL_GRAPHS: configuration.no_full_graphs,
     FailureClass.GPU_BUSY: memory.gpu_busy,
     FailureClass.KV_CACHE_TOO_SMALL: memory.kv_cache_too_small,
     FailureClass.GPU_MEMORY_AT_START: memory.gpu_out_of_memory,
