@@ -10,7 +10,7 @@ from launch.collect.manifest import MANIFEST
 from launch.collect.scoring.record import scores_problems
 from launch.collect.user_files import ARCHIVE, USERS_DIR
 from launch.collect.verify import PublishedReport, verify_published
-from launch.collect.verify_run import verify_run
+from launch.collect.verify_run import RunReport, verify_run
 from launch.errors import ExitCode
 
 MAX_LINES = 20
@@ -36,7 +36,7 @@ def command(name: str) -> int:
         checked = verify_run(find_run(name, "a published directory, a run directory or a run id"))
         problems, sound = [*checked.problems], f"{checked.tally.num_done} items, every line sound"
         if checked.published is None:
-            sound += f"; not published in {checked.output_dir}"
+            sound += f"; not published in {checked.output_dir}{_elsewhere(checked)}"
         else:
             found = _problems(checked.published)
             problems += [f"{checked.output_dir}: {problem}" for problem in found]
@@ -49,6 +49,12 @@ def command(name: str) -> int:
         return ExitCode.INCOMPLETE
     click.echo(f"{name}: {sound}")
     return ExitCode.OK
+
+
+def _elsewhere(checked: RunReport) -> str:
+    if checked.elsewhere is None:
+        return ""
+    return f", but before in {checked.elsewhere}{'' if checked.elsewhere.is_dir() else ', which is gone'}"
 
 
 def _problems(report: PublishedReport) -> list[str]:

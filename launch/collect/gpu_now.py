@@ -10,7 +10,8 @@ from typing import Any
 from launch.collect.task_status import TaskStatus
 from launch.rundir.journal import NUMBER
 from launch.rundir.layout import AttemptPaths
-from launch.rundir.tails import tail_records
+from launch.rundir.one_look import keep_answer
+from launch.rundir.tails import last_timed, tail_records
 from launch.worker.gpu_lines import read_samples
 
 TAIL_BYTES = 16 << 10
@@ -72,6 +73,9 @@ def no_gpus(tasks: Sequence[TaskStatus]) -> GpuNow | None:
 def _newest(paths: AttemptPaths, now: float) -> tuple[list[dict[str, Any]] | None, str | None]:
     """The readings of the newest sample, if it is young, or why there is no GPU."""
     rows = tail_records(paths.gpu, TAIL_BYTES)
+    timed = [row for row in rows if isinstance(row.get("time"), NUMBER)]
+    if timed:  # the ledger asks for it
+        keep_answer(last_timed, paths.gpu, timed[-1])
     samples = list(read_samples(rows))
     if not samples:
         return None, next((row["no_gpu"] for row in rows if isinstance(row.get("no_gpu"), str)), None)

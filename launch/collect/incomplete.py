@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from launch.collect.manifest import FailedItem
 from launch.collect.tally import Tally
 from launch.config.schema import PublishConfig, Scheduler
 from launch.config.wording import printable
@@ -11,9 +10,9 @@ from launch.errors import ExitCode, IncompleteError, RunError
 from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import list_attempts
 from launch.rundir.chunks import read_chunks
+from launch.rundir.failed_items import ways_for_failed
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_submission
-from launch.scenarios.fit import TOO_LONG
 from launch.slurm.liveness import Life, last_lives
 from launch.slurm.shared_queue import share_answer
 
@@ -40,7 +39,7 @@ def check_complete(run: RunPaths, publish: PublishConfig, tally: Tally) -> None:
     if tally.failed:
         keys = [f"{item.key} {item.failure_class}" for item in tally.failed]
         parts.append(f"{len(tally.failed)} failed ({_first(keys)})")
-        ways += _ways_for_failed(run, tally.failed)
+        ways += ways_for_failed(run, [item.failure_class for item in tally.failed])
     raise IncompleteError(f"{run.root}: {', '.join(parts)}; nothing was published. {'; '.join(ways)}.")
 
 
@@ -60,25 +59,6 @@ def _way_to_missing(run: RunPaths, publish: PublishConfig, working: Sequence[int
     if run.is_beside(publish.output_dir):
         return "Type the same command again to generate what is missing"
     return f"`vllm-launch resume {run.root}` generates what is missing"
-
-
-def _ways_for_failed(run: RunPaths, failed: Sequence[FailedItem]) -> list[str]:
-    """What helps items that failed; to try them again helps none that is too long."""
-    without = f"--max-failed-items {len(failed)}"
-    num_too_long = sum(item.failure_class == TOO_LONG for item in failed)
-    ways = []
-    if num_too_long:
-        ways.append(
-            "What is too_long fails again: a new run with a larger --max-model-len or --max-prompt-tokens, or"
-            " a smaller --max-tokens, may have room"
-        )
-    if num_too_long == len(failed):
-        return [*ways, f"`vllm-launch merge {run.root} {without}` publishes without those that failed"]
-    return [
-        *ways,
-        f"`vllm-launch resume {run.root} --retry-failed` tries failed ones again, and with {without}"
-        " publishes without those that fail",
-    ]
 
 
 def _first(keys: Sequence[str]) -> str:

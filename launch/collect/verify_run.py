@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.collect.damage import write_damage
-from launch.collect.last_published import was_published
+from launch.collect.last_published import published_elsewhere, was_published
 from launch.collect.manifest import GENERATIONS_FILE, MANIFEST, Manifest, read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.merge_claim import MergeClaim
@@ -27,6 +27,7 @@ class RunReport:
     """What the results of a run hold, and a sentence for everything that is not as it should be.
 
     `published` is what is in the run's `output_dir`, None where that is not published, or is another run's.
+    `elsewhere` is where the run was published last, if that is another place.
     """
 
     tally: Tally
@@ -34,6 +35,7 @@ class RunReport:
     problems: tuple[str, ...]
     output_dir: Path
     published: PublishedReport | None
+    elsewhere: Path | None
 
 
 def verify_run(run: RunPaths, claim: MergeClaim | None = None) -> RunReport:
@@ -66,7 +68,9 @@ def verify_run(run: RunPaths, claim: MergeClaim | None = None) -> RunReport:
         published = verify_published(output_dir)
     else:
         problems += _nothing_of_it(run, output_dir, manifest)
-    return RunReport(tally, findings, tuple(problems), output_dir, published)
+    return RunReport(
+        tally, findings, tuple(problems), output_dir, published, published_elsewhere(run, output_dir)
+    )
 
 
 def _nothing_of_it(run: RunPaths, output_dir: Path, manifest: Manifest | None) -> Iterator[str]:

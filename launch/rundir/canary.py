@@ -23,6 +23,7 @@ from launch.rundir.journal import (
     write_json,
 )
 from launch.rundir.layout import RunPaths
+from launch.rundir.read_errors import read_errors
 
 FIELDS: FieldTypes = {
     "submission": int,
@@ -64,8 +65,12 @@ class CanaryRecord:
 
 
 def read_canary(run: RunPaths) -> CanaryRecord | None:
-    """The judgement on a run; None while there is none, while it is being written, or when it is damaged."""
-    row = read_json(run.canary)
+    """The judgement on a run; None while there is none, while it is being written, or when it is damaged.
+
+    StorageError for one that is there and cannot be read now.
+    """
+    with read_errors(run.canary):
+        row = read_json(run.canary)
     return _record(row) if row is not None and has_fields(row, FIELDS) else None
 
 

@@ -5,6 +5,7 @@ name begins with a dot, which nothing reads and the next run made beside it remo
 """
 
 import errno
+import itertools
 import os
 import re
 import secrets
@@ -61,13 +62,8 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
     frozen = freeze_request(request.config)
     config = frozen.config
     notes = (*request.notes, *frozen.notes, *ignored_by_engine(config.model.engine, request.places))
-    digest = identity_digest(config)
-    run_id = check_name(request.name or _default_name(request.preset, config, digest))
-    final = RunPaths(request.place or request.runs_dir / run_id)
-    refuse_not_utf8(str(final.root))
-    if os.path.lexists(final.root):
-        raise _taken(final)
-    check(final)
+    places = _free_places(request, config, check)
+    run_id, final = next(places)
     partial = RunPaths(final.root.with_name(f".{run_id}.{secrets.token_hex(4)}"))
     with storage_errors(final.root):
         remove_leftovers(final.root.parent)
@@ -77,14 +73,42 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
             record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
             unmark_maker(partial)
-            put_in_place(partial.root, final.root)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            raise _taken(final) from None
+            while not _is_put(partial, final):
+                run_id, final = next(places)
+                save_record(partial.run_yaml, record.model_copy(update={"run_id": run_id, "name": run_id}))
         finally:
             shutil.rmtree(partial.root, ignore_errors=True)
     return final
+
+
+def _free_places(
+    request: RunRequest, config: RunConfig, check: Callable[[RunPaths], None]
+) -> Iterator[tuple[str, RunPaths]]:
+    """Names that nobody has yet, each with its checked directory: a made-up one is followed by the next.
+
+    RunError when the name, or the place, that was asked for is taken; so is one that was lost in a race.
+    """
+    base = check_name(request.name or _default_name(request.preset, config))
+    for number in itertools.count(1):
+        run_id = base if number == 1 else f"{base}-{number}"
+        run = RunPaths(request.place or request.runs_dir / run_id)
+        refuse_not_utf8(str(run.root))
+        if not os.path.lexists(run.root):
+            check(run)
+            yield run_id, run
+        if request.name or request.place:
+            raise _taken(run)
+
+
+def _is_put(partial: RunPaths, final: RunPaths) -> bool:
+    """Whether a whole run got its place; False when another one was there first."""
+    try:
+        put_in_place(partial.root, final.root)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def _make_partial(path: Path) -> None:
@@ -112,11 +136,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def _default_name(preset: str, config: RunConfig, digest: str) -> str:
+def _default_name(preset: str, config: RunConfig) -> str:
     dataset = config.data.dataset or scenario_dir(config).name
     words = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{Path(preset).stem}-{dataset}").strip("-.") or "run"
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{words[:50]}-{stamp}-{digest[:6]}"
+    return f"{words[:50]}-{stamp}-{identity_digest(config)[:6]}"
 
 
 def _fill(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from launch.config.schema import RunConfig
 from launch.errors import RunError
 from launch.planning.cost import UserCost, cost_user, expected_output_tokens
+from launch.rundir.failed_items import read_classes, ways_for_failed
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import IndexEntry
 from launch.rundir.progress import Settled
@@ -18,9 +19,14 @@ def missing_items(run: RunPaths, settled: Settled, *, retry_failed: bool) -> set
     missing = set(settled.missing(retry_failed=retry_failed))
     if missing:
         return missing
-    failed = f", {settled.num_failed} failed (--retry-failed tries again)" if settled.num_failed else ""
+    if settled.num_failed:
+        ways = "; ".join(ways_for_failed(run, read_classes(run, settled)))
+        raise RunError(
+            f"{run.root}: every item is settled, {settled.num_failed} failed; nothing is left to generate."
+            f" {ways}."
+        )
     raise RunError(
-        f"{run.root}: every item is settled{failed}; nothing is left to generate. Run `vllm-launch merge`,"
+        f"{run.root}: every item is settled; nothing is left to generate. Run `vllm-launch merge`,"
         " which takes settings of publish as well."
     )
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from launch.rundir.journal import NO_FILE, has_fields, parse_object
+from launch.rundir.journal import NO_FILE, NUMBER, has_fields, parse_object
 
 BLOCK_BYTES = 1 << 14
 
@@ -51,3 +51,8 @@ def last_record(path: Path, **fields: type | tuple[type, ...]) -> dict[str, Any]
                 if value is not None and has_fields(value, fields):
                     return value
     return None
+
+
+def last_timed(path: Path) -> dict[str, Any] | None:
+    """The last line of a journal that has a time."""
+    return last_record(path, time=NUMBER)

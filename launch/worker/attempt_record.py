@@ -9,11 +9,12 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from launch.errors import StorageError
 from launch.rundir.identity import code_version
 from launch.rundir.journal import write_json
 from launch.rundir.layout import AttemptPaths
 from launch.rundir.process_mark import mark_process
-from launch.worker.monitoring import FailedWrites, PatientJournal
+from launch.worker.monitoring import FailedWrites, PatientJournal, say
 from launch.worker.outcome import Outcome
 from launch.worker.slots import Slot, longest_phases, total_counts
 from launch.worker.startup.ledger import process_age_s
@@ -101,6 +102,8 @@ def write_ended(
 ) -> None:
     """Writes ended.json, the last file of an attempt: from now on its claims are nobody's.
 
+    Where it cannot be written that is said, and changes nothing of how the task ends: what is settled is
+    durable, and others find by Slurm, by the process or by a later attempt that this one is over.
     Times are seconds since the epoch, `phases_s` seconds in each phase of the slot that took longest over it.
     """
     value = {
@@ -114,7 +117,10 @@ def write_ended(
         "gpu": gpu,
         "failure": outcome.failure,
     }
-    write_json(paths.ended, value)
+    try:
+        write_json(paths.ended, value)
+    except (OSError, StorageError) as error:
+        say(f"how the task ended is not kept: {error}")
 
 
 def _describe_slot(slot: Slot) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A thread in every engine process looks for canary.json, which costs one stat, and ends when it is there. When
 its engine has done its share of `canary.num_items` it counts the commits of the whole run; the one that finds
 enough reads those result lines and judges. No engine waits for that, and what is judged is durable. Files
-that cannot be read now are no engine's end: the judgement waits for them, or does without.
+that cannot be read now end no engine and keep none from its start: the judgement waits for them, or does
+without.
 """
 
 import math
@@ -32,7 +33,10 @@ class CanaryError(LaunchError):
 
 
 def refuse_stopped(run: RunPaths, submission: int) -> None:
-    """CanaryError when the canary has stopped a submission: no engine is started for it any more."""
+    """CanaryError when the canary has stopped a submission: no engine is started for it any more.
+
+    StorageError where that cannot be read now.
+    """
     record = read_canary(run)
     if record is not None and record.stops_submission(submission):
         raise _error(run, record)

@@ -104,7 +104,7 @@ class _Attempt:
         outcome = BUG
         try:
             about = self._describe(paths, started, events)
-            outcome = self._refrain() or self._work(paths, about, heartbeat, events)
+            outcome = self._refrain(events) or self._work(paths, about, heartbeat, events)
         except (LaunchError, OSError) as error:
             outcome = self._outcome_of(error, events)
         finally:
@@ -128,11 +128,14 @@ class _Attempt:
         events.add("started", host=about["host"], pid=about["pid"], gpus=",".join(self._visible) or "none")
         return about
 
-    def _refrain(self) -> Outcome | None:
+    def _refrain(self, events: Events) -> Outcome | None:
         """The outcome when there is nothing to do; an error when nothing may be done."""
         if is_all_done(self._run, self._sent):
             return Outcome(ExitCode.OK, "empty")
-        refuse_stopped(self._run, self._at.submission)
+        try:
+            refuse_stopped(self._run, self._at.submission)
+        except StorageError as error:
+            events.add("canary", found=f"the engines look again whether the run is stopped: {error}")
         check_unchanged(self._run, self._record, self._sent)
         return None
 

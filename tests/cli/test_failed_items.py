@@ -94,8 +94,8 @@ def test_nothing_is_missing(here: Path, refused: Said):
     said = vllm_launch("resume", "r", cwd=here)
     assert said.code == 2
     assert said.errors == [
-        f"vllm-launch: {run}: every item is settled, 1 failed (--retry-failed tries again); nothing is left"
-        " to generate. Run `vllm-launch merge`, which takes settings of publish as well."
+        f"vllm-launch: {run}: every item is settled, 1 failed; nothing is left to generate."
+        f"{refused.errors[0].partition('nothing was published.')[2]}"
     ]
 
 

@@ -88,6 +88,34 @@ def test_a_run_that_was_never_published_is_said_to_be(tmp_path: Path, checkpoint
     assert said.out == f"{run.root}: 12 items, every line sound; not published in {published(run)}\n"
 
 
+def test_what_is_gone_is_said_of_a_run_that_was_moved_as_well(run: RunPaths, tmp_path: Path) -> None:
+    directory = published(run)
+    succeed("merge", run.root, cwd=tmp_path)
+    moved = RunPaths(tmp_path / "archive" / "of" / "runs" / "run")
+    moved.root.parent.mkdir(parents=True)
+    run.root.rename(moved.root)
+    succeed("verify", moved.root, cwd=tmp_path)
+    shutil.rmtree(directory)
+    said = vllm_launch("verify", moved.root, cwd=tmp_path)
+    gone = f"{directory}: what was published there is gone. Publish it again with `vllm-launch merge`."
+    assert (said.code, said.errors) == (3, [gone])
+
+
+def test_a_run_that_is_published_elsewhere_from_now_on(run: RunPaths, tmp_path: Path) -> None:
+    before, other = published(run), tmp_path / "other"
+    succeed("merge", run.root, cwd=tmp_path)
+    change_publish(run, output_dir=other)
+
+    def where() -> str:
+        return succeed("verify", run.root, cwd=tmp_path).out.partition("; ")[2].strip()
+
+    assert where() == f"not published in {other}, but before in {before}"
+    shutil.rmtree(before)
+    assert where() == f"not published in {other}, but before in {before}, which is gone"
+    succeed("merge", run.root, cwd=tmp_path)
+    assert "published in" not in where()
+
+
 def test_a_partial_publication_is_said_to_be(tmp_path: Path, checkpoint: Path) -> None:
     run = plan_run(tmp_path, checkpoint)
     change_publish(run, allow_missing=True)

@@ -1,5 +1,6 @@
 """What GPUs do now: the newest samples, as the sampler writes them."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from launch.collect.gpu_now import GpuNow, read_gpus
 from launch.collect.status import status
+from launch.rundir.attempts import open_attempt
 from launch.rundir.journal import Journal
 from launch.rundir.layout import AttemptPaths
 from tests.worker.build_run import build_run
@@ -23,9 +25,9 @@ def attempt(root: Path, *rows: dict[str, Any]) -> AttemptPaths:
     return paths
 
 
-def sample(time: float, *gpus: tuple[float | None, float, float | None]) -> dict[str, Any]:
+def sample(at: float, *gpus: tuple[float | None, float, float | None]) -> dict[str, Any]:
     names = ("utilization_percent", "memory_used_mib", "power_w")
-    return {"time": time, "gpus": [dict(zip(names, gpu, strict=True)) for gpu in gpus]}
+    return {"time": at, "gpus": [dict(zip(names, gpu, strict=True)) for gpu in gpus]}
 
 
 def test_the_newest_of_each_task_together(tmp_path: Path) -> None:
@@ -66,6 +68,28 @@ def test_a_real_run_that_has_ended_says_why_it_had_no_gpu(tmp_path: Path) -> Non
     assert run_task(run, CUDA_VISIBLE_DEVICES="") == (0, "")
     why = "no GPU is visible to this task"
     assert status(run).gpus == GpuNow(0, 1, None, None, None, why)
+
+
+def test_a_look_at_a_run_opens_the_samples_of_a_task_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build_run(tmp_path)
+    _, paths = open_attempt(run, 1, 0)
+    paths.heartbeat.touch()
+    journal = Journal(paths.gpu)
+    journal.append(sample(time.time(), (90, 1024, 400)))
+    journal.close()
+    opened: list[Path] = []
+    really = Path.open
+
+    def counted(self: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(self)
+        return really(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", counted)
+    found = status(run)
+    assert found.gpus == GpuNow(1, 1, (90, 90, 90), 1.0, 400) and found.published is None
+    assert opened.count(paths.gpu) == 1
 
 
 @pytest.mark.parametrize("row", [sample(1, (50, 1, 1)), {"time": "x", "gpus": []}, {"gpus": 3}])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,22 @@ from tests.runs import RUN_S
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
+WORKER = ("-m", "launch.worker")
+PATIENT_WORKER = (
+    "-c",
+    "import sys; from launch.worker import __main__, longest_prompt;"
+    f" longest_prompt.ANSWER_S = {RUN_S / 2}; sys.exit(__main__.main(sys.argv[1:]))",
+)
+"""The same, with more time to count the prompts that are left: on a busy machine 20 s may not do."""
 TORN = b'{"time":1.0,"ite'
 
 
-def start_task(run: RunPaths, task: int = 0, **environment: str) -> subprocess.Popen[str]:
+def start_task(
+    run: RunPaths, task: int = 0, *, program: Sequence[str] = WORKER, **environment: str
+) -> subprocess.Popen[str]:
     """The supervisor of a task of submission 1, its output in pipes."""
     return subprocess.Popen(
-        [sys.executable, "-m", "launch.worker", str(run.root), "--submission", "1", "--task", str(task)],
+        [sys.executable, *program, str(run.root), "--submission", "1", "--task", str(task)],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -46,9 +55,16 @@ def finish(process: subprocess.Popen[str], timeout_s: float = RUN_S) -> tuple[in
     return process.returncode, errors
 
 
-def run_task(run: RunPaths, task: int = 0, timeout_s: float = 60, **environment: str) -> tuple[int, str]:
+def run_task(
+    run: RunPaths,
+    task: int = 0,
+    timeout_s: float = RUN_S,
+    *,
+    program: Sequence[str] = WORKER,
+    **environment: str,
+) -> tuple[int, str]:
     """Runs a task to its end: exit code and stderr."""
-    return finish(start_task(run, task, **environment), timeout_s)
+    return finish(start_task(run, task, program=program, **environment), timeout_s)
 
 
 def ended(run: RunPaths, task: int = 0, attempt: int = 0) -> dict[str, Any]:

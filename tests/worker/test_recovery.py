@@ -2,12 +2,12 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch.config.schema import ResourcesConfig
 from launch.model.fit_memory import LENGTH_STEP
 from launch.rundir.chunks import read_chunks
 from launch.rundir.journal import read_json
@@ -15,8 +15,10 @@ from launch.rundir.layout import RunPaths
 from launch.rundir.progress import FAILED, survey_settled
 from launch.worker.longest_prompt import count_longest_prompt, longest_prompt
 from tests.models import make_tiny_llama
+from tests.runs import RUN_S
 from tests.worker.build_run import MAX_MODEL_LEN, build_run
 from tests.worker.tasks import (
+    PATIENT_WORKER,
     ended,
     events,
     finish,
@@ -31,8 +33,8 @@ pytestmark = pytest.mark.process
 SLOW = {"VLLM_LAUNCH_STUB_SECONDS_PER_ITEM": "0.05"}
 """All is claimed when the first item ends: a crash of the first start leaves no claim half made."""
 MAX_TOKENS = 16
-LIMITS = {"start_timeout_s": 10, "progress_timeout_s": 6}
-"""A start of the stub takes 0.6 s of CPU time; one of over 4 s was seen on a machine with other work."""
+LIMITS = {"start_timeout_s": 20, "progress_timeout_s": 10}
+"""Also of the starts that do not hang. One takes 0.6 s of CPU time; over 4 s were seen beside other work."""
 
 
 def steps(run: RunPaths, attempt: int = 0) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ def test_or_to_what_is_left_of_it_and_not_below(tmp_path: Path):
     run = build_run(tmp_path / "short")
     needed = longest_prompt(run, 1) + MAX_TOKENS
     fits = -(-needed // LENGTH_STEP) * LENGTH_STEP
-    code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL=f"kv:{fits}")
+    code, errors = run_task(run, program=PATIENT_WORKER, VLLM_LAUNCH_STUB_FAIL=f"kv:{fits}")
     assert (code, errors) == (0, "")
     assert [(each["setting"], each["from"], each["to"]) for each in steps(run)] == [
         ("max_model_len", MAX_MODEL_LEN, fits)
@@ -93,7 +95,8 @@ def test_or_to_what_is_left_of_it_and_not_below(tmp_path: Path):
     assert longest_prompt(run, 1) == 0, "nothing is left"
 
     other = build_run(tmp_path / "long")
-    code, errors = run_task(other, VLLM_LAUNCH_STUB_FAIL=f"kv:{fits - LENGTH_STEP}")
+    fails = f"kv:{fits - LENGTH_STEP}"
+    code, errors = run_task(other, program=PATIENT_WORKER, VLLM_LAUNCH_STUB_FAIL=fails)
     assert code == 1 and "kv_cache_too_small" in str(ended(other)["failure"])
     assert steps(other) == [], "on a CPU nothing else makes the cache larger"
     settled = survey_settled(other)
@@ -108,11 +111,11 @@ def test_or_to_where_the_model_is_another_one(tmp_path: Path):
     (model / "config.json").write_text(json.dumps(config))
     for name, planned in (("whole", {}), ("short", {"max_prompt_tokens": 300})):
         other = build_run(tmp_path / name, model={"checkpoint": model}, prompt=planned)
-        code, errors = run_task(other, VLLM_LAUNCH_STUB_FAIL="kv:350")
+        code, errors = run_task(other, program=PATIENT_WORKER, VLLM_LAUNCH_STUB_FAIL="kv:350")
         assert code == 1 and "kv_cache_too_small" in str(ended(other)["failure"]), errors
         assert steps(other) == []
     run = build_run(tmp_path / "run", model={"checkpoint": model})
-    assert run_task(run, VLLM_LAUNCH_STUB_FAIL="kv:352") == (0, "")
+    assert run_task(run, program=PATIENT_WORKER, VLLM_LAUNCH_STUB_FAIL="kv:352") == (0, "")
     assert settings(run, 1)["max_model_len"] == 352
 
 
@@ -120,6 +123,7 @@ def test_what_is_left_is_counted_by_a_process_that_may_be_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = build_run(tmp_path)
+    monkeypatch.setattr("launch.worker.longest_prompt.ANSWER_S", RUN_S)
     assert count_longest_prompt(run, 1) == longest_prompt(run, 1) > 0
     count_longest_prompt.cache_clear()
     monkeypatch.setattr("launch.worker.longest_prompt.ANSWER_S", 0.01)
@@ -177,14 +181,12 @@ def test_what_cannot_be_mended_here_is_tried_once(tmp_path: Path, told: str):
 
 def test_a_start_that_hangs_is_killed_and_tried_again(tmp_path: Path):
     run = build_run(tmp_path, engine=LIMITS)
-    started = time.monotonic()
     code, errors = run_task(run, VLLM_LAUNCH_STUB_FAIL="hang:start@0")
     assert (code, errors) == (0, "")
-    assert time.monotonic() - started < 40
     assert [(each["class"], each["action"]) for each in steps(run)] == [("start_timeout", "restart")]
     first = ended(run)["slots"][0]
     assert (first["was_killed"], first["failure"]["class"]) == (True, "start_timeout")
-    assert "did not start within 10 s" in events(run, "kill")[0]["why"]
+    assert "did not start within 20 s" in events(run, "kill")[0]["why"]
     assert survey_settled(run).num_done == 12
 
 
@@ -221,7 +223,7 @@ def test_an_engine_that_dies_while_it_runs_is_started_again(tmp_path: Path, mode
 
 def test_the_other_slot_goes_on_undisturbed(tmp_path: Path):
     # Ample limits: a start may be slow. A slot that stands still is found before the test's own limit.
-    limits = {"start_timeout_s": 15, "progress_timeout_s": 15}
+    limits = {"start_timeout_s": 40, "progress_timeout_s": 40}
     run = build_run(tmp_path, num_users=40, items_per_user=5, engine={"engines_per_node": 2, **limits})
     code, errors = run_task(
         run, VLLM_LAUNCH_STUB_FAIL="die:user0#0.3@0", VLLM_LAUNCH_STUB_SECONDS_PER_ITEM="0.01"
@@ -238,7 +240,10 @@ def test_a_drain_while_a_start_is_due_ends_at_once_and_the_task_continues(tmp_pa
     process = start_task(run, VLLM_LAUNCH_STUB_FAIL="raise:CUDA-capable device(s) is/are busy or unavailable")
     wait_until(lambda: len(events(run, "ladder")) == 1, "the first step")
     process.send_signal(signal.SIGINT)
-    assert finish(process, 15)[0] == 75
+    assert finish(process)[0] == 75
+    (step,) = events(run, "ladder")
+    assert ended(run)["ended"] < step["time"] + step["wait_s"], "before the start was due"
+    assert [slot["start"] for slot in ended(run)["slots"]] == [0]
     assert ended(run)["failure"] is None
     assert processes_with(str(run.root)) == []
 
@@ -248,7 +253,9 @@ def test_a_drain_during_the_second_start_ends_it(tmp_path: Path):
     process = start_task(run, VLLM_LAUNCH_STUB_FAIL="die:user0#0.1@0,hang:start@1")
     wait_until(lambda: any(each["start"] == 1 for each in events(run, "phase")), "the second start")
     process.send_signal(signal.SIGUSR2)
-    assert finish(process, 20)[0] == 75
+    assert finish(process)[0] == 75
+    (told,) = events(run, "signal")
+    assert ended(run)["ended"] - told["time"] < ResourcesConfig().signal_lead_s / 2, "not at its deadline"
     assert ended(run)["reason"] == "killed"
     assert processes_with(str(run.root)) == []
 

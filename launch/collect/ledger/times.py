@@ -13,8 +13,9 @@ from launch.rundir.attempt_files import read_about, read_ended, read_engine, rea
 from launch.rundir.attempts import EngineStart
 from launch.rundir.journal import NUMBER, has_fields, read_journal
 from launch.rundir.layout import AttemptPaths, RunPaths
+from launch.rundir.one_look import read_once
 from launch.rundir.results import COMMIT_FIELDS
-from launch.rundir.tails import last_record
+from launch.rundir.tails import last_record, last_timed
 
 COMPILE_PARTS = ("compile", "graphs", "jit")
 """Of launch.worker.startup.vllm_lines: torch.compile, CUDA graphs, kernels made just in time."""
@@ -109,7 +110,7 @@ def _times(
         next((float(event["time"]) for event in events if event["event"] == "ended"), None),
     )
     shell_ended = _shell_end(run, submission, task, shell)
-    sampled = last_record(paths.gpu, time=NUMBER)
+    sampled = read_once(last_timed, paths.gpu)
     commits = [start.last_commit for slot in slots for start in slot.starts]
     seen = _last(beat, began, *told, *commits)
     place = {"submission": submission, "task": task, "attempt": attempt}
