@@ -89,6 +89,17 @@ def list_slot_starts(attempt: AttemptPaths) -> list[tuple[int, int]]:
     return sorted(_starts_in(attempt.root))
 
 
+def last_beat(paths: AttemptPaths) -> float:
+    """The last sign of life of an attempt, seconds by the file system's clock: its directory's before any.
+
+    OSError for a heartbeat that cannot be read, FileNotFoundError where there is no such attempt.
+    """
+    try:
+        return paths.heartbeat.stat().st_mtime
+    except FileNotFoundError:
+        return paths.root.stat().st_mtime
+
+
 def filesystem_now(directory: Path) -> float:
     """Seconds since the epoch as the file system of `directory` has it."""
     probe = directory / f".now.{os.getpid()}.{time.monotonic_ns()}"
