@@ -19,9 +19,10 @@ from typing import Any
 import click
 
 from launch.cli.closing import Closing, close_submission
+from launch.cli.place import check_environment
 from launch.cli.publish_settings import keep, publish_again
 from launch.cli.resume import refuse_changed_code
-from launch.cli.sending import Sending, check_environment, open_and_show
+from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
 from launch.collect.publish import check_output_dir, real_path
 from launch.config.datasets import with_dataset

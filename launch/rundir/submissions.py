@@ -20,7 +20,7 @@ from launch.rundir.journal import make_directory, put_in_place, read_json, stora
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.missing_items import cost_missing, mean_sample, missing_items
 from launch.rundir.plan import IndexEntry, read_index
-from launch.rundir.process_mark import ProcessMark
+from launch.rundir.process_mark import ProcessMark, mark_process
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import (
     ArrayRecord,
@@ -59,6 +59,17 @@ class Opening:
 
 
 NOT_SENT = Opening()
+
+
+def begin_sending(paths: SubmissionPaths) -> None:
+    """Says that this process sends a submission that another had opened."""
+    write_json(paths.sender, mark_process().as_json())
+
+
+def end_sending(paths: SubmissionPaths) -> None:
+    """From here on the queue, or the mark of the driver, says whether a submission is at work."""
+    with storage_errors(paths.sender):
+        paths.sender.unlink(missing_ok=True)
 
 
 def never_submitted(run: RunPaths) -> RunError:
