@@ -17,11 +17,13 @@ import orjson
 from launch.errors import LaunchError, RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
 from launch.rundir.claims import EMPTY_CLAIM_S
-from launch.rundir.journal import fsync_names, read_journal, read_json, storage_errors, write_all
+from launch.rundir.durable import fsync_names
+from launch.rundir.journal import read_journal, read_json, write_all
 from launch.rundir.layout import RunPaths, number_of
 from launch.rundir.process_mark import ProcessMark, mark_process, read_mark
 from launch.rundir.records import list_submissions
 from launch.rundir.signs import Signs, SlurmJob
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.liveness import Life, judge_life
 from launch.slurm.shared_queue import has_squeue, share_answer
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from launch.collect.merge_claim import MergeBusyError, MergeClaim
 from launch.errors import StorageError
-from launch.rundir.journal import storage_errors
 from launch.rundir.layout import RunPaths
+from launch.rundir.storage_errors import storage_errors
 
 
 class RoomlessClaim(MergeClaim):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.errors import StorageError
-from launch.rundir.journal import make_directory, storage_errors
+from launch.rundir.durable import make_directory
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, number_of
 from launch.rundir.one_look import read_once
+from launch.rundir.storage_errors import storage_errors
 
 HEARTBEAT_PERIOD_S = 30
 HEARTBEAT_DEAD_S = 15 * 60

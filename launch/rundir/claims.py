@@ -23,9 +23,10 @@ import orjson
 
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine
-from launch.rundir.journal import FieldTypes, has_fields, read_whole, storage_errors, write_all
+from launch.rundir.journal import FieldTypes, has_fields, read_whole, write_all
 from launch.rundir.layout import RunPaths, SubmissionPaths, number_of
 from launch.rundir.records import SubmissionRecord
+from launch.rundir.storage_errors import storage_errors
 
 EMPTY_CLAIM_S = 60
 UNREADABLE_CLAIM_S = 60

@@ -21,10 +21,10 @@ from launch.config.shipped import shipped
 from launch.errors import ConfigError, RunError, StorageError
 from launch.model.tokenizer import open_light_tokenizer
 from launch.rundir.chosen_users import choose, stream_chosen
+from launch.rundir.durable import fsync_directory, make_directory, put_in_place
 from launch.rundir.estimate import calibrate_estimate
 from launch.rundir.freeze import Frozen, freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
-from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.leftovers import mark_maker, remove_leftovers, unmark_maker
 from launch.rundir.plan import HistoryEntries
@@ -32,6 +32,7 @@ from launch.rundir.plan_check import HistoryCheck, PlanCheck, RoomCheck
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
+from launch.rundir.storage_errors import storage_errors
 from launch.scenarios.chat import probe_chat_form, probe_prompt
 from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history

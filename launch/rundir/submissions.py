@@ -15,8 +15,9 @@ from launch.planning.forecast import Forecast
 from launch.planning.tasks import TaskPlan
 from launch.rundir.attempts import list_tried
 from launch.rundir.chunks import write_chunks
+from launch.rundir.durable import make_directory, put_in_place
 from launch.rundir.identity import code_version
-from launch.rundir.journal import make_directory, put_in_place, read_json, storage_errors, write_json
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.missing_items import cost_missing, mean_sample, missing_items
 from launch.rundir.plan import IndexEntry, read_index
@@ -34,6 +35,7 @@ from launch.rundir.records import (
     save_record,
 )
 from launch.rundir.sharing import Place, Sharing, share
+from launch.rundir.storage_errors import storage_errors
 
 
 @dataclass(frozen=True, slots=True)

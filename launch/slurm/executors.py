@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
-from launch.rundir.journal import storage_errors
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.commands import commands_missing, leaked_variables
 from launch.slurm.refusals import explain, is_refused
 from launch.slurm.sbatch import SbatchJob

@@ -15,7 +15,7 @@ from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.model.length_bounds import length_bounds
 from launch.rundir.attempts import EngineStart, open_attempt
 from launch.rundir.claims import is_all_done
-from launch.rundir.journal import read_json, storage_trouble, write_json
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -24,6 +24,7 @@ from launch.rundir.records import (
     load_submission,
     task_config,
 )
+from launch.rundir.storage_errors import storage_trouble
 from launch.worker.attempt_record import Events, describe_attempt, supervisor_began, write_ended
 from launch.worker.canary_watch import refuse_stopped
 from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
