@@ -16,7 +16,7 @@ import orjson
 
 from launch.errors import LaunchError, RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
-from launch.rundir.claims import EMPTY_CLAIM_S
+from launch.rundir.claim_files import EMPTY_CLAIM_S
 from launch.rundir.durable import fsync_names
 from launch.rundir.journal import read_journal, read_json, write_all
 from launch.rundir.layout import RunPaths, number_of

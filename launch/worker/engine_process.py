@@ -28,7 +28,8 @@ from launch.config.schema import RunConfig, Scheduler, engines_of_task
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import ClaimBook, Owner, is_all_done
+from launch.rundir.claim_files import Owner, is_all_done
+from launch.rundir.claims import ClaimBook
 from launch.rundir.identity import settings_digest
 from launch.rundir.journal import write_json
 from launch.rundir.layout import EnginePaths, RunPaths

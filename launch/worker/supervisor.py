@@ -14,7 +14,7 @@ from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.model.length_bounds import length_bounds
 from launch.rundir.attempts import EngineStart, open_attempt
-from launch.rundir.claims import is_all_done
+from launch.rundir.claim_files import is_all_done
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
