@@ -8,18 +8,16 @@ from launch.errors import StorageError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
 
-NAME = "published.json"
-
 
 def note_published(run: RunPaths, output_dir: Path) -> None:
     """Notes where a run was published; no room for that is no reason to fail, the results are in place."""
     with contextlib.suppress(StorageError):
-        write_json(run.merge / NAME, {"place": _place(run, output_dir)})
+        write_json(run.published, {"place": _place(run, output_dir)})
 
 
 def was_published(run: RunPaths, output_dir: Path) -> bool:
     """Whether the run is known to have been published there, also where both were moved together."""
-    return (read_json(run.merge / NAME) or {}).get("place") == _place(run, output_dir)
+    return (read_json(run.published) or {}).get("place") == _place(run, output_dir)
 
 
 def _place(run: RunPaths, output_dir: Path) -> str:

@@ -176,7 +176,7 @@ def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], No
     """Fills a directory beside its place and renames it; a submission of that number that is there wins."""
     final = run.submission(number)
     # No pid: one that was killed may have had the same, and left its directory.
-    partial = SubmissionPaths(final.root.with_name(f".{number}.{secrets.token_hex(4)}"))
+    partial = run.partial_submission(number, secrets.token_hex(4))
     with storage_errors(final.root):
         make_directory(partial.root, below=run.root)
         try:
