@@ -53,7 +53,7 @@ from launch.worker.watchdogs import limits_of
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
 
 
-def supervise(run: RunPaths, submission: int, task: int, shell_began: float | None = None) -> ExitCode:
+def supervise(run: RunPaths, submission: int, task: int, shell_began: float | None) -> ExitCode:
     """Lives one attempt of a task and says how it ended; in the main thread of a process of its own.
 
     `shell_began`: when the batch shell above it did, seconds since the epoch; the task had its GPUs then.
