@@ -32,7 +32,8 @@ from launch.planning.chunks import Chunk, plan_chunks
 from launch.planning.cost import UserCost
 from launch.planning.shards import plan_shards
 from launch.rundir.chunks import ChunkLine, ChunkUser
-from launch.rundir.claims import ClaimBook, Owner
+from launch.rundir.claim_files import Owner
+from launch.rundir.claims import ClaimBook
 from launch.rundir.layout import SubmissionPaths
 from launch.worker.reader import CLAIMED_AT_START, claim_below
 

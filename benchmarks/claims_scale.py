@@ -29,7 +29,8 @@ from launch.planning.cost import UserCost, cost_user
 from launch.planning.shards import plan_shards
 from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine, read_chunks, write_chunks
-from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.claim_files import Owner, survey_claims
+from launch.rundir.claims import ClaimBook
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.plan import IndexEntry
 from launch.slurm.liveness import LOOK_AGAIN_S, Life, Lives

@@ -32,6 +32,11 @@ from tests.models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "benchmarks" / "fault_plugin"
+SETTINGS = """
+    --preset quick_test --cluster none --engine vllm --dataset Chameleons --data-root demo/scenarios
+    --name run --limit-items 40 --num-tasks 1 --max-tokens 200 --set sampling.ignore_eos=true
+    --set engine.max_num_seqs=4 --set canary.action=none
+"""
 HOLD = """
 import sys, torch
 blocks = []
@@ -240,49 +245,28 @@ def main() -> None:
         print(describe(row), flush=True)
 
 
-def run_case(case: Case, work: Path, results: Path, limit_s: float) -> dict[str, Any]:
-    """One run under its fault; what was seen of it."""
+def command_of(case: Case, work: Path) -> list[str]:
+    """The words that submit the run of a case, with its model in `work`."""
     model = make_tiny_llama(work / "model", **{"head_dim": 64, **case.model})
-    words = [
-        *(
-            sys.executable,
-            "launch/submit.py",
-            "--preset",
-            "quick_test",
-            "--cluster",
-            "none",
-            "--engine",
-            "vllm",
-        ),
-        *(
-            "--checkpoint",
-            str(model),
-            "--dataset",
-            "Chameleons",
-            "--data-root",
-            "demo/scenarios",
-            "--name",
-            "run",
-        ),
-        *(
-            "--runs-dir",
-            str(work / "runs"),
-            "--output-dir",
-            str(work / "published"),
-            "--limit-items",
-            "40",
-            "--num-tasks",
-            "1",
-        ),
-        *("--max-tokens", "200", "--set", "sampling.ignore_eos=true", "--set", "engine.max_num_seqs=4"),
-        *("--set", "canary.action=none", *case.words),
-    ]
+    places = {"--checkpoint": model, "--runs-dir": work / "runs", "--output-dir": work / "published"}
+    given = [word for flag, path in places.items() for word in (flag, str(path))]
+    return [sys.executable, "launch/submit.py", *SETTINGS.split(), *given, *case.words]
+
+
+def environment_of(case: Case, work: Path) -> dict[str, str]:
+    """This process's, with the plugin of a case where it has one."""
     environment = {**os.environ, **case.plugin}
     if case.plugin:
         environment |= {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])),
             "FAULT_MARK": str(work / "fault-happened"),
         }
+    return environment
+
+
+def run_case(case: Case, work: Path, results: Path, limit_s: float) -> dict[str, Any]:
+    """One run under its fault; what was seen of it."""
+    words, environment = command_of(case, work), environment_of(case, work)
     began = time.monotonic()
     with (work / "said").open("wb") as said:
         process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)

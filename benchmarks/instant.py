@@ -10,19 +10,20 @@ from launch.scenarios.records import Generation, Request, Sample
 from launch.worker.engines.protocol import EngineFacts
 
 SAMPLE_PERIOD_S = 0.1
+WINDOW = 410
 TEXT = "The harbour was quiet that morning, and she read his letter again by the window. "
 
 
 class InstantEngine:
     """Finishes what it holds at the next step, with texts made beforehand."""
 
-    def __init__(self, shape: Shape, window: int = 410) -> None:
+    def __init__(self, shape: Shape) -> None:
         text = (TEXT * (shape.output_tokens // 16 + 1))[: shape.output_tokens * 5]
         self._samples = (Sample(text, "length", shape.output_tokens),) * shape.num_samples
         self._waiting: deque[Request] = deque()
-        self.facts = EngineFacts(EngineKind.STUB, "1", "none", window // 2, {}, {})
+        self.facts = EngineFacts(EngineKind.STUB, "1", "none", WINDOW // 2, {}, {})
         self.num_aborted = self.num_cached_tokens = 0
-        self.window = window
+        self.window = WINDOW
 
     @property
     def num_unfinished(self) -> int:

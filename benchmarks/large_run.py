@@ -57,7 +57,7 @@ class Work:
     settings: str
 
 
-def make_large_run(root: Path, num_items: int, num_tasks: int, *, user_files: str = "auto") -> RunPaths:
+def make_large_run(root: Path, num_items: int, num_tasks: int) -> RunPaths:
     """A run of `num_items` items in `num_tasks` result files and a few more, all done, nothing merged."""
     scenario = root / "scenario"
     write_scenario(scenario, num_items // ITEMS_PER_USER)

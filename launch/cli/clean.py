@@ -19,9 +19,10 @@ from launch.collect.verify_run import RunReport, verify_run
 from launch.config.wording import printable
 from launch.errors import ExitCode, IncompleteError, RunError, StorageError
 from launch.model.weights import format_bytes
-from launch.rundir.journal import fsync_directory, storage_errors
+from launch.rundir.durable import fsync_directory
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions, load_run, load_submission
+from launch.rundir.storage_errors import storage_errors
 from launch.rundir.submissions import never_submitted
 
 

@@ -7,7 +7,7 @@ only says whether they are wanted, and tasks of one that is not end at once.
 
 import click
 
-from launch.cli.sending import Sending, begin_sending, open_and_show, send, send_marked
+from launch.cli.sending import Sending, open_and_show, send, send_marked
 from launch.collect.rounds import decide
 from launch.collect.standing import read_standing
 from launch.collect.unseen import wait_until_seen
@@ -16,6 +16,7 @@ from launch.rundir.identity import code_version
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import SubmissionRecord, list_submissions, load_run, load_submission, run_config
 from launch.rundir.rounds import add_round
+from launch.rundir.submissions import begin_sending
 from launch.slurm.accounting import list_jobs
 from launch.slurm.commands import QueueRow
 from launch.slurm.submission import (
@@ -97,7 +98,7 @@ def _finish_sending(run: RunPaths, submission: int, newest: int) -> bool:
     round_ = load_submission(run, newest).round
     mine = (submission + 1, load_submission(run, submission).round + 1) == (newest, round_)
     if mine and all(job.size for job in sent_jobs(run.submission(newest))):
-        begin_sending(run, newest)
+        begin_sending(run.submission(newest))
         cancel_submission(run, newest)
         send_marked(run, newest)
     click.echo(f"note: submission {newest} generates what is missing; its merge job publishes", err=True)

@@ -14,10 +14,10 @@ import click
 
 from launch.cli.app import run_command
 from launch.cli.broken_pipe import outlive_readers
+from launch.cli.driving import run_tasks_here, tell_failure
 from launch.cli.publishing import merge_and_tell
 from launch.cli.ranks import Ranks, joined_ranks, own_words, tell_torchrun
 from launch.cli.run_beside import open_here
-from launch.cli.sending import run_tasks_here, tell_failure
 from launch.cli.single_node import resolve_here, single_node_options
 from launch.config.layers import Resolved
 from launch.config.present import present

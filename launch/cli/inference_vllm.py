@@ -7,9 +7,10 @@ import click
 
 from launch.cli.app import run_command
 from launch.cli.broken_pipe import outlive_readers
+from launch.cli.driving import note_idle_gpus
 from launch.cli.publishing import merge_and_tell
 from launch.cli.run_beside import open_here
-from launch.cli.sending import Sending, note_idle_gpus, send
+from launch.cli.sending import Sending, send
 from launch.cli.single_node import resolve_here, single_node_options
 from launch.config.present import present
 from launch.errors import ExitCode

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from launch.cli.options import collect_flags
-from launch.cli.sending import Sending, check_environment, open_and_show, send
+from launch.cli.place import check_environment
+from launch.cli.sending import Sending, open_and_show, send
 from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.config.datasets import with_dataset

@@ -1,18 +1,19 @@
-"""How a run is published, changed once its items are there: flags of `publish` that merge takes, and keeps.
+"""How a run is published: whether it can be so, and what is changed of it once its items are there.
 
-They are kept in the record of the newest submission, where every merge, merge job, `verify`, `clean` and
-`status` looks, and which the next submission begins with.
+The flags of `publish` that a merge takes are kept in the record of the newest submission, where every merge,
+merge job, `verify`, `clean` and `status` looks, and which the next submission begins with.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from launch.cli.options import chosen_options, collect_flags, setting_fields
-from launch.cli.sending import check_place
 from launch.collect.manifest import MANIFEST
 from launch.collect.merge import output_dir_of
+from launch.collect.publish import check_output_dir, refuse_within, try_writing
 from launch.collect.reference_texts import check_references
 from launch.config.layers import overlay
 from launch.config.schema import IDENTITY_SECTIONS, PublishConfig, RunConfig
@@ -83,6 +84,21 @@ def keep(run: RunPaths, publish: PublishConfig) -> None:
     _keep(run, _newest(run), publish)
 
 
+def check_publishing(run: RunPaths, publish: PublishConfig) -> PublishConfig:
+    """How a run will be published, with whole paths; errors say why it cannot be."""
+    references = check_references(publish.references)
+    return publish.model_copy(update={"output_dir": _check_place(run, publish), "references": references})
+
+
+def _check_place(run: RunPaths, publish: PublishConfig) -> Path:
+    """The whole path of where a run will be published; RunError, StorageError say why it cannot be."""
+    published = output_dir_of(run, publish)
+    refuse_within(run.root, published)
+    check_output_dir(published, load_run(run).run_id)
+    try_writing(published)
+    return published
+
+
 def _refuse_others(text: str) -> None:
     """ConfigError for a --set of another section; what is no setting at all is said where it is read."""
     section = text.partition("=")[0].partition(".")[0]
@@ -117,7 +133,7 @@ def _keep(run: RunPaths, newest: SubmissionRecord, asked: PublishConfig) -> None
     ]
     if not differing:
         return
-    check_place(run, publish)
+    _check_place(run, publish)
     keep_publishing(run, newest, publish)
     values = publish.model_dump(mode="json")
     said = ", ".join(f"{name} {printable(str(values[name]))}" for name in differing)

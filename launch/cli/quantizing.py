@@ -29,7 +29,7 @@ from launch.model.quantize.produce import (
 from launch.model.quantize.record import RECORD, describe, made_otherwise, read_record
 from launch.model.quantize.schemes import Scheme
 from launch.model.weights import format_bytes
-from launch.rundir.journal import storage_errors
+from launch.rundir.storage_errors import storage_errors
 from launch.worker.driver import visible_gpus
 
 # Flags of `submit` that this command sets itself, and what to write instead.

@@ -60,12 +60,12 @@ class Ranks:
         return values
 
 
-def own_words(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Sequence[str] | None:
+def own_words(argv: Sequence[str]) -> Sequence[str] | None:
     """What this process reads of a command line: in rank 0 all of it, in others, which rank 0 tells, nothing.
 
     So a wrong flag is answered once. None for other ranks where help is asked for.
     """
-    if environment.get("RANK", "0") == "0":
+    if os.environ.get("RANK", "0") == "0":
         return argv
     return None if {"-h", "--help"} & set(argv) else ()
 
@@ -83,17 +83,17 @@ def tell_torchrun(message: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 @contextmanager
-def joined_ranks(environment: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
+def joined_ranks() -> Iterator[Ranks]:
     """The ranks of torchrun, joined over gloo; each ends with its agent."""
-    if "WORLD_SIZE" not in environment:
+    if "WORLD_SIZE" not in os.environ:
         yield Ranks()
         return
-    agent = os.getppid() if "TORCHELASTIC_RUN_ID" in environment else None
+    agent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
     ranks = Ranks(
-        rank=int(environment["RANK"]),
-        size=int(environment["WORLD_SIZE"]),
-        local_rank=int(environment["LOCAL_RANK"]),
-        local_size=int(environment["LOCAL_WORLD_SIZE"]),
+        rank=int(os.environ["RANK"]),
+        size=int(os.environ["WORLD_SIZE"]),
+        local_rank=int(os.environ["LOCAL_RANK"]),
+        local_size=int(os.environ["LOCAL_WORLD_SIZE"]),
         agent=agent,
     )
     if agent is not None:

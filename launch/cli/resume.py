@@ -7,8 +7,10 @@ import click
 
 from launch.cli.closing import Closing, close_newest
 from launch.cli.options import collect_flags, setting_options
+from launch.cli.place import check_environment
+from launch.cli.publish_settings import check_publishing
 from launch.cli.runs import find_run
-from launch.cli.sending import Sending, check_environment, check_publishing, open_and_show, send
+from launch.cli.sending import Sending, open_and_show, send
 from launch.collect.unseen import wait_until_seen
 from launch.config.identity import identity_differences
 from launch.config.layers import Resolved, overlay

@@ -19,9 +19,10 @@ from typing import Any
 import click
 
 from launch.cli.closing import Closing, close_submission
+from launch.cli.place import check_environment
 from launch.cli.publish_settings import keep, publish_again
 from launch.cli.resume import refuse_changed_code
-from launch.cli.sending import Sending, check_environment, open_and_show
+from launch.cli.sending import Sending, open_and_show
 from launch.collect.manifest import read_published
 from launch.collect.publish import check_output_dir, real_path
 from launch.config.datasets import with_dataset
@@ -89,11 +90,26 @@ def _begin(
     sending: Sending,
 ) -> Work:
     """A new run in its place; nothing is left of one that cannot be opened."""
+    _make(run, output_dir, config, resolved, resumes=flags["resume"])
+    try:
+        run.logs.mkdir()
+        return Work(run, open_and_show(run, config, replace(sending, after=0)))
+    except BaseException:
+        if not list_submissions(run):  # the same command typed again may have been quicker
+            shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
+        raise
+
+
+def _make(run: RunPaths, output_dir: Path, config: RunConfig, resolved: Resolved, *, resumes: bool) -> None:
+    """Makes the run; RunError also where another process did so meanwhile.
+
+    With `resumes` results that are published and have no run any more are not replaced: RunError.
+    """
     run_id = run_id_of(output_dir)
 
     def check(planned: RunPaths) -> None:
         check_output_dir(output_dir, run_id)
-        if flags["resume"] and read_published(output_dir) is not None:
+        if resumes and read_published(output_dir) is not None:
             raise RunError(
                 f"{output_dir}: holds published results, and their run {planned.root} is gone. Choose another"
                 " --output_dir, or say --no-resume to replace them."
@@ -113,13 +129,6 @@ def _begin(
     except RunError:
         if run.run_yaml.is_file():  # it was not there before
             raise _made_meanwhile(run) from None
-        raise
-    try:
-        run.logs.mkdir()
-        return Work(run, open_and_show(run, config, replace(sending, after=0)))
-    except BaseException:
-        if not list_submissions(run):  # the same command typed again may have been quicker
-            shutil.rmtree(run.root, ignore_errors=True)  # a run without a submission is of no use
         raise
 
 

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,8 +30,7 @@ AROUND_TASKS = 26
 class End:
     """Knows when a run is over: published, its driver gone, or nothing has worked on it for QUIET_S."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._quiet_since: float | None = None
 
     def is_reached(self, seen: Seen) -> bool:
@@ -43,8 +42,8 @@ class End:
             return False
         if seen.status.submissions and seen.status.submissions[-1].driver_lives is False:
             return True
-        self._quiet_since = self._clock() if self._quiet_since is None else self._quiet_since
-        return self._clock() - self._quiet_since >= QUIET_S
+        self._quiet_since = time.monotonic() if self._quiet_since is None else self._quiet_since
+        return time.monotonic() - self._quiet_since >= QUIET_S
 
 
 @click.command("watch", context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import NO_FILE, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex
 from launch.rundir.read_errors import read_errors
 from launch.rundir.results import Committed, recover
+from launch.rundir.storage_errors import NO_FILE, storage_errors
 
 BUCKET_BYTES = 64 << 20
 MAX_BUCKETS = 512

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 
 from launch.collect.manifest import FileDigest
-from launch.rundir.journal import storage_errors, write_all
+from launch.rundir.journal import write_all
+from launch.rundir.storage_errors import storage_errors
 
 BLOCK_BYTES = 1 << 20
 LOOK_BYTES = 4 << 10

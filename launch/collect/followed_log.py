@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from launch.config.wording import log_line
-from launch.rundir.journal import NO_FILE
+from launch.rundir.storage_errors import NO_FILE
 
 PIECE_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 10

@@ -5,71 +5,62 @@ Names are judged alone; what they hold is for a merge or a verification to check
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launch.rundir.layout import RunPaths
 
-NUMBER = r"(0|[1-9][0-9]*)"
+ANY_NUMBER, ANY_NAME, ANY_TOKEN = 1_234_567_890, "NAME", "TOKEN"
+"""In a path of the layout: each stands for all that may be there."""
+_PATTERNS = {str(ANY_NUMBER): "(?:0|[1-9][0-9]*)", ANY_NAME: r"[^/\n]+", ANY_TOKEN: "[0-9a-f]+"}
 PASSING = re.compile(r"\.nfs.*|\.now\..*|\..+\.tmp")
 """What NFS, a look at the file system's clock and a file that was being replaced may leave."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """The names of a directory of ours: a pattern for its files, and one for each kind of folder in it."""
-
-    files: str = ""
-    folders: Mapping[str, "Folder"] = field(default_factory=dict)
-
-
-ANYTHING = Folder()
-"""Not looked into."""
-ATTEMPT = Folder(
-    r"attempt\.json|events\.jsonl|gpu\.jsonl|heartbeat|ended\.json"
-    rf"|{NUMBER}\.{NUMBER}\.(engine\.json|results\.jsonl|commits\.jsonl|flight\.json|log)"
-)
-TASK = Folder(r"exclude|shells\.jsonl", {NUMBER: ATTEMPT})
-SUBMISSION = Folder(
-    r"submission\.yaml|chunks\.jsonl|jobs\.jsonl|rounds\.jsonl|sender\.json|driver\.json|limits\.json"
-    rf"|squeue\.json|squeue\.{NUMBER}|.+\.sbatch",
-    {"claims": Folder(rf"{NUMBER}\.({NUMBER}|done)")},
-)
-RUN = Folder(
-    r"run\.yaml|maker\.json|canary\.json",
-    {
-        "templates": Folder(r".+\.j2"),
-        "plan": Folder(r"users\.jsonl|history\.jsonl|index\.jsonl|plan\.json"),
-        "submissions": Folder("", {NUMBER: SUBMISSION, rf"\.{NUMBER}\.[0-9a-f]+": ANYTHING}),
-        "tasks": Folder("", {NUMBER: Folder("", {NUMBER: TASK})}),
-        "merge": Folder(
-            rf"{NUMBER}(\.done)?|lives\.json|damaged\.jsonl|published\.json",
-            {rf"{NUMBER}\.scratch": ANYTHING},
-        ),
-        "logs": Folder(rf"(task-{NUMBER}|merge-{NUMBER}|{NUMBER}_{NUMBER})\.log"),
-    },
-)
-"""Every name of rundir/layout.py; a directory of a submission that was cut, or of a merge, may hold any."""
-
-
 def foreign_in(run: RunPaths) -> list[str]:
     """Names that are not of the run's layout, in order; one that ends in a slash stands for all below it."""
-    return sorted(_foreign_below(run.root, "", RUN))
+    return sorted(_foreign_below(run.root, ""))
 
 
-def _foreign_below(root: Path, below: str, layout: Folder) -> Iterator[str]:
+def _foreign_below(root: Path, below: str) -> Iterator[str]:
     with os.scandir(root / below) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
             if not entry.is_dir(follow_symlinks=False):
-                known = re.fullmatch(layout.files, entry.name) or PASSING.fullmatch(entry.name)
-                yield from () if known else [name]
-                continue
-            inner = next(
-                (each for key, each in layout.folders.items() if re.fullmatch(key, entry.name)), None
-            )
-            if inner is None:
+                if not FILES.fullmatch(name) and not PASSING.fullmatch(entry.name):
+                    yield name
+            elif FOLDERS.fullmatch(name):
+                yield from _foreign_below(root, f"{name}/")
+            elif not UNSEEN.fullmatch(name):
                 yield f"{name}/"
-            elif inner is not ANYTHING:
-                yield from _foreign_below(root, f"{name}/", inner)
+
+
+def _paths_of(run: RunPaths) -> Iterator[Path]:
+    """Every path of the layout, and what lies in the folders of which it names only themselves."""
+    sent, attempt = run.submission(ANY_NUMBER), run.attempt(ANY_NUMBER, ANY_NUMBER, ANY_NUMBER)
+    for paths in (run, sent, attempt, attempt.engine(ANY_NUMBER, ANY_NUMBER)):
+        for name, value in vars(type(paths)).items():
+            if isinstance(value, property):
+                yield getattr(paths, name)
+    yield from (sent.asking(ANY_NUMBER), sent.claim(ANY_NUMBER, ANY_NUMBER), sent.done(ANY_NUMBER))
+    yield from (sent.sbatch(ANY_NAME), run.merge_claim(ANY_NUMBER), run.merge_done(ANY_NUMBER))
+    yield from (run.excluded(ANY_NUMBER, ANY_NUMBER), run.shells(ANY_NUMBER, ANY_NUMBER))
+    yield run.templates / f"{ANY_NAME}.j2"
+    for log in (f"task-{ANY_NUMBER}", f"merge-{ANY_NUMBER}", f"{ANY_NUMBER}_{ANY_NUMBER}"):
+        yield run.logs / f"{log}.log"
+
+
+def _pattern(paths: Iterable[Path]) -> re.Pattern[str]:
+    """Of these paths, with anything that may be there for what stands for it."""
+    text = "|".join(re.escape(str(path)) for path in paths)
+    for stand_in, pattern in _PATTERNS.items():
+        text = text.replace(stand_in, pattern)
+    return re.compile(text)
+
+
+_RUN = RunPaths(Path())
+_PATHS = set(_paths_of(_RUN))
+_PARENTS = {folder for path in _PATHS for folder in path.parents}
+FILES, FOLDERS = _pattern(_PATHS - _PARENTS), _pattern(_PARENTS)
+UNSEEN = _pattern([_RUN.merge_scratch(ANY_NUMBER), _RUN.partial_submission(ANY_NUMBER, ANY_TOKEN).root])
+"""Directories of a submission or a merge that was cut: they may hold any file of it."""

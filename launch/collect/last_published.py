@@ -8,13 +8,11 @@ from launch.errors import StorageError
 from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths
 
-NAME = "published.json"
-
 
 def note_published(run: RunPaths, output_dir: Path) -> None:
     """Notes where a run was published; no room for that is no reason to fail, the results are in place."""
     with contextlib.suppress(StorageError):
-        write_json(run.merge / NAME, {"place": _place(run, output_dir), "path": str(output_dir)})
+        write_json(run.published, {"place": _place(run, output_dir), "path": str(output_dir)})
 
 
 def was_published(run: RunPaths, output_dir: Path) -> bool:
@@ -32,7 +30,7 @@ def published_elsewhere(run: RunPaths, output_dir: Path) -> Path | None:
 
 def _noted(run: RunPaths) -> list[Path]:
     """The place by its own path, and by the way there from the run, which holds where both were moved."""
-    note = read_json(run.merge / NAME) or {}
+    note = read_json(run.published) or {}
     place, path = note.get("place"), note.get("path")
     found = [Path(path)] if isinstance(path, str) else []
     if isinstance(place, str):

@@ -16,12 +16,14 @@ import orjson
 
 from launch.errors import LaunchError, RunError, StorageError
 from launch.rundir.attempts import HEARTBEAT_PERIOD_S, filesystem_now
-from launch.rundir.claims import EMPTY_CLAIM_S
-from launch.rundir.journal import fsync_names, read_journal, read_json, storage_errors, write_all
+from launch.rundir.claim_files import EMPTY_CLAIM_S
+from launch.rundir.durable import fsync_names
+from launch.rundir.journal import read_journal, read_json, write_all
 from launch.rundir.layout import RunPaths, number_of
 from launch.rundir.process_mark import ProcessMark, mark_process, read_mark
 from launch.rundir.records import list_submissions
 from launch.rundir.signs import Signs, SlurmJob
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.liveness import Life, judge_life
 from launch.slurm.shared_queue import has_squeue, share_answer
 
@@ -79,7 +81,7 @@ class MergeClaim:
                     " Move the file away."
                 ) from None
         highest = self._highest()
-        if highest and not self._done(highest).exists():
+        if highest and not self._run.merge_done(highest).exists():
             self._refuse_if_alive(highest)
         self._make(highest + 1)
         for leftover in self._directory.glob("*.scratch"):  # of merges that were killed
@@ -92,22 +94,22 @@ class MergeClaim:
     ) -> None:
         try:
             with storage_errors(self._directory):
-                self._done(self.number).touch()
+                self._run.merge_done(self.number).touch()
         except StorageError:  # a full disk: that takes no room
-            os.utime(self._claim(self.number), (LET_GO, LET_GO))
+            os.utime(self._run.merge_claim(self.number), (LET_GO, LET_GO))
         if isinstance(error, OSError | LaunchError):  # files that the successor has taken away
             self.check()
 
     @property
     def scratch(self) -> Path:
         """A directory for this merge alone; not made."""
-        return self._directory / f"{self.number}.scratch"
+        return self._run.merge_scratch(self.number)
 
     def beat(self) -> None:
         """Says that this merge lives, and checks its claim; call it often, it acts every 30 s."""
         if time.monotonic() - self._beaten > HEARTBEAT_PERIOD_S:
             self._beaten = time.monotonic()
-            os.utime(self._claim(self.number))
+            os.utime(self._run.merge_claim(self.number))
             self.check()
 
     def check(self) -> None:
@@ -115,18 +117,12 @@ class MergeClaim:
         if self._highest() != self.number:
             raise RunError(f"{self._directory}: another merge has taken over; this one stops. Run it again.")
 
-    def _claim(self, number: int) -> Path:
-        return self._directory / str(number)
-
-    def _done(self, number: int) -> Path:
-        return self._directory / f"{number}.done"
-
     def _highest(self) -> int:
         numbers = map(number_of, os.listdir(self._directory))
         return max((number for number in numbers if number is not None), default=0)
 
     def _make(self, number: int) -> None:
-        path = self._claim(number)
+        path = self._run.merge_claim(number)
         job = _merge_job(self._run)
         cluster = os.environ.get("SLURM_CLUSTER_NAME") if job else None
         owner = Merger(mark_process(), job, cluster)
@@ -147,7 +143,7 @@ class MergeClaim:
         self.number = number
 
     def _refuse_if_alive(self, number: int) -> None:
-        path = self._claim(number)
+        path = self._run.merge_claim(number)
         beat = path.stat().st_mtime
         if beat == LET_GO:
             return

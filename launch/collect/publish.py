@@ -19,8 +19,10 @@ from launch.collect.edited import edited_files
 from launch.collect.manifest import FORMAT, MANIFEST, Manifest, read_published
 from launch.config.wording import printable
 from launch.errors import RunError, StorageError
-from launch.rundir.journal import fsync_directory, make_directory, read_json, storage_errors
+from launch.rundir.durable import fsync_directory, make_directory
+from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths, number_of
+from launch.rundir.storage_errors import storage_errors
 
 ANOTHER = "Choose another --output_dir."
 FAMILY = FORMAT.partition("/")[0] + "/"

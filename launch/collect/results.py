@@ -11,8 +11,9 @@ from launch.collect.summary import Sources
 from launch.collect.tally import Tally
 from launch.collect.verify import line_check
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import size_of, storage_errors
+from launch.rundir.journal import size_of
 from launch.rundir.plan import IndexEntry, KeyIndex, load_counts, read_index
+from launch.rundir.storage_errors import storage_errors
 
 
 class Results:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from launch.collect.merge_claim import MergeBusyError, MergeClaim
 from launch.errors import StorageError
-from launch.rundir.journal import storage_errors
 from launch.rundir.layout import RunPaths
+from launch.rundir.storage_errors import storage_errors
 
 
 class RoomlessClaim(MergeClaim):
@@ -29,7 +29,7 @@ class RoomlessClaim(MergeClaim):
         try:
             super()._make(number)
         except StorageError:
-            path = self._claim(number)
+            path = self._run.merge_claim(number)
             try:
                 with storage_errors(path):
                     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))

@@ -39,7 +39,7 @@ def render(status: RunStatus, *, width: int = WIDTH, max_rows: int | None = MAX_
     return Group(*parts)
 
 
-def failure_lines(notes: Sequence[FailureNote], width: int = WIDTH) -> list[str]:
+def failure_lines(notes: Sequence[FailureNote], width: int) -> list[str]:
     """What failed: the cause, what to do, where the log is, and its last lines, cut to `width` characters."""
     lines = []
     for note in notes:

@@ -8,7 +8,7 @@ from typing import Any
 from launch.collect.idle_gpus import IdleGpu, idle_gpus
 from launch.collect.queue_look import QueueLook
 from launch.collect.startup_figures import startup_of
-from launch.collect.task_events import GENERATING, read_task_events
+from launch.collect.task_events import GENERATING, TaskEvents, read_task_events
 from launch.errors import ExitCode
 from launch.rundir.attempt_files import read_about, read_ended, read_engine
 from launch.rundir.attempts import list_attempts, list_slot_starts
@@ -105,12 +105,9 @@ def read_task(run: RunPaths, submission: int, task: int, num_settled: int, asked
     ended = read_ended(paths) if signs.has_ended else None
     events, about = read_task_events(paths), read_about(paths)
     state, message = _state(ended, alive, row, events.phase)
-    failure, gpu = (ended or {}).get("failure") or {}, (ended or {}).get("gpu")
+    failure = (ended or {}).get("failure") or {}
+    num_gpus, no_gpu = _gpus_read(ended)
     wait, ahead = about.get("queue_wait_s"), float(about["clock_ahead_s"])
-    generates = (
-        state is TaskState.RUNNING and events.phase == GENERATING and events.generating_since is not None
-    )
-    since = events.generating_since or 0.0
     return TaskStatus(
         task=task,
         state=state,
@@ -121,14 +118,14 @@ def read_task(run: RunPaths, submission: int, task: int, num_settled: int, asked
         message=_short(_joined(message, events.step)),
         queue_wait_s=float(wait) if isinstance(wait, NUMBER) else None,
         startup=_startup(paths),
-        generating_s=max(0.1, asked.now - (since - ahead)) if generates else 0.0,
+        generating_s=_generating_s(events, asked.now, ahead) if state is TaskState.RUNNING else 0.0,
         clock_ahead_s=ahead,
         failure_class=_short(failure.get("class")),
         advice=tuple(step[:MAX_TEXT] for step in failure.get("advice") or () if isinstance(step, str)),
         earlier=_earlier(run, submission, task, attempts),
         idle_gpus=idle_gpus(events.rows, asked.now + ahead if state is TaskState.RUNNING else None),
-        num_gpus=None if not gpu else len(gpu["gpus"]) if gpu["total"] else 0,
-        no_gpu=_short(str(gpu["no_gpu"])) if gpu and gpu["no_gpu"] and not gpu["total"] else None,
+        num_gpus=num_gpus,
+        no_gpu=no_gpu,
     )
 
 
@@ -150,6 +147,24 @@ def _waiting(task: int, attempt: int | None, num_settled: int, row: QueueRow, as
     why = None if asked.queue is None else asked.queue.why(row)
     said = f"{row.state} ({row.reason})"
     return TaskStatus(task, TaskState.WAITING, attempt, num_settled, message=said, waits_for=why)
+
+
+def _generating_s(events: TaskEvents, now: float, clock_ahead_s: float) -> float:
+    """For how long a task that runs has generated, by the file system's clock; 0 where it does not."""
+    since = events.generating_since
+    if since is None or events.phase != GENERATING:
+        return 0.0
+    return max(0.1, now - (since - clock_ahead_s))
+
+
+def _gpus_read(ended: Mapping[str, Any] | None) -> tuple[int | None, str | None]:
+    """How many GPUs an attempt read, by its word at its end, and why none; None where it says nothing."""
+    gpu = (ended or {}).get("gpu")
+    if not gpu:
+        return None, None
+    if gpu["total"]:
+        return len(gpu["gpus"]), None
+    return 0, _short(str(gpu["no_gpu"])) if gpu["no_gpu"] else None
 
 
 def _earlier(run: RunPaths, submission: int, task: int, attempts: Sequence[int]) -> str | None:

@@ -16,7 +16,7 @@ from launch.errors import RunError
 from launch.rundir.attempt_files import read_ended
 from launch.rundir.attempts import filesystem_now, list_attempts, list_engine_starts, list_tasks
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import survey_claims
+from launch.rundir.claim_files import survey_claims
 from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex, load_counts

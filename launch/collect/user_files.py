@@ -18,7 +18,7 @@ from launch.collect.digested_file import DigestedFile, write_digested
 from launch.collect.manifest import FileDigest
 from launch.collect.user_names import UserNames
 from launch.config.schema import UserFiles
-from launch.rundir.journal import storage_errors
+from launch.rundir.storage_errors import storage_errors
 
 USERS_DIR = "users"
 ARCHIVE = "users.zip"

@@ -39,9 +39,9 @@ def list_clusters() -> list[tuple[str, str, Path]]:
     return _list_files(CLUSTERS)
 
 
-def preset_chain(preset: str | Path, where: str = "--preset") -> list[SettingsFile]:
+def preset_chain(preset: str | Path) -> list[SettingsFile]:
     """A preset and what it extends, the furthest ancestor first; ConfigError for a circle."""
-    chain = [_open(PRESETS, preset, where, Path())]
+    chain = [_open(PRESETS, preset, "--preset", Path())]
     seen = [chain[0].document.path.resolve()]
     while (parent := chain[0].extends) is not None:
         document = chain[0].document
@@ -55,7 +55,7 @@ def preset_chain(preset: str | Path, where: str = "--preset") -> list[SettingsFi
     return chain
 
 
-def cluster_file(cluster: str | Path, where: str = "--cluster") -> SettingsFile:
+def cluster_file(cluster: str | Path, where: str) -> SettingsFile:
     """A cluster file; its top level is the section `resources`, beside `description`."""
     file = _open(CLUSTERS, cluster, where, Path())
     for name in file.values:

@@ -66,7 +66,7 @@ def is_adapter(directory: Path) -> bool:
     return not (directory / "config.json").is_file() or not has_whole_weights(directory)
 
 
-def read_adapter(directory: Path, *, needs_weights: bool = True) -> Adapter:
+def read_adapter(directory: Path, *, needs_weights: bool) -> Adapter:
     """The adapter in `directory`; CheckpointError for one that is not LoRA, or that lacks its weights."""
     source = directory / ADAPTER_CONFIG
     config = read_json_object(source)

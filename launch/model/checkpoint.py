@@ -34,7 +34,6 @@ class Checkpoint:
     digest: str
     files: Mapping[str, str]
     eos_token_ids: tuple[int, ...]
-    max_position_embeddings: int | None
     has_tokenizer_json: bool
     tokenizer_dir: Path
     adapter: Adapter | None = None
@@ -85,7 +84,6 @@ def _inspect(parts: Parts, needs_weights: bool) -> Checkpoint:
         digest=digest_files(files),
         files=files,
         eos_token_ids=_eos_token_ids(path, config),
-        max_position_embeddings=_whole_number(_setting(config, "max_position_embeddings")),
         has_tokenizer_json=(parts.tokenizer / "tokenizer.json").is_file(),
         tokenizer_dir=parts.tokenizer,
         adapter=parts.adapter,

@@ -26,7 +26,7 @@ class Parts:
     notes: tuple[str, ...]
 
 
-def find_parts(path: Path, base: Path | None, tokenizer: Path | None, *, needs_weights: bool = True) -> Parts:
+def find_parts(path: Path, base: Path | None, tokenizer: Path | None, *, needs_weights: bool) -> Parts:
     """Finds the parts of the checkpoint `path`: a model's directory, an adapter's, or a hub id in the cache.
 
     `base` overrides what an adapter says of its base model, `tokenizer` names another directory for the

@@ -166,7 +166,7 @@ def _truncated(path: Path, size: int, expected: int) -> CheckpointError:
     )
 
 
-def list_names(names: Sequence[str], limit: int = 3) -> str:
-    """The first few names, and how many more."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def list_names(names: Sequence[str]) -> str:
+    """The first three names, and how many more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -45,9 +45,7 @@ class Forecast:
     num_tasks: int
     num_items: int
     total_cost: float
-    largest_cost: float
     balance: float
-    longest_task_s: float
     makespan_s: float
     gpu_hours: float
     starts_s: float
@@ -84,9 +82,7 @@ def forecast(
         num_tasks=len(shards),
         num_items=sum(len(user.items) for shard in shards for user in shard.users),
         total_cost=total,
-        largest_cost=largest,
         balance=largest * len(costs) / total if total > 0 else 1.0,
-        longest_task_s=max(task_s, default=0.0),
         makespan_s=_makespan(task_s, max_concurrent),
         gpu_hours=fsum(task_s) * gpus_per_task / 3600,
         starts_s=fsum(starts),

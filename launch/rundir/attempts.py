@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.errors import StorageError
-from launch.rundir.journal import make_directory, storage_errors
+from launch.rundir.durable import make_directory
 from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, number_of
 from launch.rundir.one_look import read_once
+from launch.rundir.storage_errors import storage_errors
 
 HEARTBEAT_PERIOD_S = 30
 HEARTBEAT_DEAD_S = 15 * 60
@@ -87,6 +88,17 @@ def list_starts(run: RunPaths, submission: int, task: int, attempt: int, slot: i
 def list_slot_starts(attempt: AttemptPaths) -> list[tuple[int, int]]:
     """Slot and start of every engine start of one attempt, in order."""
     return sorted(_starts_in(attempt.root))
+
+
+def last_beat(paths: AttemptPaths) -> float:
+    """The last sign of life of an attempt, seconds by the file system's clock: its directory's before any.
+
+    OSError for a heartbeat that cannot be read, FileNotFoundError where there is no such attempt.
+    """
+    try:
+        return paths.heartbeat.stat().st_mtime
+    except FileNotFoundError:
+        return paths.root.stat().st_mtime
 
 
 def filesystem_now(directory: Path) -> float:

@@ -11,19 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launch.rundir.attempts import filesystem_now
-from launch.rundir.claims import EMPTY_CLAIM_S
-from launch.rundir.journal import (
-    FieldTypes,
-    fsync_directory,
-    has_fields,
-    json_line,
-    read_json,
-    storage_errors,
-    write_all,
-    write_json,
-)
+from launch.rundir.claim_files import EMPTY_CLAIM_S
+from launch.rundir.durable import fsync_directory
+from launch.rundir.journal import FieldTypes, has_fields, json_line, read_json, write_all, write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.read_errors import read_errors
+from launch.rundir.storage_errors import storage_errors
 
 FIELDS: FieldTypes = {
     "submission": int,

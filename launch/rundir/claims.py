@@ -1,58 +1,23 @@
-"""Claims: who works on which chunk. A claim is a file made with O_EXCL; nothing is renamed or removed.
+"""Who works on which chunk: the claims of a submission as one engine process sees and makes them.
 
-`<chunk>.<n>` holds the owner of the n-th claim; the highest n holds the chunk. Breaking a dead owner's claim
-is making n+1. `<chunk>.done` says that all items of the chunk are settled and durable. The owner of a shard
-takes its chunks from the front, and who has none left helps the shard with most work open, from its front
-too: costs shrink along a shard, so the small chunks are what is left for the end, whoever takes them.
+The owner of a shard takes its chunks from the front, and who has none left helps the shard with most work
+open, from its front too: costs shrink along a shard, so the small chunks are what is left for the end,
+whoever takes them.
 
 A claim that cannot be read, or whose holder's signs cannot, is never taken over. It is looked at again, and
 after a minute nobody waits for it any more: its chunk is left to those who can read it.
-
-Claims only keep two from the same work. When some or all of them are deleted, chunks are claimed anew, their
-items are generated a second time at worst, and a merge decides between the two by its fixed order.
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import orjson
-
-from launch.rundir.attempts import filesystem_now
 from launch.rundir.chunks import ChunkLine
-from launch.rundir.journal import FieldTypes, has_fields, read_whole, storage_errors, write_all
-from launch.rundir.layout import RunPaths, SubmissionPaths, number_of
-from launch.rundir.records import SubmissionRecord
+from launch.rundir.claim_files import NOBODY, Owner, Survey, make_claim, mark_done, read_claim, survey_claims
+from launch.rundir.layout import SubmissionPaths
 
-EMPTY_CLAIM_S = 60
 UNREADABLE_CLAIM_S = 60
-MAX_CLAIMS = 10_000
-"""Of one chunk; a file of a higher number is not ours."""
-_OWNER_FIELDS: FieldTypes = {"task": int, "attempt": int, "slot": int, "start": int, "host": str, "pid": int}
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who holds a claim: an engine start, and the job and host it runs in."""
-
-    task: int
-    attempt: int
-    slot: int
-    start: int
-    job: str | None
-    host: str
-    pid: int
-
-
-@dataclass(slots=True)
-class Survey:
-    """The names in a claims directory at one moment: highest claim per chunk, and the chunks done."""
-
-    highest: dict[int, int] = field(default_factory=dict)
-    done: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +26,6 @@ class Held:
 
     chunk: ChunkLine
     earlier: tuple[Owner, ...]
-
-
-def survey_claims(paths: SubmissionPaths) -> Survey:
-    """Reads names only; one directory listing. Names that are no claims are passed over."""
-    survey = Survey()
-    try:
-        names = os.listdir(paths.claims)
-    except FileNotFoundError:  # deleted: whoever claims next makes it again
-        return survey
-    for name in names:
-        before, _, suffix = name.partition(".")
-        chunk, claim = number_of(before), number_of(suffix)
-        if chunk is None:
-            continue
-        if suffix == "done":
-            survey.done.add(chunk)
-        elif claim is not None and claim <= MAX_CLAIMS:
-            survey.highest[chunk] = max(claim, survey.highest.get(chunk, 0))
-    return survey
-
-
-def is_all_done(run: RunPaths, sent: SubmissionRecord) -> bool:
-    """Whether every chunk of a submission is done, by the names in its claims directory."""
-    return survey_claims(run.submission(sent.submission)).done.issuperset(range(sent.num_chunks))
 
 
 class ClaimBook:
@@ -155,9 +96,7 @@ class ClaimBook:
 
     def mark_done(self, chunk: int) -> None:
         """Says that all items of a chunk are settled and durable; the caller has fsynced their lines."""
-        path = self._paths.done(chunk)
-        with storage_errors(path):
-            os.close(_create(path, 0))
+        mark_done(self._paths, chunk)
 
     def _open(self, survey: Survey) -> list[ChunkLine]:
         """What is neither done nor held by this process."""
@@ -211,7 +150,7 @@ class ClaimBook:
     def _try(self, chunk: ChunkLine, highest: int) -> Held | None:
         if highest and not self._is_free(chunk.number, highest):
             return None
-        if not self._make(self._paths.claim(chunk.number, highest + 1)):
+        if not make_claim(self._paths, chunk.number, highest + 1, self._owner):
             return None
         earlier = [self._read_if_possible(chunk.number, number) for number in range(1, highest + 1)]
         return Held(chunk, tuple(owner for owner in earlier if owner is not None and owner != NOBODY))
@@ -226,7 +165,7 @@ class ClaimBook:
         try:
             holder = self._holders.get(claim)
             if holder is None or not self._is_alive(holder):
-                holder = self._read(chunk, number)
+                holder = read_claim(self._paths, chunk, number)
             is_free = holder is not None and (holder == NOBODY or not self._is_alive(holder))
         except OSError as error:
             self._unreadable.setdefault(claim, (time.monotonic(), error))
@@ -245,58 +184,8 @@ class ClaimBook:
             if chunk not in survey.done and survey.highest.get(chunk) == number
         }
 
-    def _make(self, path: Path) -> bool:
-        try:
-            with storage_errors(path):
-                descriptor = _create(path, os.O_EXCL)
-        except FileExistsError:
-            return False
-        try:
-            with storage_errors(path):
-                write_all(descriptor, orjson.dumps(asdict(self._owner)))
-        finally:
-            os.close(descriptor)
-        return True
-
-    def _read(self, chunk: int, number: int) -> Owner | None:
-        """The owner of a claim; None while it is being written; nobody (pid 0) once empty for a minute.
-
-        What is not an owner's words was not written by us, or not to its end: the same as empty. OSError for
-        one that cannot be read now: an ill server, or it was deleted since, or is not to be seen here yet.
-        """
-        path = self._paths.claim(chunk, number)
-        try:
-            owner = _parse_owner(read_whole(path))
-            age = filesystem_now(self._paths.root) - path.stat().st_mtime if owner is None else 0.0
-        except IsADirectoryError:
-            return NOBODY
-        return NOBODY if age > EMPTY_CLAIM_S else owner
-
     def _read_if_possible(self, chunk: int, number: int) -> Owner | None:
-        """The same for who can do without: what an unknown owner settled is generated again."""
+        """`read_claim` for who can do without: what an unknown owner settled is generated again."""
         with contextlib.suppress(OSError):
-            return self._read(chunk, number)
+            return read_claim(self._paths, chunk, number)
         return None
-
-
-def _create(path: Path, flags: int) -> int:
-    """A descriptor of a file in claims/, which is made again if it was deleted."""
-    flags |= os.O_WRONLY | os.O_CREAT
-    try:
-        return os.open(path, flags, 0o644)
-    except FileNotFoundError:
-        path.parent.mkdir(exist_ok=True)
-        return os.open(path, flags, 0o644)
-
-
-def _parse_owner(text: bytes) -> Owner | None:
-    try:
-        value = orjson.loads(text)
-        if isinstance(value, dict) and has_fields(value, _OWNER_FIELDS):
-            return Owner(**value)
-    except (orjson.JSONDecodeError, TypeError):  # TypeError: fields that are not ours
-        return None
-    return None
-
-
-NOBODY = Owner(task=-1, attempt=-1, slot=-1, start=-1, job=None, host="", pid=0)

@@ -20,13 +20,12 @@ from launch.config.identity import identity_digest
 from launch.config.schema import Language, RunConfig
 from launch.config.shipped import shipped
 from launch.errors import ConfigError, RunError, StorageError
-from launch.model.checkpoint import Checkpoint
 from launch.model.tokenizer import open_light_tokenizer
 from launch.rundir.chosen_users import choose, stream_chosen
+from launch.rundir.durable import fsync_directory, make_directory, put_in_place
 from launch.rundir.estimate import calibrate_estimate
-from launch.rundir.freeze import freeze_request, scenario_dir, scenario_file
+from launch.rundir.freeze import Frozen, freeze_request, scenario_dir, scenario_file
 from launch.rundir.identity import code_version, file_digest, recorded_versions, tree_digest
-from launch.rundir.journal import fsync_directory, make_directory, put_in_place, storage_errors
 from launch.rundir.layout import RunPaths
 from launch.rundir.leftovers import mark_maker, remove_leftovers, unmark_maker
 from launch.rundir.plan import HistoryEntries
@@ -34,8 +33,9 @@ from launch.rundir.plan_check import HistoryCheck, PlanCheck, RoomCheck
 from launch.rundir.plan_writer import write_plan
 from launch.rundir.record_file import refuse_not_utf8
 from launch.rundir.records import RunRecord, Subset, now, record_checkpoint, save_record
+from launch.rundir.storage_errors import storage_errors
 from launch.scenarios.chat import probe_chat_form, probe_prompt
-from launch.scenarios.fit import open_prompt_maker
+from launch.scenarios.fit import PromptMaker, open_prompt_maker
 from launch.scenarios.history import find_history, stream_history
 from launch.scenarios.reasoning import opens_reasoning
 from launch.scenarios.stream import count_items, stream_users
@@ -70,7 +70,7 @@ def create_run(request: RunRequest, check: Callable[[RunPaths], None] = lambda r
         _make_partial(partial.root)
         try:
             mark_maker(partial)
-            record = _fill(partial, config, frozen.checkpoint, run_id, request.preset, notes)
+            record = _fill(partial, frozen, run_id, request.preset, notes)
             save_record(partial.run_yaml, record)
             unmark_maker(partial)
             while not _is_put(partial, final):
@@ -143,33 +143,18 @@ def _default_name(preset: str, config: RunConfig) -> str:
     return f"{words[:50]}-{stamp}-{identity_digest(config)[:6]}"
 
 
-def _fill(
-    run: RunPaths, config: RunConfig, checkpoint: Checkpoint, run_id: str, preset: str, notes: tuple[str, ...]
-) -> RunRecord:
+def _fill(run: RunPaths, frozen: Frozen, run_id: str, preset: str, notes: tuple[str, ...]) -> RunRecord:
     """Writes templates and plan; the record that is still to be saved."""
     _copy_templates(run)
+    config, checkpoint = frozen.config, frozen.checkpoint
     scenario = scenario_file(config)
     history = find_history(scenario_dir(config), config.prompt.ablation_config)
     tokenizer = open_light_tokenizer(checkpoint.tokenizer_dir)
     form = probe_chat_form(tokenizer, config.prompt.chat_template_kwargs)
     own = shipped("templates", "prompts")  # not the copies: a mistake is named where it is mended
     maker = open_prompt_maker(config, own, Language.ENGLISH, tokenizer, form)
-    estimate = calibrate_estimate(maker, config, checkpoint, stream_users(scenario))
-    chosen = choose(scenario, config.data)
-    check = PlanCheck(
-        estimate,
-        RoomCheck(scenario, maker, estimate) if checkpoint.has_tokenizer_json else None,
-        HistoryCheck(config.prompt, history) if history and config.prompt.max_history_entries else None,
-    )
-    counts = write_plan(run, stream_chosen(scenario, chosen), _history(history, scenario, config), check)
-    subset = None
-    if counts.num_items < chosen.of_items:  # a limit that cuts nothing marks nothing
-        subset = Subset(
-            num_users=counts.num_users,
-            num_items=counts.num_items,
-            of_users=chosen.of_users,
-            of_items=chosen.of_items,
-        )
+    check = _open_check(frozen, maker, scenario, history)
+    subset = _write_plan(run, config, scenario, history, check)
     return RunRecord(
         run_id=run_id,
         name=run_id,
@@ -192,6 +177,33 @@ def _fill(
         subset=subset,
         versions=recorded_versions(),
         notes=(*notes, *check.finish()),
+    )
+
+
+def _open_check(frozen: Frozen, maker: PromptMaker, scenario: Path, history: Path | None) -> PlanCheck:
+    """The run's estimate, calibrated on its scenario, with those checks that have something to look at."""
+    prompt = frozen.config.prompt
+    estimate = calibrate_estimate(maker, frozen.config, frozen.checkpoint, stream_users(scenario))
+    return PlanCheck(
+        estimate,
+        RoomCheck(scenario, maker, estimate) if frozen.checkpoint.has_tokenizer_json else None,
+        HistoryCheck(prompt, history) if history and prompt.max_history_entries else None,
+    )
+
+
+def _write_plan(
+    run: RunPaths, config: RunConfig, scenario: Path, history: Path | None, check: PlanCheck
+) -> Subset | None:
+    """Freezes the items that the limits leave; how they cut the scenario, None where they cut nothing."""
+    chosen = choose(scenario, config.data)
+    counts = write_plan(run, stream_chosen(scenario, chosen), _history(history, scenario, config), check)
+    if counts.num_items >= chosen.of_items:
+        return None
+    return Subset(
+        num_users=counts.num_users,
+        num_items=counts.num_items,
+        of_users=chosen.of_users,
+        of_items=chosen.of_items,
     )
 
 

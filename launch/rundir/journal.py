@@ -2,141 +2,25 @@
 
 Whole files: temp file in the same folder, fsync, rename, fsync of the folder. Journals: one JSON line per
 append in one write call; a torn last line (a kill, a full disk) is skipped by the reader and never joined to
-the next line, because an appender that finds one starts on a new line. A file lasts no longer than its name:
-what is called durable has its directory fsynced, and those above it that are new.
+the next line, because an appender that finds one starts on a new line.
 """
 
-import contextlib
 import errno
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from launch.errors import StorageError, StorageTroubleError
+from launch.rundir.durable import fsync_directory
+from launch.rundir.storage_errors import NO_FILE, storage_errors
 
-_STORAGE_ERRNOS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EACCES: "writing is not allowed",
-    errno.EPERM: "writing is not allowed",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOTDIR: "a part of the path is a file, not a directory",
-    errno.ENAMETOOLONG: "the name is too long",
-}
-_PASSING_ERRNOS = {
-    errno.EIO: "the file system reports an input/output error",
-    errno.EREMOTEIO: "the file server reports an input/output error",
-    errno.ESTALE: "the file server no longer knows the file",
-    errno.ETIMEDOUT: "the file server does not answer in time",
-    errno.ENOTCONN: "the file system is not connected",
-    errno.ESHUTDOWN: "the file system was shut down",
-}
-"""Of a node or its network: the next try, or another node, may have none."""
 FieldTypes = dict[str, type | tuple[type, ...]]
 """Fields of a line, each with what it has to be."""
 NUMBER = (int, float)
 NUM_STALE_READS = 3
-NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns the OSErrors that a user can mend, or that may pass, into a StorageError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _PASSING_ERRNOS:
-            raise _trouble(f"{path}: cannot write", error.errno) from error
-        reason = _STORAGE_ERRNOS.get(error.errno or 0)
-        if reason is None:
-            raise
-        advice = "Free space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
-        raise StorageError(f"{path}: cannot write: {reason}. {advice} another directory.") from error
-
-
-def storage_trouble(error: BaseException) -> StorageTroubleError | None:
-    """The same as an error of ours, where it tells that a file system or its network is in trouble."""
-    if not isinstance(error, OSError) or error.errno not in _PASSING_ERRNOS:
-        return None
-    return _trouble(os.fsdecode(error.filename) if error.filename else "a file", error.errno)
-
-
-def _trouble(what: str, number: int) -> StorageTroubleError:
-    return StorageTroubleError(
-        f"{what}: {_PASSING_ERRNOS[number]}. That may pass: go on later, or on another node."
-    )
-
-
-def fsync_directory(directory: Path) -> None:
-    """Makes the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(path: Path, *, below: Path | None = None) -> None:
-    """Makes a new directory and the parents that lack, durably: when that fails it is not there.
-
-    The names of parents below `below` are made durable in any case: another process may have made one just
-    now, and not have come to that. FileExistsError when the directory is there.
-    """
-    top = path.parent if below is None else below
-    while not top.exists():
-        top = top.parent
-    path.mkdir(parents=True)
-    try:
-        fsync_names(path, top)
-    except OSError:
-        path.rmdir()
-        raise
-
-
-def fsync_names(path: Path, below: Path) -> None:
-    """Makes the name of a file or directory durable, and those of the directories between it and `below`.
-
-    A view of a shared file system may be too old for a parent that another node has made just now: there a
-    name is the server's, and durable, when it is made.
-    """
-    for parent in path.parents:
-        with contextlib.suppress(FileNotFoundError):
-            fsync_directory(parent)
-        if parent == below:
-            return
-
-
-def make_durable(path: Path, below: Path) -> None:
-    """Makes durable what another process has written, and its name as `fsync_names` does; if it is there."""
-    with storage_errors(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except NO_FILE:
-            return
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        fsync_names(path, below)
-
-
-def put_in_place(partial: Path, final: Path) -> None:
-    """Renames a whole directory into its place, durably: when that fails it is in neither place.
-
-    OSError with EEXIST or ENOTEMPTY when something is there already.
-    """
-    partial.rename(final)
-    try:
-        fsync_directory(final.parent)
-    except OSError:
-        shutil.rmtree(final, ignore_errors=True)
-        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

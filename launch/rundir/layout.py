@@ -235,9 +235,30 @@ class RunPaths:
         """Committed lines that did not stand a merge's checks, a line each: resume generates them again."""
         return self.merge / "damaged.jsonl"
 
+    @property
+    def published(self) -> Path:
+        """Where the run was last published."""
+        return self.merge / "published.json"
+
+    def merge_claim(self, number: int) -> Path:
+        """The `number`-th merge's claim (from 1) on the run; the highest holds."""
+        return self.merge / str(number)
+
+    def merge_done(self, number: int) -> Path:
+        """The mark that the `number`-th merge has let go."""
+        return self.merge / f"{number}.done"
+
+    def merge_scratch(self, number: int) -> Path:
+        """The directory of the `number`-th merge's scratch files."""
+        return self.merge / f"{number}.scratch"
+
     def submission(self, submission: int) -> SubmissionPaths:
         """The `submission`-th sending, from 1."""
         return SubmissionPaths(self.submissions / str(submission))
+
+    def partial_submission(self, submission: int, token: str) -> SubmissionPaths:
+        """Where it is made, by whoever has drawn `token` (hex digits), before it has its name."""
+        return SubmissionPaths(self.submissions / f".{submission}.{token}")
 
     def task(self, submission: int, task: int) -> Path:
         """The directory of the attempts of one task."""

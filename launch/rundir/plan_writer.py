@@ -11,9 +11,11 @@ from typing import BinaryIO
 
 import orjson
 
-from launch.rundir.journal import fsync_directory, storage_errors, write_json
+from launch.rundir.durable import fsync_directory
+from launch.rundir.journal import write_json
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlanCounts, PlanReader, Span
+from launch.rundir.storage_errors import storage_errors
 from launch.scenarios.records import Item, User, compact_json
 
 Estimate = Callable[[User, Sequence[Item], HistoryEntries], Sequence[float]]

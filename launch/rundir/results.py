@@ -17,9 +17,10 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from launch.rundir.attempts import EngineStart
-from launch.rundir.journal import NO_FILE, NUMBER, FieldTypes, has_fields, parse_object
+from launch.rundir.journal import NUMBER, FieldTypes, has_fields, parse_object
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.plan import KeyIndex
+from launch.rundir.storage_errors import NO_FILE
 from launch.scenarios.records import Generation, Sample
 
 COMMIT_FIELDS: FieldTypes = {"time": NUMBER, "items": list}

@@ -6,7 +6,7 @@ Ages are measured by the clock of the file system, which the nodes share.
 from dataclasses import dataclass, replace
 
 from launch.rundir.attempt_files import read_about
-from launch.rundir.attempts import filesystem_now, list_attempts
+from launch.rundir.attempts import filesystem_now, last_beat, list_attempts
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.process_mark import ProcessMark, read_mark
 
@@ -67,7 +67,7 @@ def read_signs(run: RunPaths, submission: int, task: int, attempt: int, now: flo
     has_ended = paths.ended.exists()
     is_followed = _is_followed(run, submission, task, attempt)
     is_gone = mark is not None and mark.is_gone
-    beat = _last_beat(paths, is_over=has_ended or is_followed or is_gone)
+    beat = _beat(paths, is_over=has_ended or is_followed or is_gone)
     return Signs(
         has_ended=has_ended,
         is_followed=is_followed,
@@ -92,7 +92,7 @@ def read_again(signs: Signs, run: RunPaths, at: tuple[int, int, int], now: float
     has_ended = paths.ended.exists()
     is_followed = run.attempt(submission, task, attempt + 1).root.exists() and _is_followed(run, *at)
     is_gone = signs.mark is not None and signs.mark.is_gone
-    beat = _last_beat(paths, is_over=has_ended or is_followed or is_gone)
+    beat = _beat(paths, is_over=has_ended or is_followed or is_gone)
     return replace(
         signs,
         has_ended=has_ended,
@@ -107,12 +107,10 @@ def _is_followed(run: RunPaths, submission: int, task: int, attempt: int) -> boo
     return any(later > attempt for later in list_attempts(run, submission, task))
 
 
-def _last_beat(paths: AttemptPaths, *, is_over: bool) -> float:
-    """When it was; OSError for a heartbeat that cannot be read, unless its age decides nothing any more."""
+def _beat(paths: AttemptPaths, *, is_over: bool) -> float:
+    """`last_beat`; where its age decides nothing any more, a heartbeat that cannot be read is no error."""
     try:
-        return paths.heartbeat.stat().st_mtime
-    except FileNotFoundError:
-        return paths.root.stat().st_mtime
+        return last_beat(paths)
     except OSError:
         if not is_over:
             raise

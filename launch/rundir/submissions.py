@@ -15,12 +15,13 @@ from launch.planning.forecast import Forecast
 from launch.planning.tasks import TaskPlan
 from launch.rundir.attempts import list_tried
 from launch.rundir.chunks import write_chunks
+from launch.rundir.durable import make_directory, put_in_place
 from launch.rundir.identity import code_version
-from launch.rundir.journal import make_directory, put_in_place, read_json, storage_errors, write_json
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.missing_items import cost_missing, mean_sample, missing_items
 from launch.rundir.plan import IndexEntry, read_index
-from launch.rundir.process_mark import ProcessMark
+from launch.rundir.process_mark import ProcessMark, mark_process
 from launch.rundir.progress import survey_settled
 from launch.rundir.records import (
     ArrayRecord,
@@ -34,6 +35,7 @@ from launch.rundir.records import (
     save_record,
 )
 from launch.rundir.sharing import Place, Sharing, share
+from launch.rundir.storage_errors import storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,17 @@ class Opening:
 
 
 NOT_SENT = Opening()
+
+
+def begin_sending(paths: SubmissionPaths) -> None:
+    """Says that this process sends a submission that another had opened."""
+    write_json(paths.sender, mark_process().as_json())
+
+
+def end_sending(paths: SubmissionPaths) -> None:
+    """From here on the queue, or the mark of the driver, says whether a submission is at work."""
+    with storage_errors(paths.sender):
+        paths.sender.unlink(missing_ok=True)
 
 
 def never_submitted(run: RunPaths) -> RunError:
@@ -163,7 +176,7 @@ def write_whole(run: RunPaths, number: int, fill: Callable[[SubmissionPaths], No
     """Fills a directory beside its place and renames it; a submission of that number that is there wins."""
     final = run.submission(number)
     # No pid: one that was killed may have had the same, and left its directory.
-    partial = SubmissionPaths(final.root.with_name(f".{number}.{secrets.token_hex(4)}"))
+    partial = run.partial_submission(number, secrets.token_hex(4))
     with storage_errors(final.root):
         make_directory(partial.root, below=run.root)
         try:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from launch.rundir.journal import NO_FILE, NUMBER, has_fields, parse_object
+from launch.rundir.journal import NUMBER, has_fields, parse_object
+from launch.rundir.storage_errors import NO_FILE
 
 BLOCK_BYTES = 1 << 14
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from launch.config.schema import Ablation
 from launch.errors import InputError
-from launch.scenarios.formats import Format
 from launch.scenarios.records import ItemType, JsonObject
 from launch.scenarios.stream import LEADERBOARD, at_user, stream_checked
 from launch.scenarios.turns import clip
@@ -43,7 +42,6 @@ def stream_history(
     max_entries: int,
     max_chars: int,
     num_test_items: Mapping[str, int] | None = None,
-    form: Format = LEADERBOARD,
 ) -> Iterator[tuple[str, list[HistoryEntry]]]:
     """(user_hash, entries) of each user of train.json that has some, oldest first, at most `max_entries`
     newest and as many more as `num_test_items` has for the user.
@@ -57,7 +55,7 @@ def stream_history(
     """
     for element, user_hash in stream_checked(path):
         entries = []
-        for place, item_type, item in form.items(element.value):
+        for place, item_type, item in LEADERBOARD.items(element.value):
             if not isinstance(item.get("continuation"), str):
                 what = (
                     f"collection {place[0] + 1}, item {place[1] + 1}: no continuation, or none that is text."
@@ -72,7 +70,7 @@ def stream_history(
 
 
 def leave_out_test_items(
-    entries: Sequence[HistoryEntry], record: JsonObject, form: Format = LEADERBOARD
+    entries: Sequence[HistoryEntry], record: JsonObject
 ) -> tuple[list[HistoryEntry], int]:
     """(entries that are no test items of this user, how many were left out because they are).
 
@@ -84,7 +82,7 @@ def leave_out_test_items(
     timestamps = {json.dumps(entry["timestamp"]) for entry in entries}
     asked = {
         _digest(item_type, item)
-        for _, item_type, item in form.items(record)
+        for _, item_type, item in LEADERBOARD.items(record)
         if json.dumps(item.get("timestamp")) in timestamps
     }
     kept = [entry for entry in entries if entry["digest"] not in asked]

@@ -50,7 +50,7 @@ class _Refused(ValueError):
         self.token = token
 
 
-def stream_objects(path: Path, noun: str = "user") -> Iterator[Element]:
+def stream_objects(path: Path) -> Iterator[Element]:
     """The objects of the list in `path` (UTF-8, byte order mark accepted), in order.
 
     Memory: one element and one piece. Raises InputError with file:line when the file is missing, is no list
@@ -61,20 +61,17 @@ def stream_objects(path: Path, noun: str = "user") -> Iterator[Element]:
         handle = path.open("rb")
     except OSError as error:
         why = "not found" if isinstance(error, FileNotFoundError) else str(error.strerror).lower()
-        raise InputError(
-            f"{path}: {why}; expected a JSON list of {noun}s. Check data.scenario_path."
-        ) from None
+        raise InputError(f"{path}: {why}; expected a JSON list of users. Check data.scenario_path.") from None
     with handle:
-        yield from _Reader(path, handle, noun).elements()
+        yield from _Reader(path, handle).elements()
 
 
 class _Reader:
     """A window on the text of one file: `_text[_at:]` is what is still to be decoded."""
 
-    def __init__(self, path: Path, handle: BinaryIO, noun: str) -> None:
+    def __init__(self, path: Path, handle: BinaryIO) -> None:
         self._path = path
         self._handle = handle
-        self._noun = noun
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
         self._json = json.JSONDecoder(parse_float=self._parse_float, parse_constant=_refuse_constant)
         self._plain_floats = True  # in the element at hand
@@ -92,7 +89,7 @@ class _Reader:
         mark = self._skip_blank()
         while mark != "]":
             if mark != "{":
-                raise self._unexpected(mark, f"a {self._noun}, an object {{...}}")
+                raise self._unexpected(mark, "a user, an object {...}")
             line = self._line_at(self._at)
             value = self._decode_element()
             yield Element(self._position, line, value, self._plain_floats)
@@ -226,7 +223,7 @@ class _Reader:
         return self._line - self._text.count("\n", where, self._counted)
 
     def _name(self) -> str:
-        return f"{self._noun} {self._position + 1}"
+        return f"user {self._position + 1}"
 
     def _error(self, what: str, where: int | None = None) -> InputError:
         line = self._line_at(self._at if where is None else where)
@@ -234,9 +231,7 @@ class _Reader:
 
     def _unexpected(self, mark: str, expected: str) -> InputError:
         if not mark:
-            return self._error(
-                f"the file ends after {self._position} {self._noun}s, without ]. Copy the whole file."
-            )
+            return self._error(f"the file ends after {self._position} users, without ]. Copy the whole file.")
         return self._error(f"expected {expected}, found {mark!r} ({self._name()}). Mend the line.")
 
     def _no_list(self) -> InputError:
@@ -246,7 +241,7 @@ class _Reader:
         if head.startswith("version https://git-lfs"):
             return self._error("a Git-LFS pointer, not the data. Run `git lfs pull` where it was cloned.")
         found = "an object" if head.startswith("{") else repr(head[:20]) if head else "an empty file"
-        return self._error(f"expected a list [...] of {self._noun}s, found {found}.")
+        return self._error(f"expected a list [...] of users, found {found}.")
 
 
 def _is_unicode(value: dict[str, Any]) -> bool:

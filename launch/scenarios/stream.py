@@ -14,7 +14,7 @@ from launch.scenarios.shape import ShapeError, check_user, shown
 LEADERBOARD: Format = LeaderboardFormat()
 
 
-def stream_users(path: Path, form: Format = LEADERBOARD) -> Iterator[User]:
+def stream_users(path: Path) -> Iterator[User]:
     """The users of a scenario file in input order; items are numbered from 0 over the whole file.
 
     Memory: one user, and about 200 bytes for each user_hash seen. The record is what the file holds:
@@ -27,7 +27,7 @@ def stream_users(path: Path, form: Format = LEADERBOARD) -> Iterator[User]:
     position = -1
     for position, (element, user_hash) in enumerate(stream_checked(path)):
         items = []
-        for place, item_type, data in form.items(element.value):
+        for place, item_type, data in LEADERBOARD.items(element.value):
             key = item_key(user_hash, *place)
             digest = item_digest(item_type, data, plain_floats=element.plain_floats)
             items.append(Item(number, key, digest, item_type, *place, data))
@@ -40,10 +40,11 @@ def stream_users(path: Path, form: Format = LEADERBOARD) -> Iterator[User]:
         raise InputError(f"{path}: no users in the list. Check data.scenario_path.")
 
 
-def count_items(path: Path, form: Format = LEADERBOARD) -> dict[str, int]:
+def count_items(path: Path) -> dict[str, int]:
     """How many items each user of a scenario file has, by user_hash; InputError as `stream_users`."""
     return {
-        user_hash: sum(1 for _ in form.items(element.value)) for element, user_hash in stream_checked(path)
+        user_hash: sum(1 for _ in LEADERBOARD.items(element.value))
+        for element, user_hash in stream_checked(path)
     }
 
 

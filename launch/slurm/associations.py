@@ -54,9 +54,7 @@ def limit_of_qos(qos: str, field: str, timeout_s: float = TIMEOUT_S) -> str:
     return _first(ask_accounting("qos", [f"name={qos}"], field, timeout_s))
 
 
-def ask_accounting(
-    entity: str, where: list[str], fields: str, timeout_s: float = TIMEOUT_S
-) -> list[list[str]]:
+def ask_accounting(entity: str, where: list[str], fields: str, timeout_s: float) -> list[list[str]]:
     """Rows of `sacctmgr show`; none where accounting is off or does not answer."""
     words = ["sacctmgr", "--noheader", "--parsable2", "show", entity, "where", *where, f"format={fields}"]
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launch.config.wording import printable
 from launch.errors import ConfigError, SchedulerError
-from launch.rundir.journal import storage_errors
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.commands import commands_missing, leaked_variables
 from launch.slurm.refusals import explain, is_refused
 from launch.slurm.sbatch import SbatchJob
@@ -40,10 +40,34 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
         if shutil.which(command) is None:
             raise NotSentError(str(commands_missing(command)))
     from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        # submitit prints what sbatch said before it raises it: once is enough.
+        with (
+            storage_errors(Path(tempfile.gettempdir())),
+            tempfile.TemporaryDirectory(prefix="vllm-launch-") as folder,
+            redirect_stderr(io.StringIO()),
+        ):
+            return _submit(job.text, arguments, folder)
+    except UnicodeEncodeError as error:  # submitit writes as this locale does
+        letter = printable(error.object[error.start])
+        raise ConfigError(
+            f"sbatch, {job.job_name}: its text has {letter!r}, which the encoding of this locale"
+            f" ({error.encoding}) lacks. Set LC_ALL=C.UTF-8."
+        ) from None
+    except FailedJobError as error:
+        kind = NotSentError if _is_refusal(error) else SchedulerError
+        raise kind(f"sbatch, {job.job_name}: {_reason(error)}") from None
+    except FailedSubmissionError as error:
+        raise SchedulerError(f"sbatch, {job.job_name}: expected a job id. {explain(str(error))}") from None
+
+
+def _submit(text: str, arguments: list[str], folder: str) -> str:
+    """The id of the job that submitit sends from `folder`, with our text and our command line; its errors."""
     from submitit.slurm.slurm import SlurmExecutor
 
     class TextExecutor(SlurmExecutor):
-        """submitit's executor with our text and our command line."""
+        """submitit's executor where it asks what to send."""
 
         def _make_submission_file_text(self, command: str, uid: str) -> str:
             return command
@@ -56,25 +80,7 @@ def send_job(job: SbatchJob, arguments: list[str]) -> str:
             said = job_id_in(string if isinstance(string, str) else string.decode(errors="replace"))
             return said or SlurmExecutor._get_job_id_from_submission_command(string)
 
-    try:
-        # submitit prints what sbatch said before it raises it: once is enough.
-        with (
-            storage_errors(Path(tempfile.gettempdir())),
-            tempfile.TemporaryDirectory(prefix="vllm-launch-") as folder,
-            redirect_stderr(io.StringIO()),
-        ):
-            return str(TextExecutor(folder)._submit_command(job.text).job_id)
-    except UnicodeEncodeError as error:  # submitit writes as this locale does
-        letter = printable(error.object[error.start])
-        raise ConfigError(
-            f"sbatch, {job.job_name}: its text has {letter!r}, which the encoding of this locale"
-            f" ({error.encoding}) lacks. Set LC_ALL=C.UTF-8."
-        ) from None
-    except FailedJobError as error:
-        kind = NotSentError if _is_refusal(error) else SchedulerError
-        raise kind(f"sbatch, {job.job_name}: {_reason(error)}") from None
-    except FailedSubmissionError as error:
-        raise SchedulerError(f"sbatch, {job.job_name}: expected a job id. {explain(str(error))}") from None
+    return str(TextExecutor(folder)._submit_command(text).job_id)
 
 
 def sbatch_command(script: Path, arguments: list[str]) -> list[str]:

@@ -20,8 +20,9 @@ from typing import Any
 
 from launch.errors import SchedulerError, StorageError
 from launch.rundir.attempts import filesystem_now
-from launch.rundir.journal import NUMBER, has_fields, read_journal, read_json, storage_errors, write_json
+from launch.rundir.journal import NUMBER, has_fields, read_journal, read_json, write_json
 from launch.rundir.layout import SubmissionPaths
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.commands import list_queue
 from launch.slurm.controller import Controller, recognise
 

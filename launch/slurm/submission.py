@@ -20,9 +20,10 @@ from launch.config.wording import printable
 from launch.errors import ConfigError, LaunchError, SchedulerError
 from launch.planning.limits import share_concurrent
 from launch.rundir.attempts import list_tasks
-from launch.rundir.journal import FieldTypes, Journal, read_journal, storage_errors, write_bytes
+from launch.rundir.journal import FieldTypes, Journal, read_journal, write_bytes
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.rundir.records import load_run, load_submission, run_config
+from launch.rundir.storage_errors import storage_errors
 from launch.slurm.commands import QueueRow, cancel_jobs, cluster_name, list_queue
 from launch.slurm.executors import send_job
 from launch.slurm.sbatch import JobContext, SbatchJob, render_array, render_merge

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.errors import ExitCode, LaunchError
-from launch.rundir.journal import storage_trouble
 from launch.rundir.layout import RunPaths
 from launch.rundir.rounds import why_stopped
+from launch.rundir.storage_errors import storage_trouble
 from launch.worker.monitoring import say
 from launch.worker.processes import tie_to_parent
 from launch.worker.supervisor import supervise

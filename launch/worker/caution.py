@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
-from launch.rundir.journal import read_json, storage_errors
+from launch.rundir.journal import read_json
 from launch.rundir.layout import EnginePaths
+from launch.rundir.storage_errors import storage_errors
 
 FIRST_GROUP = 8
 POISON = "poison"

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from launch.errors import ExitCode, RunError, StorageError
-from launch.rundir.journal import storage_errors
 from launch.rundir.layout import RunPaths
+from launch.rundir.storage_errors import storage_errors
 from launch.worker.commands import task_command, with_package
 from launch.worker.devices import visible_gpus
 from launch.worker.monitoring import say

@@ -28,9 +28,10 @@ from launch.config.schema import RunConfig, Scheduler, engines_of_task
 from launch.errors import ExitCode, LaunchError
 from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import ClaimBook, Owner, is_all_done
+from launch.rundir.claim_files import Owner, is_all_done
+from launch.rundir.claims import ClaimBook
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import storage_trouble, write_json
+from launch.rundir.journal import write_json
 from launch.rundir.layout import EnginePaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -41,6 +42,7 @@ from launch.rundir.records import (
     task_config,
 )
 from launch.rundir.signs import job_of
+from launch.rundir.storage_errors import storage_trouble
 from launch.scenarios.records import Request
 from launch.slurm.liveness import Life, Lives
 from launch.worker.canary_watch import CanaryWatch

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.config.schema import RunConfig, Scheduler
-from launch.rundir.journal import NO_FILE, read_whole, write_bytes
+from launch.rundir.journal import read_whole, write_bytes
 from launch.rundir.read_errors import read_errors
+from launch.rundir.storage_errors import NO_FILE
 
 MAX_EXCLUDED = 3
 """Nodes that one task may leave. What fails on more is not the node's fault."""

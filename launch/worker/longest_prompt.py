@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from launch.rundir.chunks import read_chunks
-from launch.rundir.claims import survey_claims
+from launch.rundir.claim_files import survey_claims
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import load_run, load_submission, run_config
 from launch.scenarios.records import Request

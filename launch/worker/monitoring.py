@@ -14,7 +14,8 @@ from typing import Any
 
 from launch.errors import StorageError, StorageTroubleError
 from launch.rundir.attempts import HEARTBEAT_DEAD_S
-from launch.rundir.journal import Journal, storage_errors
+from launch.rundir.journal import Journal
+from launch.rundir.storage_errors import storage_errors
 
 UNSEEN_DRAIN_S = 60.0
 """What a task that could not beat has to finish."""

@@ -17,9 +17,10 @@ from math import ceil
 
 from launch.errors import StorageError
 from launch.rundir.attempts import EngineStart, list_starts
-from launch.rundir.claims import ClaimBook, Held, Owner
+from launch.rundir.claim_files import Owner
+from launch.rundir.claims import ClaimBook, Held
+from launch.rundir.durable import make_durable
 from launch.rundir.identity import settings_digest
-from launch.rundir.journal import make_durable
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import KeyIndex
 from launch.rundir.progress import settled_by

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from launch.errors import EngineError, ExitCode, LaunchError, NodeError
-from launch.rundir.journal import storage_errors, storage_trouble
 from launch.rundir.layout import EnginePaths
+from launch.rundir.storage_errors import storage_errors, storage_trouble
 from launch.worker.caution import Caution
 from launch.worker.exclusion import node_name
 from launch.worker.failures import class_of

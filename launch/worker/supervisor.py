@@ -14,8 +14,8 @@ from launch.config.schema import RunConfig, Scheduler
 from launch.errors import ExitCode, LaunchError, RunError, StorageError
 from launch.model.length_bounds import length_bounds
 from launch.rundir.attempts import EngineStart, open_attempt
-from launch.rundir.claims import is_all_done
-from launch.rundir.journal import read_json, storage_trouble, write_json
+from launch.rundir.claim_files import is_all_done
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import AttemptPaths, RunPaths
 from launch.rundir.records import (
     RunRecord,
@@ -24,6 +24,7 @@ from launch.rundir.records import (
     load_submission,
     task_config,
 )
+from launch.rundir.storage_errors import storage_trouble
 from launch.worker.attempt_record import Events, describe_attempt, supervisor_began, write_ended
 from launch.worker.canary_watch import refuse_stopped
 from launch.worker.devices import TooFewGpusError, share_gpus, visible_gpus
@@ -52,7 +53,7 @@ from launch.worker.watchdogs import limits_of
 BUG = Outcome(ExitCode.BUG, "bug", {"class": "bug", "message": "the supervisor failed: the task's log"})
 
 
-def supervise(run: RunPaths, submission: int, task: int, shell_began: float | None = None) -> ExitCode:
+def supervise(run: RunPaths, submission: int, task: int, shell_began: float | None) -> ExitCode:
     """Lives one attempt of a task and says how it ended; in the main thread of a process of its own.
 
     `shell_began`: when the batch shell above it did, seconds since the epoch; the task had its GPUs then.

@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from launch.rundir.journal import Journal, storage_errors, write_all
+from launch.rundir.journal import Journal, write_all
 from launch.rundir.layout import EnginePaths
 from launch.rundir.results import Committed, commit_line, result_line
+from launch.rundir.storage_errors import storage_errors
 from launch.scenarios.records import Generation
 
 GATHER_S = 1.0

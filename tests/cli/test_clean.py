@@ -196,7 +196,7 @@ def test_a_run_of_many_submissions_holds_nothing_foreign(here: Path, checkpoint:
 
 
 def test_every_name_of_the_layout_is_of_a_run(tmp_path: Path) -> None:
-    """A new one has to be told to collect/foreign.py, or `clean` refuses every run that has it."""
+    """A new method of it has to be told to collect/foreign.py, or `clean` refuses every run that has it."""
     run = RunPaths(tmp_path / "r")
     sent, attempt = run.submission(1), run.attempt(1, 0, 0)
     for paths in (run, sent, attempt, attempt.engine(0, 0)):

@@ -11,7 +11,8 @@ import pytest
 
 from launch.rundir import claims
 from launch.rundir.chunks import ChunkLine, ChunkUser
-from launch.rundir.claims import ClaimBook, Owner, survey_claims
+from launch.rundir.claim_files import Owner, survey_claims
+from launch.rundir.claims import ClaimBook
 from launch.rundir.layout import RunPaths, SubmissionPaths
 from launch.slurm.liveness import Life, Lives
 

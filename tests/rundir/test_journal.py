@@ -10,16 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.errors import StorageError, StorageTroubleError
-from launch.rundir.journal import (
-    Journal,
-    read_journal,
-    read_json,
-    read_on,
-    storage_errors,
-    storage_trouble,
-    write_bytes,
-    write_json,
-)
+from launch.rundir.journal import Journal, read_journal, read_json, read_on, write_bytes, write_json
 from tests.cli.disks import tiny_disk
 
 
@@ -38,22 +29,6 @@ def test_a_leftover_temporary_does_not_block_the_next_write(tmp_path: Path) -> N
     )
     write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (errno.ENOSPC, "the disk is full"),
-        (errno.EDQUOT, "the quota is used up"),
-        (errno.EROFS, "read-only"),
-        (errno.EIO, "reports an input/output error"),
-    ],
-)
-def test_a_disk_that_refuses_is_one_line_that_names_the_path(tmp_path: Path, number: int, words: str) -> None:
-    with pytest.raises(StorageError, match=words) as caught, storage_errors(tmp_path / "x"):
-        raise OSError(number, "no")
-    assert str(tmp_path / "x") in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_is_told_from_a_real_one() -> None:
@@ -125,18 +100,6 @@ def test_a_file_that_was_replaced_while_it_was_read_is_read_again(
     else:
         with pytest.raises(OSError, match="Stale"):
             read_json(path)
-
-
-@pytest.mark.parametrize(
-    "number", [errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN]
-)
-def test_trouble_of_a_file_server_is_one_line_that_says_that_it_may_pass(tmp_path: Path, number: int) -> None:
-    with pytest.raises(StorageTroubleError, match="That may pass") as caught, storage_errors(tmp_path / "x"):
-        raise OSError(number, "no")
-    assert str(tmp_path / "x") in str(caught.value) and "\n" not in str(caught.value)
-    trouble = storage_trouble(OSError(number, "no", str(tmp_path / "y")))
-    assert trouble is not None and str(trouble).startswith(f"{tmp_path / 'y'}: the file s")
-    assert storage_trouble(FileNotFoundError(errno.ENOENT, "no")) is None
 
 
 def test_a_line_after_a_torn_one_of_the_same_process_is_kept(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from launch.rundir.attempts import list_attempts, open_attempt
 from launch.rundir.canary import CanaryRecord, keep_canary, read_canary
-from launch.rundir.journal import Journal, make_directory, read_journal
+from launch.rundir.durable import make_directory
+from launch.rundir.journal import Journal, read_journal
 from launch.rundir.layout import RunPaths
 from launch.rundir.records import list_submissions
 from launch.rundir.rounds import add_round, why_stopped

@@ -35,7 +35,7 @@ def test_reads_what_json_reads_at_any_piece_size(
     text = json.dumps(objects, indent=indent, ensure_ascii=ascii_only)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "PIECE_BYTES", piece)
-        reader = json_stream._Reader(Path("f.json"), io.BytesIO(text.encode()), "user")
+        reader = json_stream._Reader(Path("f.json"), io.BytesIO(text.encode()))
         assert [element.value for element in reader.elements()] == objects
 
 
@@ -143,7 +143,7 @@ def test_an_early_error_does_not_read_the_whole_file(bad: bytes) -> None:
     """30 MiB follow the bad element; a few MiB at most may be read before it is reported."""
     filler = b',\n{"text": "' + b"x" * 900 + b'"}'
     handle = CountingFile(b"[" + bad + filler * (30 * 1024) + b"]")
-    reader = json_stream._Reader(Path("f.json"), handle, "user")
+    reader = json_stream._Reader(Path("f.json"), handle)
     with pytest.raises(InputError):
         list(reader.elements())
     assert handle.num_read <= 4 << 20

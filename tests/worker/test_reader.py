@@ -13,7 +13,8 @@ import pytest
 
 from launch.rundir.attempts import EngineStart
 from launch.rundir.chunks import ChunkLine, read_chunks
-from launch.rundir.claims import EMPTY_CLAIM_S, ClaimBook, Held, Owner, survey_claims
+from launch.rundir.claim_files import EMPTY_CLAIM_S, Owner, survey_claims
+from launch.rundir.claims import ClaimBook, Held
 from launch.rundir.identity import settings_digest
 from launch.rundir.layout import RunPaths
 from launch.rundir.plan import HistoryEntries, PlannedUser, check_planned

@@ -26,7 +26,8 @@ from launch.collect.scoring.record import ScoresRecord, read_scores
 from launch.collect.settings_that_differ import settings_of
 from launch.config.wording import printable
 from launch.errors import RunError
-from launch.rundir.journal import NO_FILE, read_whole
+from launch.rundir.journal import read_whole
+from launch.rundir.storage_errors import NO_FILE
 
 AGAIN = "Publish it again with `vllm-launch merge RUN`."
 

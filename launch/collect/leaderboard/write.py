@@ -16,7 +16,8 @@ from launch.collect.leaderboard.folder import directories_in, read_directories, 
 from launch.collect.leaderboard.page import as_page
 from launch.collect.leaderboard.record import FORMAT, INDEX, LEADERBOARD, TABLE, Leaderboard
 from launch.errors import RunError
-from launch.rundir.journal import read_json, storage_errors, write_bytes
+from launch.rundir.journal import read_json, write_bytes
+from launch.rundir.storage_errors import storage_errors
 
 MAX_ROUNDS = 20
 GENERATOR = b'<meta name="generator" content="vllm-launch leaderboard">'

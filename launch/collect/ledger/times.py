@@ -10,9 +10,9 @@ from typing import Any
 
 from launch.collect.startup_figures import startup_of
 from launch.rundir.attempt_files import read_about, read_ended, read_engine, read_events
-from launch.rundir.attempts import EngineStart
+from launch.rundir.attempts import EngineStart, last_beat
 from launch.rundir.journal import NUMBER, has_fields, read_journal
-from launch.rundir.layout import AttemptPaths, RunPaths
+from launch.rundir.layout import RunPaths
 from launch.rundir.one_look import read_once
 from launch.rundir.results import COMMIT_FIELDS
 from launch.rundir.tails import last_record, last_timed
@@ -100,7 +100,7 @@ def _times(
     about = read_about(paths)
     at = EngineStart(submission, task, attempt, 0, 0)
     slots = () if told_events is None else _slots(run, at, about, events)
-    beat = _last_beat(paths) + about["clock_ahead_s"]
+    beat = last_beat(paths) + about["clock_ahead_s"]
     started, shell = _number(about.get("started")), _number(about.get("shell_began"))
     told = [float(event["time"]) for event in events if event["event"] != "ended"]
     supervisor = _first(_number(about.get("supervisor_began")), started, min(told, default=None), beat)
@@ -203,14 +203,6 @@ def _shell_end(run: RunPaths, submission: int, task: int, began: float | None) -
         if began is not None and math.isclose(row["began"], began, abs_tol=1e-3):
             return float(row["ended"])
     return None
-
-
-def _last_beat(paths: AttemptPaths) -> float:
-    """By the file system's clock."""
-    try:
-        return paths.heartbeat.stat().st_mtime
-    except FileNotFoundError:
-        return paths.root.stat().st_mtime
 
 
 def _first(*values: float | None) -> Any:

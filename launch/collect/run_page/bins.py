@@ -20,15 +20,15 @@ def nice_width(low: int, high: int, max_bins: int = MAX_BINS) -> int:
         power *= 10
 
 
-def time_width_s(span_s: float, max_bins: int = MAX_TIME_BINS) -> int:
-    """Seconds of a bin, a round part of a minute, hour or day, so that at most `max_bins` cover the span.
+def time_width_s(span_s: float) -> int:
+    """Seconds of a bin, a round part of a minute, hour or day, so that at most MAX_TIME_BINS cover the span.
 
     No less than 2: results become durable once in 2 seconds at least, and shorter bins would show that.
     """
     for width in _TIMES_S:
-        if span_s / width < max_bins:
+        if span_s / width < MAX_TIME_BINS:
             return width
-    return _TIMES_S[-1] * nice_width(0, int(span_s / _TIMES_S[-1]), max_bins)
+    return _TIMES_S[-1] * nice_width(0, int(span_s / _TIMES_S[-1]), MAX_TIME_BINS)
 
 
 @dataclass(frozen=True, slots=True)

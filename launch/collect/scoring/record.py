@@ -31,8 +31,10 @@ from launch.collect.manifest import (
 )
 from launch.config.schema import AsLanguage, Section
 from launch.errors import RunError
-from launch.rundir.journal import NO_FILE, fsync_directory, read_whole, storage_errors, write_json
+from launch.rundir.durable import fsync_directory
+from launch.rundir.journal import read_whole, write_json
 from launch.rundir.records import Subset
+from launch.rundir.storage_errors import NO_FILE, storage_errors
 
 FORMAT = "vllm-launch-scores/1"
 LEFTOVER_S = 86_400.0

@@ -38,7 +38,7 @@ def shielded_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unheard_ends(before: Collection[int] = ()) -> Iterator[None]:
+def unheard_ends(before: Collection[int]) -> Iterator[None]:
     """While this holds, a process below this one that was sent TERM and cannot hear it is killed for it.
 
     Children whose pid is in `before`, and all below them, are of another engine and left alone.

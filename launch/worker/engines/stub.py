@@ -54,9 +54,9 @@ class StubEngine:
         self,
         setup: EngineSetup,
         failures: frozenset[str],
-        seconds_per_item: float = 0.0,
-        seconds_per_token: float = 0.0,
-        trace: Path | None = None,
+        seconds_per_item: float,
+        seconds_per_token: float,
+        trace: Path | None,
     ) -> None:
         self._setup = setup
         self._failures = failures

@@ -52,7 +52,7 @@ def forget_earlier_bytecode(scratch: Path) -> None:
             shutil.rmtree(caches / FOLDER, ignore_errors=True)
 
 
-def keeps_bytecode(environment: Mapping[str, str], packages: Sequence[str] = LARGE_PACKAGES) -> bool:
+def keeps_bytecode(environment: Mapping[str, str], packages: Sequence[str]) -> bool:
     """Whether a Python of ours with this environment finds compiled modules or leaves them for the next.
 
     False where a package was installed without them (uv does, and many images), or copied so that they are

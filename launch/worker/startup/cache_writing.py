@@ -11,7 +11,8 @@ from pathlib import Path
 
 from launch.errors import StorageError
 from launch.rundir.attempts import filesystem_now
-from launch.rundir.journal import fsync_directory, read_json, write_json
+from launch.rundir.durable import fsync_directory
+from launch.rundir.journal import read_json, write_json
 from launch.rundir.layout import number_of
 from launch.rundir.process_mark import mark_process, read_mark
 from launch.worker.startup.cache_generations import Generation, list_numbers
