@@ -12,7 +12,7 @@ from launch.cli.publishing import merge_and_tell
 from launch.cli.runs import logs_dir
 from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir, refuse_within, try_writing
-from launch.collect.reference_texts import check_references
+from launch.collect.reference_file import check_references
 from launch.config.gpus import find_gpu_type, measured_type
 from launch.config.schema import EngineKind, PublishConfig, ResourcesConfig, RunConfig, Scheduler
 from launch.errors import ConfigError, ExitCode
