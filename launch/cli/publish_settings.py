@@ -14,7 +14,7 @@ from launch.cli.options import chosen_options, collect_flags, setting_fields
 from launch.collect.manifest import MANIFEST
 from launch.collect.merge import output_dir_of
 from launch.collect.publish import check_output_dir, refuse_within, try_writing
-from launch.collect.reference_texts import check_references
+from launch.collect.reference_file import check_references
 from launch.config.layers import overlay
 from launch.config.schema import IDENTITY_SECTIONS, PublishConfig, RunConfig
 from launch.config.wording import printable

@@ -1,28 +1,25 @@
-"""The true continuations of published items, by item key: from the scenario's own field, or from a file.
+"""The true continuations of published items: from the scenario's own field, or from a file.
 
-Only items of dialogue and movie_review are texts to score; ratings and questionnaire answers are not. The
-reference and every sample lose the item's `continuation_prefix` when they begin with it, as in the published
-leaderboard, because it is part of the prompt.
+`compare` takes those of dialogue and movie_review only, for ratings and questionnaire answers are no texts.
+The reference and every sample lose the item's `continuation_prefix` when they begin with it, as in the
+published leaderboard, because it is part of the prompt.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from launch.collect.manifest import LEADERBOARD_FILE
-from launch.collect.published import Published, user_of
-from launch.collect.replaced import replacement_errors
-from launch.errors import InputError, RunError
+from launch.collect.metrics.answers import parse_reference
+from launch.collect.published import Published
+from launch.collect.reference_file import read_reference_file
+from launch.collect.referenced_items import SCORED_TYPES, ItemReference, ReferenceSource, UserItems
+from launch.errors import InputError
 from launch.scenarios.formats.leaderboard import strip_prefix
-from launch.scenarios.json_stream import Element, stream_objects
-from launch.scenarios.records import ItemType, JsonObject
-from launch.scenarios.stream import LEADERBOARD
+from launch.scenarios.records import ItemType
 
-SCORED_TYPES = (ItemType.DIALOGUE, ItemType.MOVIE_REVIEW)
+SCENARIO = "continuation in the scenario"
+REFERENCES_FILE = "references.json"
+"""Beside test_leaderboard.json in a scenario whose items come without continuations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +43,77 @@ class References:
     num_unplaced_users: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ItemReference:
-    """A published item of any type; `text` is its true continuation without the prefix, if it is known."""
+@dataclass(slots=True)
+class _Counts:
+    """What is known of all items when they have passed by once; memory grows with different numbers only."""
 
-    key: str
-    item_type: ItemType
-    prefix: str
-    text: str | None
+    num_items: int = 0
+    num_known: int = 0
+    num_listed_users: int = 0
+    num_unplaced_users: int = 0
+    numbers: dict[ItemType, set[float]] = field(default_factory=dict)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether there is anything to score against."""
-        return self.text is not None and bool(self.text.strip())
+    def add(self, user: UserItems) -> None:
+        self.num_listed_users += user.is_listed
+        self.num_unplaced_users += user.is_unplaced
+        self.num_items += len(user.items)
+        for item in user.items:
+            self.num_known += item.is_known
+            if item.text and item.item_type not in SCORED_TYPES:
+                value = parse_reference(item.text).value
+                if isinstance(value, float):
+                    self.numbers.setdefault(item.item_type, set()).add(value)
 
 
 @dataclass(frozen=True, slots=True)
 class ItemReferences:
-    """Every published item that has a line, in item order; path and sha256 of the file, if it was one."""
+    """Every published item that has a line, in item order: read again each time it is iterated over.
 
-    items: tuple[ItemReference, ...]
-    path: Path | None = None
-    sha256: str | None = None
-    num_unplaced_users: int = 0
+    Memory: one user's items. An iteration raises RunError when the directory is not as it was published, and
+    InputError when the file was changed since it was read first.
+    """
+
+    _source: ReferenceSource
+    _counts: _Counts
+
+    def __iter__(self) -> Iterator[ItemReference]:
+        for user in self._source.users():
+            yield from user.items
+
+    @property
+    def path(self) -> Path | None:
+        """Of the file, if it was one."""
+        return None if self._source.file is None else self._source.file.path
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the file, if it was one."""
+        return None if self._source.file is None else self._source.file.sha256
 
     @property
     def num_known(self) -> int:
         """Items with a reference."""
-        return sum(item.is_known for item in self.items)
+        return self._counts.num_known
 
+    @property
+    def are_all_known(self) -> bool:
+        """Whether no item is without a reference."""
+        return self._counts.num_known == self._counts.num_items
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    key: str
-    item_type: ItemType
-    data: JsonObject
+    @property
+    def num_unplaced_users(self) -> int:
+        """Users of the file whose list cannot be told apart by item."""
+        return self._counts.num_unplaced_users
 
-
-SCENARIO = "continuation in the scenario"
-REFERENCES_FILE = "references.json"
-"""Beside test_leaderboard.json in a scenario whose items come without continuations."""
+    @property
+    def numbers(self) -> Mapping[ItemType, set[float]]:
+        """The different numbers among the references of ratings and questionnaires, by type."""
+        return self._counts.numbers
 
 
 def references_of(published: Published) -> References:
     """What the published items hold in `continuation`; empty when the scenario came without."""
-    return _texts(item_references(published))
+    return _texts(ReferenceSource(published))
 
 
 def references_from(path: Path, published: Published) -> References:
@@ -100,39 +123,15 @@ def references_from(path: Path, published: Published) -> References:
     belongs by place when all of them are in the first collection. Other users are counted as unplaced.
     InputError when the file is not of this shape or has no user of the directory.
     """
-    return _texts(item_references(published, path))
+    return _texts(ReferenceSource(published, read_reference_file(path)))
 
 
 def item_references(published: Published, path: Path | None = None) -> ItemReferences:
     """Every item with its reference: of the file, placed as `references_from` says, else of the scenario."""
-    if path is None:
-        items = (item for _, each in _published_users(published) for item in each if item is not None)
-        return ItemReferences(tuple(_referenced(item, _own_text(item)) for item in items))
-    found, num_users = _from_file(published, path)
-    if not num_users:
-        raise _of_others(path, published)
-    return found
-
-
-def _of_others(path: Path, published: Published) -> InputError:
-    return InputError(f"{path}: none of its users is in {published.path}. Give this dataset's references.")
-
-
-def _from_file(published: Published, path: Path) -> tuple[ItemReferences, int]:
-    """As `item_references` of a file, and how many users of the directory it has."""
-    data = read_references(path)
-    lists = parse_references(path, data)
-    found: list[ItemReference] = []
-    known = unplaced = 0
-    for user_hash, each in _published_users(published):
-        texts = lists.get(user_hash)
-        placed = None if texts is None else _place(each, texts)
-        known += texts is not None
-        unplaced += texts is not None and placed is None
-        if placed is None:
-            placed = [(item, None) for item in each if item is not None]
-        found += [_referenced(item, text) for item, text in placed]
-    return ItemReferences(tuple(found), path, hashlib.sha256(data).hexdigest(), unplaced), known
+    source = ReferenceSource(published, None if path is None else read_reference_file(path))
+    counts = _counted(source)
+    _check_users(source, counts)
+    return ItemReferences(source, counts)
 
 
 def known_references(published: Published, path: Path | None = None) -> ItemReferences:
@@ -145,134 +144,39 @@ def known_references(published: Published, path: Path | None = None) -> ItemRefe
         return item_references(published, path)
     own = item_references(published)
     beside = Path(str(published.summary.get("scenario"))) / REFERENCES_FILE
-    if own.num_known == len(own.items) or not beside.is_file():
+    if own.are_all_known or not beside.is_file():
         return own
-    file, num_users = _from_file(published, beside)
-    if not num_users and own.num_known:
+    source = ReferenceSource(published, read_reference_file(beside), own_first=True)
+    counts = _counted(source)
+    if not counts.num_listed_users and own.num_known:
         return own
-    if not num_users:
-        raise _of_others(beside, published)
-    pairs = zip(own.items, file.items, strict=True)
-    return replace(file, items=tuple(first if first.is_known else second for first, second in pairs))
+    _check_users(source, counts)
+    return ItemReferences(source, counts)
 
 
-def _texts(references: ItemReferences) -> References:
+def _counted(source: ReferenceSource) -> _Counts:
+    counts = _Counts()
+    for user in source.users():
+        counts.add(user)
+    return counts
+
+
+def _check_users(source: ReferenceSource, counts: _Counts) -> None:
+    """InputError for a file that has none of the directory's users."""
+    if source.file is not None and not counts.num_listed_users:
+        path, directory = source.file.path, source.published.path
+        raise InputError(f"{path}: none of its users is in {directory}. Give this dataset's references.")
+
+
+def _texts(source: ReferenceSource) -> References:
     """Only the items whose reference is a text to score."""
-    by_key = {
-        item.key: Reference(item.text, item.prefix)
-        for item in references.items
-        if item.item_type in SCORED_TYPES and item.is_known and item.text is not None
-    }
-    source = SCENARIO if references.path is None else str(references.path)
-    return References(source, by_key, references.num_unplaced_users)
-
-
-def _own_text(item: _Item) -> str | None:
-    """The item's own continuation; a rating may be written as a number."""
-    value = item.data.get("continuation")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and item.item_type not in SCORED_TYPES:
-        return str(value)
-    return value if isinstance(value, str) else None
-
-
-def _referenced(item: _Item, text: str | None) -> ItemReference:
-    prefix = item.data.get("continuation_prefix") or ""
-    return ItemReference(
-        item.key, item.item_type, prefix, None if text is None else strip_prefix(text, prefix)
-    )
-
-
-def _place(items: Sequence[_Item | None], texts: Sequence[str]) -> list[tuple[_Item, str | None]] | None:
-    placed = place_texts([None if item is None else item.key for item in items], texts)
-    if placed is None:
-        return None
-    return [(item, text) for item, text in zip(items, placed, strict=True) if item is not None]
-
-
-def place_texts(keys: Sequence[str | None], texts: Sequence[str]) -> list[str | None] | None:
-    """The text of each published item of a user, None for one whose key is None; None when they fit none.
-
-    As `references_from` says: by order where there are as many, else by place in the first collection.
-    """
-    if len(keys) == len(texts):
-        return [None if key is None else text for key, text in zip(keys, texts, strict=True)]
-    placed: list[str | None] = []
-    for key in keys:
-        collection, place = (0, None) if key is None else _places(key)
-        if collection or (place is not None and place >= len(texts)):
-            return None
-        placed.append(None if place is None else texts[place])
-    return placed
-
-
-def _places(key: str) -> tuple[int, int]:
-    collection, _, place = key.rpartition("#")[2].partition(".")
-    return int(collection), int(place)
-
-
-def _published_users(published: Published) -> Iterator[tuple[str, list[_Item | None]]]:
-    """Users with their published items in order, None for one without a line.
-
-    A limited run's leaderboard leaves items out, so a place in it is no key. Lines of generations.jsonl are
-    in the same order, one for each item that is not marked as missing.
-    """
-    keys = iter(published.entries)
-    any_missing = published.manifest.num_missing > 0
-    path = published.path / LEADERBOARD_FILE
-    for element in _elements(path):
-        user_hash = element.value["user_hash"]
-        items: list[_Item | None] = []
-        for _, item_type, data in LEADERBOARD.items(element.value):
-            if any_missing and data.get("missing") is True:
-                items.append(None)
-                continue
-            key = next(keys, "")
-            if user_of(key) != user_hash:
-                raise RunError(
-                    f"{path}:{element.line}: its items are not those of generations.jsonl. Publish it again"
-                    " with `vllm-launch merge RUN`."
-                )
-            items.append(_Item(key, item_type, data))
-        yield user_hash, items
-
-
-def _elements(path: Path) -> Iterator[Element]:
-    with replacement_errors(path):
-        yield from stream_objects(path)
-
-
-_SHAPE = 'expected {"user_hash": ["true continuation", ...], ...}'
-
-
-def read_references(path: Path) -> bytes:
-    """A file of references as it is; InputError when it is not there."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; {_SHAPE}. Check --references.") from None
-
-
-def parse_references(path: Path, data: bytes) -> Mapping[str, list[str]]:
-    """The lists of a file by user_hash; InputError when it is of another shape."""
-    try:
-        value: Any = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: no JSON; {_SHAPE}. Mend the file.") from None
-    if not isinstance(value, dict) or not all(map(_is_list_of_texts, value.values())):
-        raise InputError(f"{path}: {_SHAPE}. Mend the file.")
-    lists: dict[str, list[str]] = value
-    return lists
-
-
-def check_references(path: Path | None) -> Path | None:
-    """The whole path of a file of references; InputError when it is not there, or of another shape."""
-    if path is None:
-        return None
-    path = path.expanduser().absolute()
-    parse_references(path, read_references(path))
-    return path
-
-
-def _is_list_of_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    counts = _Counts()
+    by_key: dict[str, Reference] = {}
+    for user in source.users():
+        counts.add(user)
+        for item in user.items:
+            if item.item_type in SCORED_TYPES and item.is_known and item.text is not None:
+                by_key[item.key] = Reference(item.text, item.prefix)
+    _check_users(source, counts)
+    name = SCENARIO if source.file is None else str(source.file.path)
+    return References(name, by_key, counts.num_unplaced_users)

@@ -74,7 +74,7 @@ def test_a_file_beside_the_scenario_that_has_none_of_its_users_is_passed_over(
     scenario = Path(str(directory.summary["scenario"]))
     (scenario / "references.json").write_text(json.dumps({"zz": ["text"]}))
     found = known_references(directory)
-    assert [(item.key, item.is_known) for item in found.items] == [("a1#0.0", True), ("a1#0.1", False)]
+    assert [(item.key, item.is_known) for item in found] == [("a1#0.0", True), ("a1#0.1", False)]
     assert found.path is None
     assert list(references_of(directory).by_key) == ["a1#0.0"]
 

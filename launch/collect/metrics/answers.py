@@ -7,7 +7,7 @@ allows for this reference. Nothing is guessed from a sample's tone.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -127,12 +127,11 @@ _DENIED_AFTER = re.compile(
 )
 
 
-def choose_scale(item_type: ItemType, references: Iterable[str]) -> Scale | None:
-    """The smallest customary scale that holds every number among the references of a type; None without one.
+def choose_scale(item_type: ItemType, numbers: Collection[float]) -> Scale | None:
+    """The smallest customary scale that holds all numbers among the references of a type; None without any.
 
     Numbers that no customary scale holds make their own, from the least to the greatest.
     """
-    numbers = [truth.value for truth in map(parse_reference, references) if isinstance(truth.value, float)]
     if not numbers:
         return None
     for scale in SCALES[item_type]:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import orjson
 
-from launch.collect.reference_texts import REFERENCES_FILE, parse_references, place_texts, read_references
+from launch.collect.reference_file import read_reference_file
+from launch.collect.reference_texts import REFERENCES_FILE
+from launch.collect.referenced_items import place_texts
 from launch.collect.run_page.items import PublishedItem
 from launch.collect.run_page.samples import clipped_reference, draw_rank, page_bytes
 from launch.rundir.layout import RunPaths
@@ -35,17 +37,17 @@ def place_references(path: Path, items: Iterable[PublishedItem], keys: Collectio
     Of more than MAX_BYTES those of the lowest ranks. InputError when the file is not there, or of another
     shape.
     """
-    lists = parse_references(path, read_references(path))
     found: dict[str, str] = {}
-    for user, group in groupby(items, key=lambda item: item.user):
-        texts = lists.get(user)
-        if texts is None:
-            continue
-        of_user = [(item.key, item.data) for item in group]
-        placed = place_texts([key for key, _ in of_user], texts) or ()
-        for (key, data), text in zip(of_user, placed, strict=False):
-            if key in keys and text is not None:
-                found[key] = clipped_reference(text, data)
+    with read_reference_file(path).open() as lists:
+        for user, group in groupby(items, key=lambda item: item.user):
+            texts = lists.read(user)
+            if texts is None:
+                continue
+            of_user = [(item.key, item.data) for item in group]
+            placed = place_texts([key for key, _ in of_user], texts) or ()
+            for (key, data), text in zip(of_user, placed, strict=False):
+                if key in keys and text is not None:
+                    found[key] = clipped_reference(text, data)
     return dict(_within(found))
 
 

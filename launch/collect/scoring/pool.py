@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.collect.published import Entry, open_results
-from launch.collect.reference_texts import ItemReference
+from launch.collect.referenced_items import ItemReference
 from launch.collect.scoring.values import ItemScorer, Row, Rules
 from launch.errors import RunError
 from launch.worker.processes import tie_to_parent

@@ -4,7 +4,7 @@ Items that failed or are missing have no samples and are in no score; the record
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from launch.collect.manifest import FileDigest
 from launch.collect.metrics.answers import Scale, choose_scale
 from launch.collect.metrics.bootstrap import CONFIDENCE, NUM_RESAMPLES, SEED
 from launch.collect.published import Published
-from launch.collect.reference_texts import SCORED_TYPES, ItemReference, ItemReferences
+from launch.collect.reference_texts import ItemReferences
+from launch.collect.referenced_items import SCORED_TYPES, ItemReference
 from launch.collect.scoring.kinds import PLACES, SHOWN_COLUMNS
 from launch.collect.scoring.notes import notes_of
 from launch.collect.scoring.pool import num_processes, score_chunks
@@ -52,15 +53,17 @@ class Options:
 def score(published: Published, references: ItemReferences, options: Options) -> ScoresRecord:
     """The record of every score; the lines of items are written beside their place (record.item_scores).
 
-    RunError when it would take longer than `max_s`.
+    Memory: what is given out to processes, and sums by user; references are read as items come up. RunError
+    when it would take longer than `max_s`.
     """
-    rules = rules_of(published, references.items, options)
+    rules = rules_of(published, references, options)
     scorer = ItemScorer(rules)
     entries = published.entries
-    scored = [(item, entries[item.key]) for item in references.items if entries[item.key].has_samples]
+    num_scored = sum(entry.has_samples for entry in entries.values())
+    scored = ((item, entries[item.key]) for item in references if entries[item.key].has_samples)
     tallies = {item_type: TypeTally() for item_type in ItemType}
-    watch = _Watch(published.path, len(scored), options)
-    processes = 1 if rules.has_models else num_processes(len(scored), options.processes)
+    watch = _Watch(published.path, num_scored, options)
+    processes = 1 if rules.has_models else num_processes(num_scored, options.processes)
     with item_scores(published.path) as lines:
         for rows in score_chunks(published.path, scorer, scored, processes):
             for item, row in rows:
@@ -70,12 +73,13 @@ def score(published: Published, references: ItemReferences, options: Options) ->
     return _record(published, references, scorer, tallies, lines.digest)
 
 
-def rules_of(published: Published, items: Sequence[ItemReference], options: Options) -> Rules:
+def rules_of(published: Published, references: ItemReferences, options: Options) -> Rules:
     """Language and scales; a scale is chosen by all references of its type, those of failed items too."""
-    scales: dict[ItemType, Scale | None] = {}
-    for item_type in ItemType:
-        texts = (item.text for item in items if item.item_type is item_type and item.text)
-        scales[item_type] = None if item_type in SCORED_TYPES else choose_scale(item_type, texts)
+    numbers = references.numbers
+    scales: dict[ItemType, Scale | None] = {
+        item_type: None if item_type in SCORED_TYPES else choose_scale(item_type, numbers.get(item_type, ()))
+        for item_type in ItemType
+    }
     language = Language(published.summary["prompt"].get("language") or Language.ENGLISH)
     return Rules(language, scales, options.embeddings, options.bertscore)
 

@@ -8,7 +8,7 @@ import numpy as np
 from launch.collect.metrics.answers import Scale
 from launch.collect.metrics.bootstrap import ClusterSums, Matrix, estimate, num_users_with, resampled_sums
 from launch.collect.published import user_of
-from launch.collect.reference_texts import ItemReference
+from launch.collect.referenced_items import ItemReference
 from launch.collect.scoring.kinds import COLUMNS, KINDS, ScoreKind, count_of, value_of
 from launch.collect.scoring.record import Score, TypeScores
 from launch.collect.scoring.values import Row, truth_of

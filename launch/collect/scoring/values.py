@@ -10,7 +10,7 @@ from launch.collect.metrics.references import ReferenceScorer, corpus_signature
 from launch.collect.metrics.rouge import rouge_l, split_rouge
 from launch.collect.metrics.texts import MAX_CHRF_CHARS, distinct, split_units
 from launch.collect.published import Result
-from launch.collect.reference_texts import SCORED_TYPES, ItemReference
+from launch.collect.referenced_items import SCORED_TYPES, ItemReference
 from launch.collect.scoring.kinds import BLEU_COUNTS, COLUMNS
 from launch.config.schema import Language
 from launch.scenarios.formats.leaderboard import strip_prefix

@@ -261,8 +261,8 @@ def test_what_goes_wrong_in_a_scoring_process_is_raised_here(tmp_path: Path, che
     directory = publish_demo(tmp_path, checkpoint, "Chameleons", name="demo")
     published = open_published(directory)
     entry = next(iter(published.entries.values()))
-    wrong = [(known_references(published, None).items[0], replace(entry, offset=entry.offset + 1))]
-    rules = rules_of(published, known_references(published, None).items, ALONE)
+    wrong = [(next(iter(known_references(published))), replace(entry, offset=entry.offset + 1))]
+    rules = rules_of(published, known_references(published), ALONE)
     for processes in (1, 2):
         with pytest.raises(RunError, match=r"generations\.jsonl: was changed while it was read"):
             list(pool.score_chunks(directory, ItemScorer(rules), wrong, processes))

@@ -7,7 +7,7 @@ import pytest
 from launch.collect.metrics.answers import Scale
 from launch.collect.metrics.texts import MAX_CHRF_CHARS
 from launch.collect.published import Result
-from launch.collect.reference_texts import ItemReference
+from launch.collect.referenced_items import ItemReference
 from launch.collect.scoring.kinds import BLEU_COUNTS, COLUMNS
 from launch.collect.scoring.values import ItemScorer, Row, Rules
 from launch.config.schema import Language
