@@ -84,10 +84,10 @@ def over_bare(num_tasks: int) -> list[float]:
 
 
 def start_over_bare() -> list[float]:
-    """Median start of all tasks over the median bare one with the same caches."""
+    """Median start of all tasks over the median bare one with the same caches; the first had none."""
     parts = read(TASK_COST)["parts"]
     ours = [start for number in ("one", "8", "64") for start in parts[number]["start_s"]]
-    return [median(ours) / parts["bare"]["start_s"]]
+    return [median(ours) / median(parts["bare"]["starts_s"][1:])]
 
 
 def forecasts(names: Iterable[tuple[str, str]]) -> list[float]:
@@ -174,14 +174,14 @@ GOALS = (
     Goal(
         "over the best of Hugging Face, bfloat16",
         4.5,
-        lambda: (
+        lambda: sorted(
             over_transformers(ONE, lambda found: found["parts"]["throughput"]["tok/s"], "h200-x4-2026-11-30")
             + over_transformers(TWO, lambda found: found["parts"]["one"]["tok/s"], "h200-x2-2026-11-30")
         ),
         form="{:.1f}",
     ),
     Goal(
-        "the same, fp8 over its bfloat16",
+        "the same, fp8 on one host over its bfloat16 on two others",
         6.0,
         lambda: over_transformers(WORKER_FP8, worst_speed, "h200-x4-2026-11-30", "h200-x2-2026-11-30"),
         form="{:.1f}",
@@ -196,15 +196,26 @@ GOALS = (
     Goal(
         "8,000 samples as 8 tasks over one task", 1.6, lambda: [of_tasks("8") / of_tasks("one")], is_most=True
     ),
-    Goal("as 64 tasks over 64 bare starts and one bare generation", 1.1, lambda: over_bare(64), is_most=True),
     Goal(
-        "forecast of these off by, a start recorded before",
+        "as 64 tasks, 6 of them run, over 64 bare starts and one bare generation",
+        1.1,
+        lambda: over_bare(64),
+        is_most=True,
+    ),
+    Goal(
+        "forecast of 8 and of 64 off by, where a start was recorded before",
         0.15,
         lambda: forecasts(RECORDED),
         is_most=True,
         form="{:.0%}",
     ),
-    Goal("the same by the table alone", 0.15, lambda: forecasts(BY_TABLE), is_most=True, form="{:.0%}"),
+    Goal(
+        "forecast of 64 by the table alone, on two hosts",
+        0.15,
+        lambda: forecasts(BY_TABLE),
+        is_most=True,
+        form="{:.0%}",
+    ),
     Goal("seconds to plan 10,000 users", 10, lambda: planned(10_000, "wall_s"), is_most=True, form="{:.1f}"),
     Goal(
         "seconds to plan 100,000 users", 90, lambda: planned(100_000, "wall_s"), is_most=True, form="{:.1f}"

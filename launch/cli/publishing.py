@@ -13,7 +13,7 @@ from launch.collect.manifest import SUMMARY_FILE, Manifest
 from launch.collect.merge import merge
 from launch.collect.merge_claim import MergeBusyError
 from launch.collect.user_files import ARCHIVE
-from launch.errors import ExitCode, IncompleteError
+from launch.errors import ExitCode, IncompleteError, StorageError
 from launch.rundir.canary import read_canary
 from launch.rundir.journal import read_json
 from launch.rundir.layout import RunPaths
@@ -61,15 +61,23 @@ def _merge_and_tell(run: RunPaths, *, assume_dead: bool) -> int:
         click.echo(f"{'users':<12}{ARCHIVE}: {num_users:,} files; {apart}")
     summary = read_json(published.output_dir / SUMMARY_FILE) or {}
     figures, gpu_hours = _figures(summary), ledger_line(summary["ledger"]) if "ledger" in summary else None
-    canary = read_canary(run)
-    if canary is not None and canary.found:
-        click.echo(f"note: the canary found that {canary.sentence}", err=True)
+    _tell_of_canary(run)
     score_and_tell(run, published.report)
     if gpu_hours is not None:
         click.echo(f"{'ledger':<12}{gpu_hours}")
     write_pages(published.output_dir, run, published.report)
     click.echo(f"{'figures':<12}{figures}")
     return ExitCode.OK
+
+
+def _tell_of_canary(run: RunPaths) -> None:
+    try:
+        canary = read_canary(run)
+    except StorageError as error:
+        click.echo(f"note: {error}", err=True)
+        return
+    if canary is not None and canary.found:
+        click.echo(f"note: the canary found that {canary.sentence}", err=True)
 
 
 def merge_when_free(run: RunPaths) -> int:

@@ -7,6 +7,7 @@ import click
 from launch.cli.publishing import partial_of, said_of
 from launch.cli.runs import find_run
 from launch.collect.manifest import MANIFEST
+from launch.collect.moved import moved_words
 from launch.collect.scoring.record import scores_problems
 from launch.collect.user_files import ARCHIVE, USERS_DIR
 from launch.collect.verify import PublishedReport, verify_published
@@ -33,7 +34,11 @@ def command(name: str) -> int:
             what = f"{report.num_unpacked:,} files in {USERS_DIR}/ are members of {ARCHIVE}, unpacked"
             click.echo(f"note: {what}: they may stay or be removed", err=True)
     else:
-        checked = verify_run(find_run(name, "a published directory, a run directory or a run id"))
+        run = find_run(name, "a published directory, a run directory or a run id")
+        checked = verify_run(run)
+        moved = moved_words(run)
+        if moved is not None:
+            click.echo(f"note: {moved}", err=True)
         problems, sound = [*checked.problems], f"{checked.tally.num_done} items, every line sound"
         if checked.published is None:
             sound += f"; not published in {checked.output_dir}{_elsewhere(checked)}"

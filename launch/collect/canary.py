@@ -1,6 +1,7 @@
 """The canary at the end: a run too small, or too fast, to be judged while it ran is judged by its merge."""
 
 from launch.config.schema import CanaryAction, CanaryConfig
+from launch.errors import StorageError
 from launch.rundir.canary import CanaryRecord, keep_canary, read_canary
 from launch.rundir.first_items import find_first
 from launch.rundir.layout import RunPaths
@@ -12,9 +13,13 @@ def canary_at_the_end(run: RunPaths, config: CanaryConfig, submission: int) -> C
     """The judgement on a run, made now if there is none: there is nothing left to stop, so it only tells.
 
     None where it is not wanted, where nothing is done, and where fewer items are settled than it asks for
-    while others are missing: a resume may bring them, and is to be judged then.
+    while others are missing: a resume may bring them, and is to be judged then. None as well where one is
+    there that cannot be read now: no publication waits for it.
     """
-    record = read_canary(run)
+    try:
+        record = read_canary(run)
+    except StorageError:
+        return None
     if record is not None or config.action is CanaryAction.NONE:
         return record
     first = find_first(run, config.num_items)

@@ -16,7 +16,7 @@ def note_published(run: RunPaths, output_dir: Path) -> None:
 
 
 def was_published(run: RunPaths, output_dir: Path) -> bool:
-    """Whether the run is known to have been published there, also where it was moved, alone or with it."""
+    """Whether the run is known to have been published there, also where it was moved since."""
     return output_dir in _noted(run)
 
 

@@ -6,6 +6,7 @@ order of the run's, so the file is read once for the place of each list, and eac
 
 import errno
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -180,13 +181,15 @@ def _open(path: Path) -> Iterator[BinaryIO]:
 
 
 def _refusal(path: Path, handle: BinaryIO) -> InputError:
-    """Why a file is none of references; it is read as a whole to say so."""
+    """Why a file is none of references; it is read as a whole to say so, a name that it has twice as well."""
     handle.seek(0)
+    data = handle.read()
     try:
-        value: Any = orjson.loads(handle.read())
+        orjson.loads(data)
     except orjson.JSONDecodeError as error:
         return InputError(f"{path}:{error.lineno}: no JSON; {_SHAPE}. Mend the file.")
-    if not isinstance(value, dict) or not all(map(_is_list_of_texts, value.values())):
+    users: Any = json.loads(data, object_pairs_hook=tuple)
+    if not isinstance(users, tuple) or not all(_is_list_of_texts(texts) for _, texts in users):
         return InputError(f"{path}: {_SHAPE}. Mend the file.")
     return _changed(path)
 

@@ -57,8 +57,10 @@ class _Counts:
         self.num_listed_users += user.is_listed
         self.num_unplaced_users += user.is_unplaced
         self.num_items += len(user.items)
+        self.num_known += sum(item.is_known for item in user.items)
+
+    def add_numbers(self, user: UserItems) -> None:
         for item in user.items:
-            self.num_known += item.is_known
             if item.text and item.item_type not in SCORED_TYPES:
                 value = parse_reference(item.text).value
                 if isinstance(value, float):
@@ -158,6 +160,7 @@ def _counted(source: ReferenceSource) -> _Counts:
     counts = _Counts()
     for user in source.users():
         counts.add(user)
+        counts.add_numbers(user)
     return counts
 
 

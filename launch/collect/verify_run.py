@@ -10,6 +10,7 @@ from launch.collect.last_published import published_elsewhere, was_published
 from launch.collect.manifest import GENERATIONS_FILE, MANIFEST, Manifest, read_published
 from launch.collect.merge import output_dir_of
 from launch.collect.merge_claim import MergeClaim
+from launch.collect.moved import moved_publication
 from launch.collect.outcomes import Findings
 from launch.collect.published_files import generations_line
 from launch.collect.results import open_results
@@ -26,7 +27,8 @@ from launch.rundir.plan import check_planned, load_counts
 class RunReport:
     """What the results of a run hold, and a sentence for everything that is not as it should be.
 
-    `published` is what is in the run's `output_dir`, None where that is not published, or is another run's.
+    `published` is what is in the run's `output_dir` (or beside the run, when both were moved together), None
+    where that is not published, or is another run's.
     `elsewhere` is where the run was published last, if that is another place.
     """
 
@@ -44,7 +46,8 @@ def verify_run(run: RunPaths, claim: MergeClaim | None = None) -> RunReport:
     `claim` is another than a merge's own, which is entered here.
     """
     sources = read_sources(run)
-    output_dir = output_dir_of(run, sources.submissions[-1].publish)
+    moved = moved_publication(run)
+    output_dir = output_dir_of(run, sources.submissions[-1].publish) if moved is None else moved[1]
     digest = hashlib.sha256()
     with claim or MergeClaim(run) as held, open_results(sources, held) as results:
         results.tally_by_commits()

@@ -82,8 +82,9 @@ class EngineConfig(Section):
     )
     full_cuda_graphs: bool | None = Field(
         default=None,
-        description="Without torch.compile: steps with a prompt in them are CUDA graphs, too, where vLLM's"
-        " attention kernels allow it. Unless set, on for GPUs where it was measured to be faster.",
+        description="Without torch.compile: steps with a prompt in them are CUDA graphs, too, up to twice as"
+        " many tokens as sequences, where vLLM's attention kernels allow it. Unless set, on for GPUs where it"
+        " was measured to be faster.",
     )
     enable_prefix_caching: bool | None = Field(
         default=None, description="Items of a user share their prefix."

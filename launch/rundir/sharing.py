@@ -99,8 +99,10 @@ def _plan_tasks(record: RunRecord, missing: MissingWork, config: RunConfig, plac
 
 def _full_graphs(engine: EngineConfig, gpu_type: str | None) -> bool:
     """Whether steps with a prompt in them would be graphs: as asked, else as a node finds it measured."""
-    if engine.batch_invariant or engine.full_cuda_graphs is not None:
-        return bool(engine.full_cuda_graphs) and not engine.batch_invariant
+    if engine.enforce_eager or engine.batch_invariant:
+        return False
+    if engine.full_cuda_graphs is not None:
+        return engine.full_cuda_graphs
     speed = None if gpu_type is None else gpu_speeds().get(gpu_type)
     row = None if speed is None else gpu_row(speed.device)
     return bool((row or {}).get("full_cuda_graphs"))

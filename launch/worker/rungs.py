@@ -116,7 +116,14 @@ def _no_fusion(fall: Fall) -> bool | None:
 
 
 def _graphs_that_decode(fall: Fall) -> bool | None:
-    return False if fall.engine.full_cuda_graphs else None
+    """Fewer graphs, where there are such of steps with a prompt in them."""
+    engine = fall.engine
+    has_more = engine.full_cuda_graphs and engine.compiles is False and not engine.enforce_eager
+    return False if has_more and not engine.batch_invariant and not fall.on_cpu else None
+
+
+def _graphs_that_decode_after_software(fall: Fall) -> bool | None:
+    return None if _is_hardware(fall) else _graphs_that_decode(fall)
 
 
 def _no_custom_all_reduce(fall: Fall) -> bool | None:
@@ -233,6 +240,7 @@ LADDER: Mapping[FailureClass, tuple[Rung, ...]] = {
     FailureClass.DEVICE_FAULT: (
         _shrink("fuse_allreduce_rms", _no_fusion),
         _shrink("disable_custom_all_reduce", _no_custom_all_reduce),
+        _shrink("full_cuda_graphs", _graphs_that_decode_after_software),
         _shrink("enforce_eager", _eager_at_start),
         _restart(_once_unless_hardware),
         _elsewhere(),

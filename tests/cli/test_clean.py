@@ -1,6 +1,7 @@
 """clean removes a run only when all it holds is published, whole and the same."""
 
 import errno
+import inspect
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from launch.cli.clean import remove
 from launch.collect.foreign import foreign_in
 from launch.errors import StorageError
-from launch.rundir.layout import RunPaths
+from launch.rundir.layout import AttemptPaths, EnginePaths, RunPaths, SubmissionPaths
 from tests.cli.commands import PREFIX, Said, submit_words, succeed, vllm_launch
 
 pytestmark = pytest.mark.process  # whole runs
@@ -199,13 +200,41 @@ def test_every_name_of_the_layout_is_of_a_run(tmp_path: Path) -> None:
     """A new method of it has to be told to collect/foreign.py, or `clean` refuses every run that has it."""
     run = RunPaths(tmp_path / "r")
     sent, attempt = run.submission(1), run.attempt(1, 0, 0)
+    made = {
+        RunPaths: {
+            "merge_claim": run.merge_claim(1),
+            "merge_done": run.merge_done(1),
+            "merge_scratch": run.merge_scratch(1),
+            "excluded": run.excluded(1, 0),
+            "shells": run.shells(1, 0),
+            "partial_submission": run.partial_submission(2, "0f").root,
+        },
+        SubmissionPaths: {
+            "asking": sent.asking(3),
+            "claim": sent.claim(1, 2),
+            "done": sent.done(1),
+            "sbatch": sent.sbatch("merge"),
+        },
+        AttemptPaths: {},
+        EnginePaths: {},
+    }
+    of_folders = {"submission", "attempt", "task", "engine"}
+    """What these name has paths of its own."""
     for paths in (run, sent, attempt, attempt.engine(0, 0)):
         for name, value in vars(type(paths)).items():
             if isinstance(value, property):
                 path: Path = getattr(paths, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch() if path.suffix or name in ("log", "heartbeat") else path.mkdir(exist_ok=True)
-    for path in (sent.asking(3), sent.claim(1, 2), sent.done(1), sent.sbatch("merge"), run.excluded(1, 0)):
-        path.touch()
-    run.shells(1, 0).touch()
+    for paths_type, examples in made.items():
+        methods = {
+            name
+            for name, value in vars(paths_type).items()
+            if inspect.isfunction(value)
+            and not name.startswith("_")
+            and value.__annotations__["return"] is not bool
+        }
+        assert methods - of_folders == examples.keys(), paths_type
+        for name, path in examples.items():
+            path.mkdir() if name in ("merge_scratch", "partial_submission") else path.touch()
     assert foreign_in(run) == []

@@ -101,6 +101,31 @@ def test_what_is_gone_is_said_of_a_run_that_was_moved_as_well(run: RunPaths, tmp
     assert (said.code, said.errors) == (3, [gone])
 
 
+def test_a_canary_that_cannot_be_read_keeps_nothing_from_being_published(
+    run: RunPaths, tmp_path: Path
+) -> None:
+    shutil.rmtree(published(run))
+    run.canary.unlink(missing_ok=True)
+    run.canary.symlink_to(run.canary.name)
+    said = succeed("merge", run.root, cwd=tmp_path)
+    assert any(note.startswith(f"{run.canary}: cannot read: ") for note in said.notes)
+    succeed("verify", published(run), cwd=tmp_path)
+
+
+def test_a_run_and_its_publication_that_were_moved_together(run: RunPaths, tmp_path: Path) -> None:
+    succeed("merge", run.root, cwd=tmp_path)
+    archive = tmp_path / "archive"
+    moved, place = [archive / path.relative_to(tmp_path) for path in (run.root, published(run))]
+    archive.mkdir()
+    for folder in ("runs", "published"):
+        (tmp_path / folder).rename(archive / folder)
+    said = succeed("verify", moved, cwd=tmp_path)
+    assert f" and {place} holds what this run published." in said.err and "not published" not in said.out
+    (place / "users.zip").unlink()
+    said = vllm_launch("verify", moved, cwd=tmp_path)
+    assert said.code == 3 and said.errors[-1] == f"{place}: users.zip: is missing"
+
+
 def test_a_run_that_is_published_elsewhere_from_now_on(run: RunPaths, tmp_path: Path) -> None:
     before, other = published(run), tmp_path / "other"
     succeed("merge", run.root, cwd=tmp_path)

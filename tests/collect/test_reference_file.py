@@ -87,7 +87,11 @@ def test_what_is_no_json_is_refused_at_its_line(tmp_path: Path, data: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    "data", [b"[]", b"1", b'{"a": {}}', b'{"a": [["b"]]}', b'{"a": ["b", null]}', b'{"a": ["b"], "c": 1}']
+    "data",
+    [
+        *(b"[]", b"1", b'{"a": {}}', b'{"a": [["b"]]}', b'{"a": ["b", null]}', b'{"a": ["b"], "c": 1}'),
+        b'{"a": 1, "a": ["the last of a name counts, and this is none"]}',
+    ],
 )
 def test_json_of_another_shape_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(InputError, match=r'references\.json: expected \{"user_hash": \[.* Mend the file\.'):

@@ -98,6 +98,7 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
     full = replace(H200, num_seqs=128, full_graphs=True)
     expected = KNOWN.uncompiled.full_shares[128] * rate(full)
     assert assume_rate(full, SPEEDS, compiles=False).tokens_per_s == pytest.approx(expected)
+    assert expected > assume_rate(replace(full, full_graphs=False), SPEEDS, compiles=False).tokens_per_s
     eager = assume_rate(H200, SPEEDS, compiles=False, is_eager=True)
     assert eager.tokens_per_s == pytest.approx(eager_share * rate(H200))
     of_few = assume_rate(replace(H200, num_seqs=128), SPEEDS, compiles=False, is_eager=True)
@@ -105,7 +106,7 @@ def test_without_compilation_it_starts_earlier_by_what_was_measured() -> None:
 
 
 def test_few_sequences_a_step_are_slower_and_called_assumed() -> None:
-    """Two numbers were measured with lengths that differ, on two hosts; the curve is laid through them."""
+    """Two numbers were measured with lengths that differ; the curve is laid through them."""
     h = KNOWN.half_speed_seqs
     for number in (8, 128, 256, 700):
         few = replace(H200, num_seqs=number)

@@ -16,6 +16,7 @@ from tests.worker.test_failures import read
 FLOOR = 4096
 KV = "max seq len (8192) is larger than the maximum number of tokens that can be stored in KV cache ({})"
 # Whatever shapes outputs is no part of the section engine; these are, and they are the user's.
+MORE_GRAPHS = {"full_cuda_graphs": True, "torch_compile": False}
 KEPT = {"tensor_parallel_size", "engines_per_node", "load_format", "enable_prefix_caching", "batch_invariant"}
 
 
@@ -120,8 +121,17 @@ def test_an_unknown_failure_is_not_tried_again():
             ["fuse_allreduce_rms False", "disable_custom_all_reduce True", "enforce_eager True", "elsewhere"],
         ),
         (
-            fall(FailureClass.NO_FULL_GRAPHS, engine={"full_cuda_graphs": True}),
+            fall(FailureClass.NO_FULL_GRAPHS, engine=MORE_GRAPHS),
             ["full_cuda_graphs False", "enforce_eager True"],
+        ),
+        (
+            fall("CUDA error: an illegal memory access", engine=MORE_GRAPHS, ran=True),
+            ["full_cuda_graphs False", "restart"],
+        ),
+        (fall("NVRM: Xid (PCI:0000:01:00): 79", engine=MORE_GRAPHS, ran=True), []),
+        *(
+            (fall(FailureClass.NO_FULL_GRAPHS, engine=MORE_GRAPHS | {name: True}), ["enforce_eager True"])
+            for name in ("torch_compile", "batch_invariant")
         ),
         (fall(FailureClass.NO_FULL_GRAPHS), ["enforce_eager True"]),
         (fall("CUDA error: an illegal memory access", ran=True, can_move=True), ["restart", "elsewhere"]),

@@ -111,9 +111,9 @@ def _compilation(engine: EngineConfig) -> dict[str, Any]:
     """Graphs of whole steps, of code that is not compiled; eager has none, the rest is vLLM's.
 
     A step that decodes has a token a sequence, one with a prompt in it more: graphs of such are captured up
-    to twice as many tokens (with 128 and 256 sequences more gained nothing on an H200). Where the attention
-    kernels do not allow them vLLM says so and captures those that decode. With batch invariance they were
-    not measured.
+    to twice as many tokens, 1,024 at most (more gained nothing on an H200, with 128 and 256 sequences).
+    Where the attention kernels do not allow them vLLM says so and captures those that decode. With batch
+    invariance they were not measured.
     """
     if engine.enforce_eager or engine.compiles is not False:
         return {}

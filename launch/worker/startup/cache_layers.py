@@ -42,6 +42,7 @@ _SHAPING = (
     *("enable_prefix_caching", "enable_chunked_prefill", "batch_invariant", "disable_custom_all_reduce"),
     *("fuse_allreduce_rms", "torch_compile"),
 )
+"""Not full_cuda_graphs: graphs are captured in every start, of the same kernels, and take as long."""
 _MODEL_SHAPING = ("dtype", "quantization", "kv_cache_dtype", "trust_remote_code")
 _CONFIG_SUFFIXES = ("config.json", ".py")
 _NOT_COMPILED = ("tokenizer", "generation_config")
