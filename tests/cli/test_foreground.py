@@ -44,7 +44,8 @@ def test_it_waits_until_no_job_is_open_and_then_merges(
     path = f"{commands(tmp_path / 'bin', squeue=squeue)}:{os.environ['PATH']}"
     assert "4 items are missing" in submit(tmp_path, checkpoint, path)[0]
     answer = load_answer(RunPaths(tmp_path / "outputs" / "runs" / "r").submission(1))
-    assert answer is not None and (answer.number, answer.rows[0].state) == (3, "COMPLETED")
+    assert answer is not None and answer.rows[0].state == "COMPLETED"
+    assert answer.number >= 3, "one that failed, one of a job that waits; on a busy machine a view asks again"
 
 
 def test_without_squeue_there_is_nothing_to_follow(tmp_path: Path, checkpoint: Path) -> None:

@@ -19,7 +19,7 @@ class WindowedStub(StubEngine):
     """The stub with a window of its own, which ends a window's requests in one step; keeps their order."""
 
     def __init__(self, setup: EngineSetup, window: int) -> None:
-        super().__init__(setup, frozenset())
+        super().__init__(setup, frozenset(), 0.0, 0.0, None)
         self.facts = replace(self.facts, max_num_seqs=max(1, window // 2))
         self._own_window = window
         self.added: list[int] = []
