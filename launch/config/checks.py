@@ -101,6 +101,8 @@ def _other_graphs(config: RunConfig) -> str | None:
         return "with torch.compile vLLM has graphs of its own"
     if config.engine.batch_invariant:
         return "such graphs are off with batch invariance"
+    if not config.engine.allows_full_graphs:
+        return "such graphs are off with tensor parallelism"
     return None
 
 

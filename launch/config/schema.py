@@ -126,6 +126,11 @@ class EngineConfig(Section):
             return False
         return self.torch_compile if self.enforce_eager is None else self.torch_compile is not False
 
+    @property
+    def allows_full_graphs(self) -> bool:
+        """Whether full_cuda_graphs counts where nothing is compiled: only for what was measured with it."""
+        return not self.enforce_eager and not self.batch_invariant and self.tensor_parallel_size == 1
+
 
 IMAGE_SUFFIXES = (".sif", ".simg", ".img", ".sqsh")
 """Of a container's image; any other packed environment is an archive."""

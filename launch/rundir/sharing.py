@@ -99,7 +99,7 @@ def _plan_tasks(record: RunRecord, missing: MissingWork, config: RunConfig, plac
 
 def _full_graphs(engine: EngineConfig, gpu_type: str | None) -> bool:
     """Whether steps with a prompt in them would be graphs: as asked, else as a node finds it measured."""
-    if engine.enforce_eager or engine.batch_invariant:
+    if not engine.allows_full_graphs:
         return False
     if engine.full_cuda_graphs is not None:
         return engine.full_cuda_graphs

@@ -118,8 +118,8 @@ def _no_fusion(fall: Fall) -> bool | None:
 def _graphs_that_decode(fall: Fall) -> bool | None:
     """Fewer graphs, where there are such of steps with a prompt in them."""
     engine = fall.engine
-    has_more = engine.full_cuda_graphs and engine.compiles is False and not engine.enforce_eager
-    return False if has_more and not engine.batch_invariant and not fall.on_cpu else None
+    has_more = engine.full_cuda_graphs and engine.allows_full_graphs and engine.compiles is False
+    return False if has_more and not fall.on_cpu else None
 
 
 def _graphs_that_decode_after_software(fall: Fall) -> bool | None:

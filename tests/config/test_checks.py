@@ -134,12 +134,16 @@ class TestIgnored:
             ("engine.enforce_eager=true", "engine.enforce_eager has no CUDA graphs"),
             ("engine.torch_compile=true", "with torch.compile vLLM has graphs of its own"),
             ("engine.batch_invariant=true", "such graphs are off with batch invariance"),
+            ("engine.tensor_parallel_size=2", "such graphs are off with tensor parallelism"),
         ],
     )
     def test_graphs_that_will_not_be(self, other: str, reason: str) -> None:
         graphs = "engine.full_cuda_graphs=true"
-        assert warnings(graphs, other) == (f"--set {graphs}: engine.full_cuda_graphs: ignored, {reason}.",)
-        assert warnings(graphs) == warnings(graphs, "engine.torch_compile=false") == ()
+        assert warnings(graphs, other, preset="throughput") == (
+            f"--set {graphs}: engine.full_cuda_graphs: ignored, {reason}.",
+        )
+        for more in ((), ("engine.torch_compile=false",)):
+            assert warnings(graphs, *more, preset="throughput") == ()
 
     def test_slurm_settings_without_slurm(self) -> None:
         sets = ["resources.partition=gpu", "resources.merge.mem=8G", "resources.extra_sbatch.nice=1"]

@@ -133,6 +133,10 @@ def test_an_unknown_failure_is_not_tried_again():
             (fall(FailureClass.NO_FULL_GRAPHS, engine=MORE_GRAPHS | {name: True}), ["enforce_eager True"])
             for name in ("torch_compile", "batch_invariant")
         ),
+        (
+            fall(FailureClass.NO_FULL_GRAPHS, engine=MORE_GRAPHS | {"tensor_parallel_size": 2}),
+            ["enforce_eager True"],
+        ),
         (fall(FailureClass.NO_FULL_GRAPHS), ["enforce_eager True"]),
         (fall("CUDA error: an illegal memory access", ran=True, can_move=True), ["restart", "elsewhere"]),
         (fall("No CUDA GPUs are available", can_move=True), ["elsewhere"]),

@@ -120,6 +120,7 @@ def test_without_compilation_whole_steps_are_graphs(tmp_path, bounds, sizes):
         ({"max_num_seqs": 100}, "FULL", (1, 8, 32, 64, 96, 128, 192, 200)),
         ({"max_num_batched_tokens": 512}, "FULL", GRAPH_SIZES[:12]),
         ({"batch_invariant": True}, "FULL_DECODE_ONLY", GRAPH_SIZES),
+        ({"tensor_parallel_size": 2}, "FULL_DECODE_ONLY", GRAPH_SIZES),
     ],
 )
 def test_steps_with_a_prompt_in_them_are_graphs_where_asked_for(tmp_path, bounds, mode, sizes):

@@ -113,11 +113,11 @@ def _compilation(engine: EngineConfig) -> dict[str, Any]:
     A step that decodes has a token a sequence, one with a prompt in it more: graphs of such are captured up
     to twice as many tokens, 1,024 at most (more gained nothing on an H200, with 128 and 256 sequences).
     Where the attention kernels do not allow them vLLM says so and captures those that decode. With batch
-    invariance they were not measured.
+    invariance and with tensor parallelism they were not measured.
     """
     if engine.enforce_eager or engine.compiles is not False:
         return {}
-    with_prompts = bool(engine.full_cuda_graphs) and not engine.batch_invariant
+    with_prompts = bool(engine.full_cuda_graphs) and engine.allows_full_graphs
     tokens = None if engine.max_num_seqs is None else engine.max_num_seqs * (2 if with_prompts else 1)
     limits = (GRAPH_SIZES[-1], tokens, engine.max_num_batched_tokens)
     largest = min(limit for limit in limits if limit is not None)
